@@ -1,0 +1,274 @@
+"""Score: a piece of music as an immutable table of notes with its tempo, meter, key and tracks.
+
+A `Score` is the one currency on the music side of the project: every reader produces it and every writer consumes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+DEFAULT_MICROSECONDS_PER_BEAT = 500_000  # 120 beats per minute, as a MIDI file without a tempo is played.
+DRUM_CHANNEL = 9  # Channel 10 counted from one, the percussion channel of General MIDI.
+NOTE_COLUMNS = ("onset_ticks", "duration_ticks", "track", "channel", "pitch", "velocity", "program")
+
+_PITCH_CLASS_NAMES = ("c", "c#", "d", "d#", "e", "f", "f#", "g", "g#", "a", "a#", "b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tempo:
+    """A tempo that holds from `tick` on; one beat is one quarter note."""
+
+    tick: int
+    microseconds_per_beat: int
+
+    def __post_init__(self):
+        _check_range("tick", self.tick, 0, None)
+        _check_range("microseconds_per_beat", self.microseconds_per_beat, 1, 0xFFFFFF)
+
+
+@dataclasses.dataclass(frozen=True)
+class Meter:
+    """A time signature that holds from `tick` on, such as 3/4."""
+
+    tick: int
+    numerator: int
+    denominator: int
+
+    def __post_init__(self):
+        _check_range("tick", self.tick, 0, None)
+        _check_range("numerator", self.numerator, 1, 255)
+        if self.denominator not in (1, 2, 4, 8, 16, 32, 64):
+            raise ValueError(f"denominator must be a power of two up to 64, got {self.denominator}")
+
+
+@dataclasses.dataclass(frozen=True)
+class KeySignature:
+    """A key signature that holds from `tick` on: sharps (above zero) or flats (below), and the mode."""
+
+    tick: int
+    fifths: int
+    minor: bool = False
+
+    def __post_init__(self):
+        _check_range("tick", self.tick, 0, None)
+        _check_range("fifths", self.fifths, -7, 7)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Notes:
+    """N notes as int64 columns of shape [N], ordered by onset, then track, then the order in the file.
+
+    Attributes:
+      onset_ticks: start of each note, counted from the start of the piece.
+      duration_ticks: length of each note, at least one.
+      track: index of the track that holds the note.
+      channel: MIDI channel, 0 to 15; 9 is percussion.
+      pitch: MIDI note number, 0 to 127; 60 is middle C.
+      velocity: 1 to 127.
+      program: General MIDI program in force on the note's channel when it starts, 0 to 127.
+    """
+
+    onset_ticks: np.ndarray
+    duration_ticks: np.ndarray
+    track: np.ndarray
+    channel: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    program: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.onset_ticks)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Notes):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in NOTE_COLUMNS)
+
+    @property
+    def end_ticks(self) -> np.ndarray:
+        """End of each note in ticks, [N] int64."""
+        return self.onset_ticks + self.duration_ticks
+
+    @property
+    def is_drum(self) -> np.ndarray:
+        """Whether each note is percussion, [N] bool."""
+        return self.channel == DRUM_CHANNEL
+
+    def select(self, index: np.ndarray) -> Notes:
+        """Returns the notes that a mask or an index array picks."""
+        return Notes(*(getattr(self, name)[index] for name in NOTE_COLUMNS))
+
+    def replace(self, **columns: np.ndarray) -> Notes:
+        """Returns the notes with some columns replaced."""
+        return dataclasses.replace(self, **columns)
+
+
+@dataclasses.dataclass(frozen=True, eq=True)
+class Score:
+    """One piece of music. Build it with `make_score`, which puts its notes into their normal form.
+
+    Attributes:
+      ticks_per_beat: ticks in one quarter note.
+      notes: the note table.
+      track_names: one name a track; a track without notes keeps its place.
+      tempos, meters, keys: changes in order of their ticks, at most one a tick; may be empty.
+    """
+
+    ticks_per_beat: int
+    notes: Notes
+    track_names: tuple[str, ...] = ("",)
+    tempos: tuple[Tempo, ...] = ()
+    meters: tuple[Meter, ...] = ()
+    keys: tuple[KeySignature, ...] = ()
+
+    @property
+    def num_tracks(self) -> int:
+        """Number of tracks, those without notes included."""
+        return len(self.track_names)
+
+    @property
+    def end_tick(self) -> int:
+        """Tick at which the last note ends; 0 for an empty score."""
+        return int(self.notes.end_ticks.max()) if len(self.notes) else 0
+
+    def note_bearing_tracks(self) -> np.ndarray:
+        """Returns the indices of the tracks that hold notes, ascending, [K] int64."""
+        return np.unique(self.notes.track)
+
+    def track_program(self, track: int) -> int | None:
+        """Returns the program of a track's first note, or None where it has no note."""
+        programs = self.notes.program[self.notes.track == track]
+        return int(programs[0]) if len(programs) else None
+
+    def seconds(self, ticks: np.ndarray | int) -> np.ndarray:
+        """Turns ticks into seconds from the start of the piece, float64, by the tempo map."""
+        ticks = np.asarray(ticks, dtype=np.float64)
+        tempos = self.tempos
+        if not tempos or tempos[0].tick > 0:
+            tempos = (Tempo(0, DEFAULT_MICROSECONDS_PER_BEAT), *tempos)
+        change_ticks = np.array([tempo.tick for tempo in tempos], dtype=np.float64)
+        seconds_per_tick = np.array([tempo.microseconds_per_beat for tempo in tempos]) * 1e-6 / self.ticks_per_beat
+        change_seconds = np.concatenate([[0.0], np.cumsum(np.diff(change_ticks) * seconds_per_tick[:-1])])
+        segment = np.maximum(np.searchsorted(change_ticks, ticks, side="right") - 1, 0)
+        return change_seconds[segment] + (ticks - change_ticks[segment]) * seconds_per_tick[segment]
+
+    @property
+    def duration_sec(self) -> float:
+        """Seconds from the start of the piece to the end of its last note."""
+        return float(self.seconds(self.end_tick))
+
+    def table(self, max_rows: int | None = 20) -> str:
+        """Shows the notes as the post's table: time, length, track, channel, note, note name, velocity."""
+        notes = self.notes
+        header = f"{'time':>9} {'length':>7} {'track':>5} {'channel':>7} {'note':>4} {'notename':>8} {'velocity':>8}"
+        shown = len(notes) if max_rows is None else min(max_rows, len(notes))
+        rows = [
+            f"{notes.onset_ticks[n]:9d} {notes.duration_ticks[n]:7d} {notes.track[n]:5d} {notes.channel[n]:7d} "
+            f"{notes.pitch[n]:4d} {note_name(int(notes.pitch[n])):>8} {notes.velocity[n]:8d}"
+            for n in range(shown)
+        ]
+        if shown < len(notes):
+            rows.append(f"... {len(notes) - shown} more notes")
+        return "\n".join([header, *rows])
+
+
+def make_notes(
+    onset_ticks: Sequence[int] | np.ndarray,
+    duration_ticks: Sequence[int] | np.ndarray,
+    pitch: Sequence[int] | np.ndarray,
+    *,
+    track: Sequence[int] | np.ndarray | int = 0,
+    channel: Sequence[int] | np.ndarray | int = 0,
+    velocity: Sequence[int] | np.ndarray | int = 64,
+    program: Sequence[int] | np.ndarray | int = 0,
+) -> Notes:
+    """Builds a note table in its normal form; a single number fills a whole column.
+
+    Normal form: notes are ordered by onset, then track, then as given; and among notes of one pitch, channel and track the
+    first to start is the first to end, because a MIDI file cannot say otherwise.
+
+    Raises:
+      ValueError: where a column has another length or a value outside its range.
+    """
+    onset = np.asarray(onset_ticks, dtype=np.int64).reshape(-1)
+    columns = {
+        name: np.broadcast_to(np.asarray(values, dtype=np.int64), onset.shape)
+        for name, values in [
+            ("duration_ticks", duration_ticks),
+            ("track", track),
+            ("channel", channel),
+            ("pitch", pitch),
+            ("velocity", velocity),
+            ("program", program),
+        ]
+    }
+    limits = {"track": (0, None), "channel": (0, 15), "pitch": (0, 127), "velocity": (1, 127), "program": (0, 127)}
+    limits |= {"onset_ticks": (0, None), "duration_ticks": (1, None)}
+    for name, values in [("onset_ticks", onset), *columns.items()]:
+        low, high = limits[name]
+        if len(values):
+            _check_range(name, int(values.min()), low, high)
+            _check_range(name, int(values.max()), low, high)
+    order = np.lexsort((columns["track"], onset))
+    notes = Notes(onset_ticks=onset[order], **{name: values[order].copy() for name, values in columns.items()})
+    return notes.replace(duration_ticks=_first_in_first_out(notes) - notes.onset_ticks)
+
+
+def make_score(
+    ticks_per_beat: int,
+    notes: Notes,
+    *,
+    track_names: Sequence[str] = (),
+    tempos: Sequence[Tempo] = (),
+    meters: Sequence[Meter] = (),
+    keys: Sequence[KeySignature] = (),
+) -> Score:
+    """Builds a Score: one name for every track, changes in order with the last of each tick kept.
+
+    Raises:
+      ValueError: where ticks_per_beat does not fit a MIDI file.
+    """
+    if not 1 <= ticks_per_beat <= 0x7FFF:
+        raise ValueError(f"ticks_per_beat must lie in 1..32767, got {ticks_per_beat}")
+    num_tracks = max(1, len(track_names), int(notes.track.max()) + 1 if len(notes) else 0)
+    names = tuple(track_names) + ("",) * (num_tracks - len(track_names))
+
+    def in_order(changes):
+        return tuple(sorted({change.tick: change for change in changes}.values(), key=lambda change: change.tick))
+
+    return Score(int(ticks_per_beat), notes, names, in_order(tempos), in_order(meters), in_order(keys))
+
+
+def transpose(score: Score, semitones: int) -> Score:
+    """Returns the score with its pitched notes moved; a note that would leave 0..127 is moved by octaves back inside."""
+    pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
+    pitch = np.where(pitch > 127, pitch - 12 * ((pitch - 127 + 11) // 12), pitch)
+    pitch = np.where(pitch < 0, pitch + 12 * ((-pitch + 11) // 12), pitch)
+    return dataclasses.replace(score, notes=score.notes.replace(pitch=pitch))
+
+
+def _check_range(name: str, value: int, low: int, high: int | None) -> None:
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name} must lie in {low}..{'' if high is None else high}, got {value}")
+
+
+def note_name(pitch: int) -> str:
+    """Names a pitch as the post's table does (Helmholtz notation): 62 is d', 63 is d#', 48 is c, 36 is C, 24 is C,."""
+    octave, pitch_class = divmod(pitch, 12)
+    name = _PITCH_CLASS_NAMES[pitch_class]
+    if octave >= 4:
+        return name + "'" * (octave - 4)
+    return name.upper() + "," * (3 - octave)
+
+
+def _first_in_first_out(notes: Notes) -> np.ndarray:
+    """Pairs the n-th start with the n-th end within each (track, channel, pitch); returns the ends in ticks, [N]."""
+    voice = (notes.track * 16 + notes.channel) * 128 + notes.pitch
+    by_onset = np.lexsort((notes.onset_ticks, voice))
+    by_end = np.lexsort((notes.end_ticks, voice))
+    ends = np.empty(len(notes), dtype=np.int64)
+    ends[by_onset] = notes.end_ticks[by_end]
+    return ends
