@@ -1,0 +1,70 @@
+"""The main job: from MIDI files to a trained VAE, its reconstructions, samples, plots and scores, in one folder.
+
+    python run.py --config=configs/anthems.py [--workdir=runs/anthems] [--config.data.path=FOLDER_OR_ZIP]
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+
+from absl import flags
+from ml_collections import config_flags
+
+from vae_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Calls the rooms in their order."""
+    from vae_jax import corpus, evaluate, experiment, files, ingest, loop, present, runs, train
+    from vae_jax.inference import Inference
+
+    started = time.perf_counter()
+    config = _CONFIG.value.to_dict()
+    workdir = _WORKDIR.value or str(pathlib.Path("runs", config["name"]))
+
+    setup = experiment.build_experiment(config)
+    data = config["data"]
+    source = corpus.find_corpus(
+        data["path"],
+        url=data["url"],
+        allow_builtin=data["allow_builtin"],
+        num_builtin=data["num_builtin"],
+        builtin_seed=data["builtin_seed"],
+    )
+    split = corpus.split_corpus(source, data["num_held_out"], data["split_seed"], data["split_by"])
+    folder = runs.open_run(workdir, config, source, split)
+    report = ingest.ingest_report(source)
+    files.write_json(folder.ingest, report)
+    print(ingest.render_report(report).splitlines()[-1])
+
+    scores = [piece.score for piece in source.pieces]
+    arrays = experiment.encode_split(setup, scores, split)
+    keys = setup.keys()
+    state = loop.fit(
+        setup.init_state(),
+        train.make_train_step(setup.model, setup.objective, setup.optimizer, setup.representation, keys["train"]),
+        train.make_eval_step(setup.model, setup.objective, setup.representation, keys["eval"]),
+        train_arrays=arrays[0],
+        held_out_arrays=arrays[1],
+        config=config["train"],
+        seed=config["seed"],
+        folder=folder,
+    )
+    inference = Inference(setup, state.params)
+    reconstructions = inference.reconstruct(scores)
+    results = evaluate.evaluate(setup, source, split, reconstructions)
+    files.write_json(folder.metrics, results)
+    present.write_pictures(folder, setup, source, split, reconstructions, results)
+    present.write_music(folder, setup, source, split, reconstructions, inference)
+    files.write_json(folder.path / "timing.json", {"seconds": round(time.perf_counter() - started, 1)})
+    print(evaluate.summarise(results))
+    print(f"everything is in {workdir}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

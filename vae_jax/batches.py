@@ -1,0 +1,40 @@
+"""Examples on the device, and which of them make the batch of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from vae_jax.representations import Arrays
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Number of batches that show every example once, the last one smaller where they do not divide."""
+    return -(-num_examples // batch_size)
+
+
+def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -> np.ndarray:
+    """Returns which examples make the batch of a step, [B] int32: a function of its arguments alone.
+
+    Every epoch is a new order of all the examples; the last batch of an epoch may be smaller.
+    """
+    epoch, batch = divmod(step, steps_per_epoch(num_examples, batch_size))
+    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+    return order[batch * batch_size : (batch + 1) * batch_size].astype(np.int32)
+
+
+def concatenate(examples: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """Joins the examples of several pieces along their first axis."""
+    return {name: np.concatenate([arrays[name] for arrays in examples]) for name in examples[0]}
+
+
+def num_examples(arrays: Arrays) -> int:
+    """Length of the first axis, which all arrays share."""
+    return len(next(iter(arrays.values())))
+
+
+def take(arrays: dict[str, jax.Array], indices: jax.Array) -> dict[str, jax.Array]:
+    """Gathers a batch from the examples on the device; jittable."""
+    return {name: array[indices] for name, array in arrays.items()}

@@ -1,0 +1,271 @@
+"""Corpora: where the MIDI files come from, what became of each, and which are held out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import stat
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from vae_jax import builtin, download, midi, tunes
+from vae_jax.errors import UserError
+from vae_jax.score import Score
+
+MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
+MAX_FILES = 200_000
+MAX_ZIP_MEMBERS = 50_000
+MAX_ZIP_RATIO = 200  # A MIDI file packs to a third or a tenth; a bomb packs to a thousandth.
+MAX_ZIP_TOTAL_BYTES = 2**30
+BUILTIN_NAME = "built-in"
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestedFile:
+    """What became of one file.
+
+    Attributes:
+      path: the file's path inside its folder or zip, with forward slashes.
+      sha256: hash of its bytes; empty where they could not be read.
+      score: the music; None where the file was refused.
+      reasons: what was repaired, or why it was refused.
+    """
+
+    path: str
+    sha256: str = ""
+    score: Score | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """One of loaded, repaired, refused."""
+        if self.score is None:
+            return "refused"
+        return "repaired" if self.reasons else "loaded"
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One loaded piece of a corpus: its path, a short label that is unique in the corpus, and its music."""
+
+    path: str
+    label: str
+    score: Score
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """A set of MIDI files in order of their paths.
+
+    Attributes:
+      name: what reports call it.
+      files: every MIDI file found, refused ones included.
+    """
+
+    name: str
+    files: tuple[IngestedFile, ...]
+
+    @functools.cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The files that could be loaded."""
+        loaded = [file for file in self.files if file.score is not None]
+        stems = [pathlib.PurePosixPath(file.path).stem for file in loaded]
+        return tuple(
+            Piece(file.path, stem if stems.count(stem) == 1 else str(pathlib.PurePosixPath(file.path)), file.score)
+            for file, stem in zip(loaded, stems, strict=True)
+            if file.score is not None
+        )
+
+    @functools.cached_property
+    def tune_groups(self) -> tuple[int, ...]:
+        """For each piece the index of the first piece with the same tune."""
+        loaded = [file for file in self.files if file.score is not None]
+        return tuple(tunes.group_tunes([piece.score for piece in self.pieces], [file.sha256 for file in loaded]))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the paths and contents of the loaded files: equal corpora have equal fingerprints."""
+        loaded = [(file.path, file.sha256) for file in self.files if file.score is not None]
+        return hashlib.sha256(repr(loaded).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Indices into a corpus's pieces, ascending."""
+
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+def find_corpus(
+    path: str = "", *, url: str = download.ANTHEMS_URL, allow_builtin: bool = True, num_builtin: int = 135, builtin_seed: int = 0
+) -> Corpus:
+    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the built-in corpus.
+
+    Args:
+      path: a MIDI file, a folder or a zip; empty for the national anthems.
+      url: where the anthem archive is published.
+      allow_builtin: whether to fall back on the built-in corpus, with a warning, where the archive cannot be had.
+      num_builtin: number of pieces in the built-in corpus.
+      builtin_seed: seed of the built-in corpus.
+
+    Raises:
+      UserError: where the path holds no usable file, or the archive cannot be had and the built-in corpus is not allowed.
+    """
+    if path == BUILTIN_NAME:
+        return builtin_corpus(num_builtin, builtin_seed)
+    if path:
+        return load_corpus(path)
+    try:
+        archive = download.fetch_anthems(url)
+    except download.DownloadError as error:
+        if not allow_builtin:
+            raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
+        print(f"warning: {error}; using the built-in corpus of {num_builtin} generated pieces instead", file=sys.stderr)
+        return builtin_corpus(num_builtin, builtin_seed)
+    return load_corpus(str(archive))
+
+
+def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
+    """Returns the generated corpus, read back from its own MIDI bytes so that it goes the way of every file."""
+    if num_pieces < 1:
+        raise UserError(f"the built-in corpus needs at least one piece, got {num_pieces}")
+    pieces = builtin.compose_corpus(num_pieces, seed)
+    return Corpus(BUILTIN_NAME, tuple(_ingest(name, midi.write_midi(score)) for name, score in pieces))
+
+
+def load_corpus(path: str) -> Corpus:
+    """Reads a MIDI file, a folder (recursively) or a zip.
+
+    Raises:
+      UserError: where the path cannot be read or holds no usable MIDI file.
+    """
+    source = pathlib.Path(path).expanduser()
+    try:
+        if source.is_dir():
+            files = tuple(_read_folder(source))
+        elif not source.exists():
+            raise UserError(f"{path}: no such file or folder")
+        elif not source.is_file():
+            raise UserError(f"{path}: neither a file nor a folder")
+        elif zipfile.is_zipfile(source):
+            files = tuple(_read_zip(source))
+        else:
+            files = (_ingest(source.name, _read_limited(source)),)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not files:
+        raise UserError(f"{path}: no MIDI file found (looked for {', '.join(MIDI_SUFFIXES)})")
+    if all(file.score is None for file in files):
+        detail = f"{files[0].path}: {files[0].reasons[0]}"
+        raise UserError(f"{path}: no usable MIDI file among {len(files)} ({detail})")
+    return Corpus(source.name or source.resolve().name, tuple(sorted(files, key=lambda file: file.path)))
+
+
+def split_corpus(corpus: Corpus, num_held_out: int, seed: int, by: str = "tune") -> Split:
+    """Splits a corpus at random.
+
+    Args:
+      corpus: the corpus.
+      num_held_out: how many tunes (or files) are held out; at most a half of what there is.
+      seed: seed of the split.
+      by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
+
+    Raises:
+      UserError: for an unknown `by` or a negative count.
+    """
+    if by not in ("tune", "file"):
+        raise UserError(f"config.data.split_by must be 'tune' or 'file', got {by!r}")
+    if num_held_out < 0:
+        raise UserError(f"config.data.num_held_out must not be negative, got {num_held_out}")
+    groups = corpus.tune_groups if by == "tune" else tuple(range(len(corpus.pieces)))
+    names = sorted(set(groups))
+    chosen = np.random.default_rng(seed).permutation(len(names))[: min(num_held_out, len(names) // 2)]
+    held_out_groups = {names[n] for n in chosen}
+    held_out = tuple(n for n, group in enumerate(groups) if group in held_out_groups)
+    return Split(tuple(n for n in range(len(groups)) if n not in set(held_out)), held_out)
+
+
+def _ingest(path: str, data: bytes) -> IngestedFile:
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        reading = midi.read_midi(data)
+    except midi.MidiError as error:
+        return IngestedFile(path, digest, None, (str(error),))
+    if not len(reading.score.notes):
+        return IngestedFile(path, digest, None, (*reading.warnings, "the file holds no note"))
+    return IngestedFile(path, digest, reading.score, reading.warnings)
+
+
+def _read_limited(path: pathlib.Path) -> bytes:
+    """Reads one byte more than the reader takes at the most, so that it can refuse the file by its size."""
+    with path.open("rb") as file:
+        return file.read(midi.MAX_FILE_BYTES + 1)
+
+
+def _read_folder(folder: pathlib.Path) -> Iterator[IngestedFile]:
+    count = 0
+    for directory, subfolders, names in os.walk(folder):
+        subfolders.sort()
+        for name in sorted(names):
+            if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise UserError(f"{folder}: more than {MAX_FILES} MIDI files; give a smaller folder")
+            path = pathlib.Path(directory, name)
+            relative = path.relative_to(folder).as_posix()
+            try:
+                if not stat.S_ISREG(path.stat().st_mode):  # Opening a FIFO would wait for ever.
+                    yield IngestedFile(relative, reasons=("not a regular file",))
+                    continue
+                yield _ingest(relative, _read_limited(path))
+            except OSError as error:
+                yield IngestedFile(relative, reasons=(f"cannot be read ({error.strerror or error})",))
+
+
+def _read_zip(source: pathlib.Path) -> Iterator[IngestedFile]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > MAX_ZIP_MEMBERS:
+                raise UserError(f"{source}: more than {MAX_ZIP_MEMBERS} members; unpack it and give the folder")
+            total = 0
+            for member in members:
+                name = member.filename.rsplit("/", 1)[-1]
+                if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
+                    continue
+                reason = _member_refusal(member)
+                if reason is None and total + member.file_size > MAX_ZIP_TOTAL_BYTES:
+                    reason = "the archive's members pass the limit on their total size"
+                if reason is not None:
+                    yield IngestedFile(member.filename, reasons=(reason,))
+                    continue
+                try:
+                    with archive.open(member) as file:
+                        data = file.read(midi.MAX_FILE_BYTES + 1)
+                except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+                    yield IngestedFile(member.filename, reasons=(f"cannot be unpacked ({error})",))
+                    continue
+                total += len(data)
+                yield _ingest(member.filename, data)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{source}: a damaged zip archive ({error})") from error
+
+
+def _member_refusal(member: zipfile.ZipInfo) -> str | None:
+    """Returns why a zip member is not even opened, or None."""
+    if member.flag_bits & 0x1:
+        return "encrypted"
+    if member.file_size > midi.MAX_FILE_BYTES:
+        return f"{member.file_size} bytes, more than the limit of {midi.MAX_FILE_BYTES}"
+    if member.file_size > 2**16 and member.file_size > MAX_ZIP_RATIO * max(1, member.compress_size):
+        return f"packed more than {MAX_ZIP_RATIO} times, as only a zip bomb is"
+    return None

@@ -1,0 +1,69 @@
+"""Writing files so that nobody ever finds half of one, and file names made from other people's names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import tempfile
+from typing import Any
+
+from vae_jax.errors import UserError
+
+_MAX_NAME_CHARACTERS = 80
+
+
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside it and moves it into place.
+
+    Raises:
+      UserError: where it cannot be written, a full disk for instance.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a value as indented JSON; a number that is not finite is refused rather than written as invalid JSON."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      UserError: where it cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error})") from error
+
+
+def safe_name(name: str) -> str:
+    """Turns any text into a file name of letters, digits, dots, dashes and underscores that names no other folder."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:_MAX_NAME_CHARACTERS] or "unnamed"
+
+
+def plain(text: str) -> str:
+    """A name from a file as it may be printed: control characters, which steer a terminal, are shown as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

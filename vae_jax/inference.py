@@ -1,0 +1,106 @@
+"""The trained model applied to whole pieces: scores to posteriors, latents to scores, in batches of a fixed shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import batches
+from vae_jax.experiment import Experiment
+from vae_jax.models.posterior import Posterior
+from vae_jax.representations import Arrays, Encoded
+from vae_jax.score import Score
+
+_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A piece and what the model makes of it.
+
+    Attributes:
+      original: the piece.
+      encoded: the piece as examples, with its context and what the representation left out.
+      ceiling: the piece after encoding and decoding with no model between.
+      score: the piece decoded from the posterior mean.
+      posterior: NumPy arrays [W, Z], one row an example of the piece.
+    """
+
+    original: Score
+    encoded: Encoded
+    ceiling: Score
+    score: Score
+    posterior: Posterior
+
+
+class Inference:
+    """Pure functions of a model with its parameters bound, compiled once."""
+
+    def __init__(self, experiment: Experiment, params: Any):
+        model, representation = experiment.model, experiment.representation
+        self.representation = representation
+        self._params = params
+
+        def encode(params, arrays):
+            return model.apply({"params": params}, representation.rasterise(arrays), method="encode")
+
+        def decode(params, z):
+            return model.apply({"params": params}, z, method="decode")
+
+        self._encode = jax.jit(encode)
+        self._decode = jax.jit(decode)
+
+    def encode(self, arrays: Arrays) -> Posterior:
+        """Maps compact arrays, each [W, ...], to the posterior, float32 [W, Z] each."""
+        parts = [
+            self._encode(self._params, {name: jnp.asarray(rows) for name, rows in part.items()})
+            for part in _padded_batches(dict(arrays))
+        ]
+        count = batches.num_examples(arrays)
+        return Posterior(*(np.concatenate(rows)[:count] for rows in zip(*jax.device_get(parts), strict=True)))
+
+    def decode(self, z: np.ndarray) -> Arrays:
+        """Maps latents [W, Z] to compact arrays, each [W, ...]."""
+        parts = [
+            self.representation.from_outputs(np.asarray(self._decode(self._params, jnp.asarray(part["z"]))))
+            for part in _padded_batches({"z": np.asarray(z, dtype=np.float32)})
+        ]
+        return {name: rows[: len(z)] for name, rows in batches.concatenate(parts).items()}
+
+    def reconstruct(self, scores: Sequence[Score]) -> list[Reconstruction]:
+        """Encodes every piece and decodes it from the posterior mean."""
+        encoded = [self.representation.encode(score) for score in scores]
+        posterior = self.encode(batches.concatenate([piece.arrays for piece in encoded]))
+        decoded = self.decode(posterior.mean)
+        ends = np.cumsum([batches.num_examples(piece.arrays) for piece in encoded])
+        result = []
+        for score, piece, end in zip(scores, encoded, ends, strict=True):
+            rows = slice(end - batches.num_examples(piece.arrays), end)
+            mine = Encoded({name: array[rows] for name, array in decoded.items()}, piece.context, piece.report)
+            result.append(
+                Reconstruction(
+                    original=score,
+                    encoded=piece,
+                    ceiling=self.representation.decode(piece),
+                    score=self.representation.decode(mine),
+                    posterior=Posterior(posterior.mean[rows], posterior.log_var[rows]),
+                )
+            )
+        return result
+
+    def decode_score(self, z: np.ndarray, context: Any = None) -> Score:
+        """Decodes the latents of one piece, [W, Z], with the context given or that of music without an original."""
+        context = self.representation.default_context() if context is None else context
+        return self.representation.decode(Encoded(self.decode(z), context, {}))
+
+
+def _padded_batches(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Cuts arrays into batches of one size, so that one compiled program serves all; the last is filled with its last row."""
+    count = batches.num_examples(arrays)
+    rows = np.minimum(np.arange(-(-count // _BATCH) * _BATCH), count - 1)
+    return [{name: array[part] for name, array in arrays.items()} for part in rows.reshape(-1, _BATCH)]

@@ -1,0 +1,97 @@
+"""The convolutional VAE of the 2019 post, layer by layer; 69,282,557 parameters at its own sizes."""
+
+from __future__ import annotations
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vae_jax.models.posterior import STANDARD, Posterior, reparameterise
+
+_GLOROT = nn.initializers.xavier_uniform()  # Keras's default for dense and convolution kernels.
+_WIDTHS = (1, 2, 4, 8)  # Channels of the four convolutions, in multiples of `filters`.
+_KERNELS = ((5, 1), (5, 1), (5, 3), (5, 3))  # (notes, features)
+
+
+class PostEncoder(nn.Module):
+    """Four convolutions over [notes, features] with the tracks as channels, then three sigmoid layers."""
+
+    filters: int
+    hidden: int
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Posterior:
+        """Maps [B, notes, 3, tracks] to a posterior over [B, Z]."""
+        for n, (width, kernel) in enumerate(zip(_WIDTHS, _KERNELS, strict=True)):
+            x = nn.relu(nn.Conv(self.filters * width, kernel, padding="SAME", kernel_init=_GLOROT, name=f"conv_{n}")(x))
+        x = x.reshape(x.shape[0], -1)
+        for n, width in enumerate((self.hidden, self.hidden // 2, self.hidden // 4)):
+            x = nn.sigmoid(nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{n}")(x))
+        mean = nn.Dense(self.latent_dim, kernel_init=_GLOROT, name="mean")(x)
+        return Posterior(mean, nn.Dense(self.latent_dim, kernel_init=_GLOROT, name="log_var")(x))
+
+
+class PostDecoder(nn.Module):
+    """The encoder mirrored: sigmoid layers, then transposed convolutions, each with ReLU, the last one too."""
+
+    filters: int
+    hidden: int
+    example_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Maps latents [B, Z] to values [B, notes, 3, tracks], none below zero."""
+        num_notes, num_features, num_tracks = self.example_shape
+        for n, width in enumerate((self.hidden // 4, self.hidden // 2, self.hidden)):
+            z = nn.sigmoid(nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{n}")(z))
+        widest = self.filters * _WIDTHS[-1]
+        x = nn.relu(nn.Dense(num_notes * num_features * widest, kernel_init=_GLOROT, name="dense_3")(z))
+        x = x.reshape(-1, num_notes, num_features, widest)
+        widths = (*(self.filters * width for width in _WIDTHS[:0:-1]), num_tracks)
+        for n, (width, kernel) in enumerate(zip(widths, _KERNELS[::-1], strict=True)):
+            layer = nn.ConvTranspose(width, kernel, padding="SAME", kernel_init=_GLOROT, name=f"conv_{n}")
+            x = nn.relu(layer(x))
+        return x
+
+
+class PostVAE(nn.Module):
+    """The post's VAE.
+
+    Attributes:
+      example_shape: (notes, 3, tracks).
+      filters: channels of the first convolution.
+      hidden: units of the first dense layer.
+      latent_dim: size of the latent space.
+      reparameterisation: "standard", or "post" for the post's own line.
+    """
+
+    example_shape: tuple[int, int, int]
+    filters: int = 36
+    hidden: int = 256
+    latent_dim: int = 2
+    reparameterisation: str = STANDARD
+
+    def setup(self):
+        self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
+        self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
+
+    def encode(self, x: jax.Array) -> Posterior:
+        """Maps examples [B, notes, 3, tracks] to a posterior over [B, Z]."""
+        chex.assert_shape(x, (None, *self.example_shape))
+        return self.encoder(x)
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Maps latents [B, Z] to values [B, notes, 3, tracks]."""
+        chex.assert_shape(z, (None, self.latent_dim))
+        return self.decoder(z)
+
+    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
+        """Encodes, draws one latent an example (the key is consumed), decodes.
+
+        Returns:
+          The values [B, notes, 3, tracks] float32 and the posterior.
+        """
+        posterior = self.encode(jnp.asarray(x))
+        return self.decode(reparameterise(key, posterior, self.reparameterisation)), posterior
