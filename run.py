@@ -1,6 +1,6 @@
 """The main job: from MIDI files to a trained VAE, its reconstructions, samples, plots and scores, in one folder.
 
-    python run.py --config=configs/anthems.py [--workdir=runs/anthems] [--config.data.path=FOLDER_OR_ZIP]
+python run.py --config=configs/anthems.py [--workdir=runs/anthems] [--config.data.path=FOLDER_OR_ZIP]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     from vae_jax.inference import Inference
 
     started = time.perf_counter()
-    config = _CONFIG.value.to_dict()
+    config = cli.config_value(_CONFIG).to_dict()
     workdir = _WORKDIR.value or str(pathlib.Path("runs", config["name"]))
 
     setup = experiment.build_experiment(config)

@@ -5,8 +5,9 @@
 About 25 minutes on two CPU cores. The figures are those of configs/post.py.
 """
 
-from configs import post
 from ml_collections import ConfigDict
+
+from configs import post
 
 
 def get_config() -> ConfigDict:

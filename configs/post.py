@@ -2,8 +2,8 @@
 
     python run.py --config=configs/post.py
 
-About 25 minutes on two CPU cores, 3 GB of memory. Expect a training loss near 8 and a held-out loss near 9, a KL that falls to
-nothing, and a note F1 of 0.000: docs/post.md says why.
+About 25 minutes on two CPU cores, 3 GB of memory. Expect a training loss near 8 and a held-out loss near 9, a KL that
+falls to nothing, and a note F1 of 0.000: docs/post.md says why.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,9 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.path = ""  # A MIDI file, a folder or a zip; empty for the national anthems, "built-in" for the generated corpus.
+    config.data.path = (
+        ""  # A MIDI file, a folder or a zip; empty for the national anthems, "built-in" for the generated corpus.
+    )
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
     config.data.allow_builtin = True  # Without a network: warn and train on the built-in corpus, or stop.
     config.data.num_builtin = 135

@@ -5,8 +5,9 @@
 Under a minute on two CPU cores, without a network. It shows that everything works, not that anything is learnt.
 """
 
-from configs import post
 from ml_collections import ConfigDict
+
+from configs import post
 
 
 def get_config() -> ConfigDict:

@@ -23,4 +23,7 @@ def mean_of_training(train: Sequence[Encoded]) -> Arrays:
     For dense arrays of one example a piece; each array keeps a first axis of one.
     """
     arrays = batches.concatenate([piece.arrays for piece in train])
-    return {name: np.expm1(np.mean(np.log1p(rows.astype(np.float64)), axis=0, keepdims=True)) for name, rows in arrays.items()}
+    return {
+        name: np.expm1(np.mean(np.log1p(rows.astype(np.float64)), axis=0, keepdims=True))
+        for name, rows in arrays.items()
+    }

@@ -1,7 +1,9 @@
-"""Checkpoints of the whole training state: saved whole or not at all, verified before use. The only room that imports orbax.
+"""Checkpoints of the whole training state: saved whole or not at all, verified before use. The only room that imports
+orbax.
 
-A checkpoint is a folder named by its step that holds what orbax wrote and `manifest.json`: the shape and dtype of every array
-and the sha256 of every file. orbax itself restores flipped bits without a word, so nothing is restored before its hashes agree.
+A checkpoint is a folder named by its step that holds what orbax wrote and `manifest.json`: the shape and dtype of every
+array and the sha256 of every file. orbax itself restores flipped bits without a word, so nothing is restored before its
+hashes agree.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int) -> None:
         temporary.rename(target)
     except (OSError, ValueError) as error:
         # orbax reports a full disk as a ValueError of its storage library.
-        raise UserError(f"{target}: the checkpoint could not be saved ({_one_line(error)}); older ones are intact") from error
+        raise UserError(
+            f"{target}: the checkpoint could not be saved ({_one_line(error)}); older ones are intact"
+        ) from error
     for old in steps(folder)[:-keep]:
         shutil.rmtree(folder / f"{old:08d}")
 
@@ -73,7 +77,7 @@ def restore(folder: pathlib.Path, abstract: State) -> tuple[State, int] | None:
         difference = _first_difference(files.read_json(path / _MANIFEST)["arrays"], describe(abstract))
         if difference:
             raise UserError(f"{path}: a checkpoint of another model or optimiser ({difference})")
-        return _orbax().load((path / _STATE).absolute(), abstract), step
+        return _orbax().load((path / _STATE).absolute(), _on_first_device(abstract)), step
     if found:
         raise UserError(f"{folder}: every checkpoint is damaged; delete the folder to start again")
     return None
@@ -97,6 +101,12 @@ def describe(state: Any) -> dict[str, list]:
     """Returns dtype and shape of every array of a state by its place in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path): [str(leaf.dtype), list(leaf.shape)] for path, leaf in leaves}
+
+
+def _on_first_device(abstract: State) -> State:
+    """Says where the arrays go, so that a checkpoint from any device can be restored on this one."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
 
 
 def _find_damage(path: pathlib.Path) -> str | None:
@@ -125,7 +135,9 @@ def _hash_files(folder: pathlib.Path) -> dict[str, str]:
 def _first_difference(saved: dict[str, list], expected: dict[str, list]) -> str | None:
     for name in sorted(saved.keys() | expected.keys()):
         if saved.get(name) != expected.get(name):
-            there, here = (" ".join(map(str, entry)) if entry else "nothing" for entry in (saved.get(name), expected.get(name)))
+            there, here = (
+                " ".join(map(str, entry)) if entry else "nothing" for entry in (saved.get(name), expected.get(name))
+            )
             return f"{name} is {there} there and {here} here"
     return None
 
@@ -135,7 +147,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _orbax():
-    """Imports orbax where it is used: it takes over a second, and its v1 interface is the one its documentation recommends."""
+    """Imports orbax where it is used: it takes over a second. Its documentation recommends the v1 interface."""
     logging.getLogger("absl").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

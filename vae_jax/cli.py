@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -21,13 +23,12 @@ def run(main: Callable[[], None]) -> None:
                 raise UserError(f"unexpected argument {arguments[1]!r}; every option is written as --name=value")
             main()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            _fail(str(error))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
 
-    app.run(checked)
+    app.run(checked, flags_parser=_parse)
 
 
 def flag_values(*required: str) -> flags.FlagValues:
@@ -40,3 +41,32 @@ def flag_values(*required: str) -> flags.FlagValues:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is missing; --help lists every option")
     return flags.FLAGS
+
+
+def config_value(holder: flags.FlagHolder[Any]) -> Any:
+    """Returns the config of a config-file flag.
+
+    Raises:
+      UserError: where the file cannot be loaded.
+    """
+    try:
+        return holder.value
+    except OSError as error:
+        path = " ".join(argument for argument in sys.argv if argument.startswith(("--config=", "-config=")))
+        raise UserError(f"{path}: no such config file") from error
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    """Parses the flags; what absl and ml_collections raise for a user's mistake, of several types, ends in one line."""
+    try:
+        return flags.FLAGS(list(arguments))
+    except (AttributeError, KeyError) as error:
+        fields = [match[1] for argument in arguments if (match := re.match(r"--(config\.[\w.]+)", argument))]
+        _fail(f"the config has no such field: {error} (overrides given: {', '.join(fields)})")
+    except (flags.Error, OSError, TypeError, ValueError, IndexError) as error:
+        _fail(" ".join(str(error).split()))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -105,9 +105,15 @@ class Split:
 
 
 def find_corpus(
-    path: str = "", *, url: str = download.ANTHEMS_URL, allow_builtin: bool = True, num_builtin: int = 135, builtin_seed: int = 0
+    path: str = "",
+    *,
+    url: str = download.ANTHEMS_URL,
+    allow_builtin: bool = True,
+    num_builtin: int = 135,
+    builtin_seed: int = 0,
 ) -> Corpus:
-    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the built-in corpus.
+    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the built-in
+    corpus.
 
     Args:
       path: a MIDI file, a folder or a zip; empty for the national anthems.
@@ -117,7 +123,8 @@ def find_corpus(
       builtin_seed: seed of the built-in corpus.
 
     Raises:
-      UserError: where the path holds no usable file, or the archive cannot be had and the built-in corpus is not allowed.
+      UserError: where the path holds no usable file, or the archive cannot be had and the built-in corpus is not
+        allowed.
     """
     if path == BUILTIN_NAME:
         return builtin_corpus(num_builtin, builtin_seed)

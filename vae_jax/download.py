@@ -26,7 +26,11 @@ class DownloadError(Exception):
 
 
 def fetch_anthems(
-    url: str = ANTHEMS_URL, *, sha256: str = ANTHEMS_SHA256, num_bytes: int = ANTHEMS_BYTES, cache: pathlib.Path | None = None
+    url: str = ANTHEMS_URL,
+    *,
+    sha256: str = ANTHEMS_SHA256,
+    num_bytes: int = ANTHEMS_BYTES,
+    cache: pathlib.Path | None = None,
 ) -> pathlib.Path:
     """Returns the path of the anthem archive in the user's cache folder, downloading it where it is not there.
 
@@ -59,9 +63,11 @@ def fetch_anthems(
 def _download(url: str, num_bytes: int) -> bytes:
     """Reads at most one byte more than expected, with a progress bar."""
     received = bytearray()
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer:
-        with tqdm.tqdm(total=num_bytes, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar:
-            while len(received) <= num_bytes and (chunk := answer.read(_CHUNK_BYTES)):
-                received += chunk
-                bar.update(len(chunk))
+    with (
+        urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer,
+        tqdm.tqdm(total=num_bytes, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar,
+    ):
+        while len(received) <= num_bytes and (chunk := answer.read(_CHUNK_BYTES)):
+            received += chunk
+            bar.update(len(chunk))
     return bytes(received)

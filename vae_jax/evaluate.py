@@ -28,7 +28,9 @@ SCORES: dict[str, Callable[[Score, Score], Counts]] = {
 }
 
 
-def evaluate(experiment: Experiment, corpus: Corpus, split: Split, reconstructions: Sequence[Reconstruction]) -> dict[str, Any]:
+def evaluate(
+    experiment: Experiment, corpus: Corpus, split: Split, reconstructions: Sequence[Reconstruction]
+) -> dict[str, Any]:
     """Scores the reconstructions of all pieces of a corpus, part by part of the split, for `metrics.json`."""
     mean_arrays = baselines.mean_of_training([reconstructions[n].encoded for n in split.train])
     results: dict[str, Any] = {"corpus": corpus.name}
@@ -58,10 +60,15 @@ def summarise(results: dict[str, Any]) -> str:
         "KL (nats an example)": "kl_nats",
         "active units": "active_units",
     }
-    lines = [f"{'corpus: ' + plain(results['corpus']):<42}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)]
+    lines = [
+        f"{'corpus: ' + plain(results['corpus']):<42}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)
+    ]
     for label, name in rows.items():
         values = [results[part][name] for part in parts]
-        lines.append(f"{label:<42}" + "".join(f"{value:>10}" if isinstance(value, int) else f"{value:>10.4f}" for value in values))
+        lines.append(
+            f"{label:<42}"
+            + "".join(f"{value:>10}" if isinstance(value, int) else f"{value:>10.4f}" for value in values)
+        )
     return "\n".join(lines)
 
 
@@ -99,7 +106,8 @@ def _baseline_scores(experiment: Experiment, pieces: Sequence[Reconstruction], m
     empty = [(one.original, baselines.empty_score(one.original)) for one in pieces]
     scored = {f"baseline_empty_{name}": value for name, value in _total_f1(empty).items()}
     constant = [
-        (one.original, representation.decode(Encoded(mean_arrays, one.encoded.context, one.encoded.report))) for one in pieces
+        (one.original, representation.decode(Encoded(mean_arrays, one.encoded.context, one.encoded.report)))
+        for one in pieces
     ]
     scored |= {f"baseline_mean_{name}": value for name, value in _total_f1(constant).items()}
     x = representation.rasterise(_on_device(batches.concatenate([one.encoded.arrays for one in pieces])))

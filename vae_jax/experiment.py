@@ -1,4 +1,4 @@
-"""What a config describes, built: representation, model, objective, optimiser and keys; and the same from a run's folder."""
+"""What a config describes, built: representation, model, objective, optimiser, keys; and the same from a run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ from vae_jax.representations import Arrays, Representation
 from vae_jax.runs import RunFolder
 from vae_jax.score import Score
 from vae_jax.train import TrainState
+
+# Fields that have to be above zero, and those that may be zero but not below it.
+_POSITIVE = (
+    "representation.num_notes",
+    "representation.num_tracks",
+    "model.filters",
+    "model.hidden",
+    "model.latent_dim",
+    "optimizer.learning_rate",
+    "train.batch_size",
+    "train.num_epochs",
+    "train.eval_every_epochs",
+    "train.checkpoint_every_epochs",
+    "train.keep_checkpoints",
+    "data.num_builtin",
+)
+_NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +82,7 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
       UserError: where a field has a value that does not exist.
     """
+    _check_ranges(config)
     try:
         representation = representations.make_representation(config["representation"])
         model = models.make_model(config["model"], representation.example_shape)
@@ -83,7 +101,8 @@ def encode_split(experiment: Experiment, scores: Sequence[Score], split: Split) 
     """Encodes the pieces of both parts of a split: all training examples, and all held-out ones where there are any."""
     encode = experiment.representation.encode
     train_arrays, held_out_arrays = (
-        batches.concatenate([encode(scores[n]).arrays for n in part]) if part else None for part in (split.train, split.held_out)
+        batches.concatenate([encode(scores[n]).arrays for n in part]) if part else None
+        for part in (split.train, split.held_out)
     )
     if train_arrays is None:
         raise UserError("the corpus leaves nothing to train on")
@@ -103,3 +122,13 @@ def load_experiment(workdir: str) -> TrainedRun:
         raise UserError(f"{workdir}: the run has no checkpoint yet; train it with run.py first")
     state, step = restored
     return TrainedRun(folder, experiment, description, state.params, step)
+
+
+def _check_ranges(config: Mapping[str, Any]) -> None:
+    for name in (*_POSITIVE, *_NOT_NEGATIVE):
+        section, _, field = name.rpartition(".")
+        value = (config.get(section, {}) if section else config).get(field)
+        if value is not None and (value < 0 or (value == 0 and name in _POSITIVE) or value != value):
+            raise UserError(
+                f"config.{name} must {'be above zero' if name in _POSITIVE else 'not be negative'}, got {value}"
+            )

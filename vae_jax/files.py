@@ -36,7 +36,10 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a value as indented JSON; a number that is not finite is refused rather than written as invalid JSON."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+    write_bytes(
+        path,
+        (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"),
+    )
 
 
 def read_json(path: pathlib.Path) -> Any:

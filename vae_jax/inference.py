@@ -100,7 +100,7 @@ class Inference:
 
 
 def _padded_batches(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Cuts arrays into batches of one size, so that one compiled program serves all; the last is filled with its last row."""
+    """Cuts arrays into batches of one size, so that one compiled program serves all; the last row fills the last."""
     count = batches.num_examples(arrays)
     rows = np.minimum(np.arange(-(-count // _BATCH) * _BATCH), count - 1)
     return [{name: array[part] for name, array in arrays.items()} for part in rows.reshape(-1, _BATCH)]

@@ -13,7 +13,6 @@ from vae_jax.corpus import Corpus, IngestedFile
 from vae_jax.files import plain
 from vae_jax.score import KeySignature, Score
 
-
 _MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
 _MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
 

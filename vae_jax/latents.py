@@ -1,4 +1,4 @@
-"""The map of latents: two axes to draw, clusters with their elbow curve, and the dendrogram, as the post's author drew them."""
+"""The map of latents: two axes to draw, clusters with their elbow curve, and the dendrogram, as in the post."""
 
 from __future__ import annotations
 

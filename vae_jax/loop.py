@@ -1,4 +1,4 @@
-"""The training loop: epochs of train steps, losses logged, checkpoints saved, and a resumed run that is the same run."""
+"""The training loop: epochs of train steps, losses logged, checkpoints saved, resumed as the same run."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def fit(
             bar.set_postfix_str(f"loss {means['loss']:.4g}")
             if not show_bar and (epoch % max(1, config["num_epochs"] // 20) == 0 or step == last_step or epoch == 1):
                 left = (last_step - step) / rate
-                print(f"epoch {epoch}/{config['num_epochs']} {_describe(line)}, {rate:.3g} steps/s, {left:.0f} s left", flush=True)
+                print(
+                    f"epoch {epoch}/{config['num_epochs']} {_describe(line)}, {rate:.3g} steps/s, {left:.0f} s left",
+                    flush=True,
+                )
             if epoch % config["checkpoint_every_epochs"] == 0 or step == last_step:
                 checkpoint.save(folder.checkpoints, step, state, keep=config["keep_checkpoints"])
     return state
@@ -108,7 +111,9 @@ class _Log:
         import tensorboardX
 
         self._file = _reopen_lines(folder, start_step)
-        self._events = tensorboardX.SummaryWriter(str(folder.tensorboard), purge_step=start_step + 1, write_to_disk=True)
+        self._events = tensorboardX.SummaryWriter(
+            str(folder.tensorboard), purge_step=start_step + 1, write_to_disk=True
+        )
 
     def __enter__(self) -> _Log:
         return self
@@ -151,14 +156,22 @@ def _weighted_means(history: list[tuple[int, Metrics]], first_step: int, folder:
         for name, value in terms.items():
             if not math.isfinite(value):
                 saved = checkpoint.steps(folder.checkpoints)
-                good = f"the last good checkpoint is step {saved[-1]} in {folder.checkpoints}" if saved else "no checkpoint was saved yet"
-                raise UserError(f"{name} is {value} at step {first_step + n}; {good}; try a lower config.optimizer.learning_rate")
+                good = (
+                    f"the last good checkpoint is step {saved[-1]} in {folder.checkpoints}"
+                    if saved
+                    else "no checkpoint was saved yet"
+                )
+                raise UserError(
+                    f"{name} is {value} at step {first_step + n}; {good}; try a lower config.optimizer.learning_rate"
+                )
     sizes = np.array([size for size, _ in history], dtype=np.float64)
     names = history[0][1].keys()
     return {name: float(np.average([float(terms[name]) for _, terms in history], weights=sizes)) for name in names}
 
 
-def _evaluate(state: TrainState, eval_step: EvalStep, held_out: dict[str, jax.Array], batch_size: int) -> dict[str, float]:
+def _evaluate(
+    state: TrainState, eval_step: EvalStep, held_out: dict[str, jax.Array], batch_size: int
+) -> dict[str, float]:
     """Means over the held-out examples."""
     count = len(next(iter(held_out.values())))
     parts = [

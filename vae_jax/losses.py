@@ -49,7 +49,8 @@ class Objective:
     Attributes:
       reconstruction: "msle" or "mse".
       loss_factor: weight of the reconstruction term.
-      reg_factor: weight of the KL in nats. The post writes 0.5 times a mean over its two latents of twice the KL of each, which
+      reg_factor: weight of the KL in nats. The post writes 0.5 times a mean over its two latents of twice the KL of
+        each, which
         is 0.5 times the KL in nats; with another number of latents its line would weigh the KL by 1 / latents.
     """
 

@@ -48,8 +48,8 @@ class Counts:
 def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> Counts:
     """Counts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
 
-    A note matches where its pitch is equal and its onset within 50 ms of the original's, in seconds by each score's own tempo
-    map; each note is used once, and as many as possible are matched.
+    A note matches where its pitch is equal and its onset within 50 ms of the original's, in seconds by each score's own
+    tempo map; each note is used once, and as many as possible are matched.
 
     Args:
       reference: the original.
@@ -60,7 +60,11 @@ def count_matches(reference: Score, estimate: Score, *, drums: bool = False, off
     reference_notes = reference.notes.select(reference.notes.is_drum == drums)
     estimate_notes = estimate.notes.select(estimate.notes.is_drum == drums)
     pairs = _candidate_pairs(
-        _intervals_sec(reference, reference_notes), reference_notes, _intervals_sec(estimate, estimate_notes), estimate_notes, offsets
+        _intervals_sec(reference, reference_notes),
+        reference_notes,
+        _intervals_sec(estimate, estimate_notes),
+        estimate_notes,
+        offsets,
     )
     matched = 0
     if len(pairs):
@@ -70,7 +74,9 @@ def count_matches(reference: Score, estimate: Score, *, drums: bool = False, off
     return Counts(matched, len(reference_notes), len(estimate_notes))
 
 
-def bootstrap_f1(counts: Sequence[Counts], groups: Sequence[int], *, seed: int = 0, num_samples: int = 1000) -> tuple[float, float]:
+def bootstrap_f1(
+    counts: Sequence[Counts], groups: Sequence[int], *, seed: int = 0, num_samples: int = 1000
+) -> tuple[float, float]:
     """Returns a 95% interval of F1 by resampling tunes (percentile bootstrap; Efron 1979).
 
     Args:

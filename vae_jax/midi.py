@@ -1,8 +1,8 @@
 """MIDI bytes to Score and back. The only room that imports mido.
 
 mido decodes the meta messages and writes the files. The walk over a file's bytes is ours, at the seam of mido's own
-`read_track`: that one ends in bare exceptions on a quarter of real files, loses the delta time of unknown meta events and the
-tracks beyond the header's count, and puts no bound on a variable-length quantity.
+`read_track`: that one ends in bare exceptions on a quarter of real files, loses the delta time of unknown meta events
+and the tracks beyond the header's count, and puts no bound on a variable-length quantity.
 
 What each doubtful thing means (each repair is a named warning):
 
@@ -200,7 +200,9 @@ def _ticks_per_beat(division: int, repairs: collections.Counter[str]) -> tuple[i
         return division, None
     frames_per_second, ticks_per_frame = 256 - (division >> 8), division & 0xFF
     if frames_per_second not in (24, 25, 29, 30) or ticks_per_frame == 0:
-        raise MidiError(f"the header gives an SMPTE division of {frames_per_second} x {ticks_per_frame}, which does not exist")
+        raise MidiError(
+            f"the header gives an SMPTE division of {frames_per_second} x {ticks_per_frame}, which does not exist"
+        )
     repairs["SMPTE division: one beat is one second, tempo events do not apply"] += 1
     if frames_per_second == 29:  # 30 drop-frame: 30 frames in 1.001 seconds.
         return 30 * ticks_per_frame, 1_001_000

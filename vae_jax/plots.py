@@ -1,4 +1,4 @@
-"""Pictures: the post's plots of its corpus, its reconstructions, its latents and its losses. The only room that imports matplotlib."""
+"""Pictures of a corpus, reconstructions, latents and losses. The only room that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def draw_lines(panel: Axes, score: Score) -> None:
     for n, track in enumerate(score.note_bearing_tracks()):
         mine = score.notes.track == track
         label = _plain(score.track_names[track]) or f"track {track + 1}"
-        panel.plot(score.notes.onset_ticks[mine], score.notes.pitch[mine], lw=0.8, color=COLOURS[n % len(COLOURS)], label=label)
+        panel.plot(
+            score.notes.onset_ticks[mine], score.notes.pitch[mine], lw=0.8, color=COLOURS[n % len(COLOURS)], label=label
+        )
     if not len(score.notes):
         panel.text(0.5, 0.5, "no note", transform=panel.transAxes, ha="center", va="center")
     panel.set_xlabel("time (ticks)")
@@ -72,7 +74,10 @@ def plot_histograms(scores: Sequence[Score], kept_notes: int, corpus_name: str) 
     panels = [
         (per_track[per_track > 0], "notes per track"),
         (np.array([score.duration_sec for score in scores]), "length (seconds)"),
-        (np.array([score.notes.duration_ticks.min() / score.ticks_per_beat for score in scores]), "shortest note (beats)"),
+        (
+            np.array([score.notes.duration_ticks.min() / score.ticks_per_beat for score in scores]),
+            "shortest note (beats)",
+        ),
         (np.array([score.notes.pitch[~score.notes.is_drum].min(initial=127) for score in scores]), "lowest note"),
         (np.array([score.notes.pitch[~score.notes.is_drum].max(initial=0) for score in scores]), "highest note"),
     ]
@@ -139,7 +144,9 @@ def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
     figure, panel = plt.subplots(figsize=(7, max(3.0, 0.13 * len(labels))), layout="constrained")
     if len(latents.linkage):
         names = [_plain(label) for label in labels]
-        scipy.cluster.hierarchy.dendrogram(latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel)
+        scipy.cluster.hierarchy.dendrogram(
+            latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel
+        )
     panel.set_xlabel("distance between latents")
     return figure
 

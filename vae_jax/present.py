@@ -28,7 +28,9 @@ def write_pictures(
     config = experiment.config
     scores = [piece.score for piece in corpus.pieces]
     labels = [piece.label for piece in corpus.pieces]
-    plots.save(plots.plot_histograms(scores, config["representation"]["num_notes"], corpus.name), folder.plots / "corpus.png")
+    plots.save(
+        plots.plot_histograms(scores, config["representation"]["num_notes"], corpus.name), folder.plots / "corpus.png"
+    )
 
     constants = {
         f"best constant, {part.replace('_', '-')}": results[part]["baseline_mean_loss"]
@@ -41,7 +43,9 @@ def write_pictures(
     means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
     latent_map = latents.map_latents(means, config["seed"])
     held_out = [n in set(split.held_out) for n in range(len(labels))]
-    plots.save(plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"), folder.plots / "latents.png")
+    plots.save(
+        plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"), folder.plots / "latents.png"
+    )
     plots.save(plots.plot_elbow(latent_map), folder.plots / "elbow.png")
     plots.save(plots.plot_dendrogram(latent_map, labels), folder.plots / "dendrogram.png")
 
@@ -54,7 +58,7 @@ def write_music(
     reconstructions: Sequence[Reconstruction],
     inference: Inference,
 ) -> None:
-    """Writes reconstructions of the first piece, which is the post's, and of every held-out piece, and samples from the prior."""
+    """Writes reconstructions of the first piece (the post's) and of all held-out pieces, and samples from the prior."""
     shown = sorted({0, *split.held_out})
     write_reconstructions(
         folder.reconstructions, [corpus.pieces[n].label for n in shown], [reconstructions[n] for n in shown]

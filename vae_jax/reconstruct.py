@@ -1,4 +1,7 @@
-"""Reconstructs MIDI files with a trained run: `python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR`."""
+"""Reconstructs MIDI files with a trained run.
+
+python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from vae_jax.experiment import load_experiment
 from vae_jax.inference import Inference, Reconstruction
 
 
-def write_reconstructions(folder: pathlib.Path, labels: Sequence[str], reconstructions: Sequence[Reconstruction]) -> None:
+def write_reconstructions(
+    folder: pathlib.Path, labels: Sequence[str], reconstructions: Sequence[Reconstruction]
+) -> None:
     """Writes each original and its reconstruction as MIDI, and both in one picture."""
     for label, one in zip(labels, reconstructions, strict=True):
         name = files.safe_name(label)
@@ -23,8 +28,9 @@ def write_reconstructions(folder: pathlib.Path, labels: Sequence[str], reconstru
 
 def score_line(label: str, one: Reconstruction) -> str:
     """One line for one piece: its notes, the reconstruction's, and the note F1."""
-    counts = evaluate.SCORES["note_f1_50ms"](one.original, one.score)
-    return f"{label}: {len(one.original.notes)} notes, {len(one.score.notes)} reconstructed, note F1 at 50 ms {counts.f1:.4f}"
+    f1 = evaluate.SCORES["note_f1_50ms"](one.original, one.score).f1
+    notes, reconstructed = len(one.original.notes), len(one.score.notes)
+    return f"{label}: {notes} notes, {reconstructed} reconstructed, note F1 at 50 ms {f1:.4f}"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A run's folder: where everything of a run lies, and the check that a folder belongs to the run that is started in it."""
+"""A run's folder: where everything of a run lies, and the check that it belongs to the run started in it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dic
             "held_out": [corpus.pieces[n].path for n in split.held_out],
         },
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
     }
 
@@ -139,7 +140,9 @@ def _refuse_other_run(folder: RunFolder, config: dict[str, Any], described: dict
     there, here = _compared(files.read_json(folder.config)), _compared(config)
     differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     if differing:
-        shown = "; ".join(f"config.{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in differing)
+        shown = "; ".join(
+            f"config.{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in differing
+        )
         raise UserError(f"{folder.path} holds another run ({shown}); give another --workdir")
     other = files.read_json(folder.run)["corpus"]
     if other["fingerprint"] != described["corpus"]["fingerprint"]:
@@ -168,7 +171,12 @@ def _git_commit() -> str | None:
     """The commit of the code where it runs from a checkout."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+            ["git", "rev-parse", "HEAD"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -187,8 +187,8 @@ def make_notes(
 ) -> Notes:
     """Builds a note table in its normal form; a single number fills a whole column.
 
-    Normal form: notes are ordered by onset, then track, then as given; and among notes of one pitch, channel and track the
-    first to start is the first to end, because a MIDI file cannot say otherwise.
+    Normal form: notes are ordered by onset, then track, then as given; and among notes of one pitch, channel and track
+    the first to start is the first to end, because a MIDI file cannot say otherwise.
 
     Raises:
       ValueError: where a column has another length or a value outside its range.
@@ -243,7 +243,7 @@ def make_score(
 
 
 def transpose(score: Score, semitones: int) -> Score:
-    """Returns the score with its pitched notes moved; a note that would leave 0..127 is moved by octaves back inside."""
+    """Returns the score with its pitched notes moved; one that would leave 0..127 comes back inside by octaves."""
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
     pitch = np.where(pitch > 127, pitch - 12 * ((pitch - 127 + 11) // 12), pitch)
     pitch = np.where(pitch < 0, pitch + 12 * ((-pitch + 11) // 12), pitch)

@@ -15,6 +15,7 @@ import optax
 from vae_jax import batches
 from vae_jax.errors import UserError
 from vae_jax.losses import Objective
+from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Representation
 
 Metrics = dict[str, jax.Array]
@@ -64,8 +65,9 @@ def make_train_step(
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]:
     """Returns the jitted step `(state, examples, indices) -> (state, metrics)`; it donates the state.
 
-    `examples` holds all compact arrays on the device, `indices` [B] picks the batch. The key of a step is derived from `base_key` and
-    the state's step, so that a resumed run draws what an uninterrupted one would. Metrics are means over the batch.
+    `examples` holds all compact arrays on the device, `indices` [B] picks the batch. The key of a step is derived from
+    `base_key` and the state's step, so that a resumed run draws what an uninterrupted one would. Metrics are means over
+    the batch.
     """
 
     def train_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> tuple[TrainState, Metrics]:
@@ -73,7 +75,7 @@ def make_train_step(
         key = jax.random.fold_in(base_key, state.step)
 
         def mean_loss(params):
-            outputs, posterior = model.apply({"params": params}, x, key)
+            outputs, posterior = _apply(model, params, x, key)
             terms = {name: jnp.mean(values) for name, values in objective(outputs, x, posterior).items()}
             return terms["loss"], terms
 
@@ -95,7 +97,12 @@ def make_eval_step(
     def eval_step(params, examples: dict[str, jax.Array], indices: jax.Array, step: jax.Array) -> Metrics:
         x = representation.rasterise(batches.take(examples, indices))
         key = jax.random.fold_in(jax.random.fold_in(base_key, step), indices[0])
-        outputs, posterior = model.apply({"params": params}, x, key)
+        outputs, posterior = _apply(model, params, x, key)
         return objective(outputs, x, posterior)
 
     return jax.jit(eval_step)
+
+
+def _apply(model: nn.Module, params: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
+    outputs: Any = model.apply({"params": params}, x, key)
+    return outputs

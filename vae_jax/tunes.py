@@ -1,9 +1,10 @@
 """Which files hold the same tune: a transposition-invariant comparison of their melodies.
 
-Each pitched track gives a top line (its highest note at each onset); every run of seven intervals of that line is a shingle.
-Two files that share enough shingles hold the same tune, whatever the key, tempo and arrangement. The thresholds were set on the
-135 national anthems, where they find China / Hong Kong, Cyprus / Greece, South Africa / Tanzania / Zambia, Estonia / Finland,
-Moldova / Romania, and the two files in which another country's anthem is quoted, and nothing else.
+Each pitched track gives a top line (its highest note at each onset); every run of seven intervals of that line is a
+shingle. Two files that share enough shingles hold the same tune, whatever the key, tempo and arrangement. The
+thresholds were set on the 135 national anthems, where they find China / Hong Kong, Cyprus / Greece, South Africa /
+Tanzania / Zambia, Estonia / Finland, Moldova / Romania, and the two files in which another country's anthem is quoted,
+and nothing else.
 """
 
 from __future__ import annotations

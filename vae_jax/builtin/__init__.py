@@ -75,22 +75,24 @@ def _compose_passages(rng: np.random.Generator, plan: Plan, band: Sequence[Part]
     for number, section in enumerate(plan.sections):
         is_last_section = number == len(plan.sections) - 1
         texture, bass = pick(rng, plan.style.textures), pick(rng, plan.style.basses)
-        start = int(rng.integers(2)) if number == 0 else 1 + int(rng.integers(2))
+        # The first section begins with few, the last with most.
+        start = int(rng.integers(2)) + (number > 0) + (is_last_section and number > 0)
         resting = () if is_last_section else _draw_resting(rng, band)
         has_returned = section in plan.sections[:number]
         for place, name in enumerate(section):
-            rise = 2 * place // len(section) + (is_last_section and place == len(section) - 1)
+            is_last = is_last_section and place == len(section) - 1
+            intensity = 3 if is_last else min(3, start + 2 * place // len(section))
             passages.append(
                 Passage(
                     tune.decorate(phrases[name], plan) if has_returned else phrases[name],
                     texture,
                     bass,
                     snare,
-                    3 if is_last_section and number and place * 2 >= len(section) else min(3, start + rise),
+                    intensity,
                     resting,
                     opens=place == 0,
                     closes=place == len(section) - 1,
-                    is_last=is_last_section and place == len(section) - 1,
+                    is_last=is_last,
                 )
             )
     return passages

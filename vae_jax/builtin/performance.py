@@ -18,7 +18,7 @@ _ACCENTS = (-7, 0, 5, 10)  # Velocity by accent of the metre.
 _SWELL = 6  # How much louder the third bar of a phrase is than its start.
 _FINAL_TEMPO_PERCENT = (103, 106, 110, 115, 121, 128, 136, 145)  # Length of the last beats before the last bar.
 _FERMATA_PERCENT = 165
-_LOWEST_PITCH = 24  # Of the real anthems; what would lie deeper is played an octave higher.
+_LOWEST_PITCH = 28  # Of a double bass; what would lie deeper is played an octave higher.
 
 
 def perform(

@@ -27,6 +27,7 @@ class Metre:
       rhythms: name of the bank of rhythms that fit.
       splits: steps of the chords in a bar that holds 1, 2 or 3 chords.
       pickups: rhythms of the notes before the first bar, with weights.
+      long_forms: of four pieces, how many have one of the longer forms.
     """
 
     numerator: int
@@ -35,6 +36,7 @@ class Metre:
     rhythms: str
     splits: tuple[tuple[int, ...], ...]
     pickups: tuple[tuple[tuple[int, ...], int], ...]
+    long_forms: int
 
     @property
     def bar_steps(self) -> int:
@@ -119,19 +121,19 @@ class Plan:
 _NO_PICKUP: tuple[int, ...] = ()
 _COMMON = Metre(
     4, 4, 12, "duple", ((48,), (24, 24), (24, 12, 12)),
-    ((_NO_PICKUP, 9), ((12,), 4), ((9, 3), 4), ((6, 6), 1), ((12, 12), 1), ((12, 9, 3), 1)),
+    ((_NO_PICKUP, 9), ((12,), 4), ((9, 3), 4), ((6, 6), 1), ((12, 12), 1), ((12, 9, 3), 1)), 1,
 )  # fmt: skip
 _WALTZ = Metre(
     3, 4, 12, "triple", ((36,), (24, 12), (12, 12, 12)),
-    ((_NO_PICKUP, 3), ((12,), 2), ((9, 3), 1), ((6, 6), 1)),
+    ((_NO_PICKUP, 3), ((12,), 2), ((9, 3), 1), ((6, 6), 1)), 2,
 )  # fmt: skip
 _MARCH = Metre(
     2, 4, 12, "duple", ((24,), (12, 12), (12, 6, 6)),
-    ((_NO_PICKUP, 3), ((6,), 1), ((12,), 1), ((9, 3), 2)),
+    ((_NO_PICKUP, 3), ((6,), 1), ((12,), 1), ((9, 3), 2)), 4,
 )  # fmt: skip
 _COMPOUND = Metre(
     6, 8, 18, "compound", ((36,), (18, 18), (18, 12, 6)),
-    ((_NO_PICKUP, 2), ((6,), 3)),
+    ((_NO_PICKUP, 2), ((6,), 3)), 2,
 )  # fmt: skip
 _METRES = ((_COMMON, 12), (_WALTZ, 3), (_MARCH, 3), (_COMPOUND, 2))
 
@@ -195,8 +197,8 @@ def draw_plan(rng: np.random.Generator) -> Plan:
     name, fifths = pick(rng, _MINOR_KEYS if minor else _MAJOR_KEYS)
     metre = pick(rng, _METRES)
     style = pick(rng, _STYLES)
-    # Bars of 4/4 are the longest, so pieces in it have fewer of them.
-    is_long = pick(rng, ((True, 1), (False, 2)) if metre is _COMMON else ((True, 3), (False, 2)))
+    # The shorter the bar, the more of them: all metres give pieces of about the same length.
+    is_long = pick(rng, ((True, metre.long_forms), (False, 4 - metre.long_forms)))
     form = pick(rng, _LONG_FORMS if is_long else _SHORT_FORMS)
     sections = tuple(tuple(section.split()) for section in form.split("|"))
     num_phrases = sum(len(section) for section in sections)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -77,8 +78,8 @@ class Phrase:
 class _Slot:
     """A note of the tune that waits for its pitch.
 
-    `motif_step` is the scale step from the note before that the motif asks for; `fixed` are the only pitch classes above
-    the tonic that it may take, `pitch` the only pitch.
+    `motif_step` is the scale step from the note before that the motif asks for; `fixed` are the only pitch classes
+    above the tonic that it may take, `pitch` the only pitch.
     """
 
     start: int
@@ -221,7 +222,7 @@ def _find_pitches(rng: np.random.Generator, slots: Sequence[_Slot], plan: Plan) 
     turn = _turn_costs(interval)
     nodes = np.stack([_node_costs(slot, pitches, plan) for slot in slots])
     nodes += rng.integers(0, 7, nodes.shape)  # Whim: without it a progression and a motif had one tune.
-    pairs = [_pair_costs(before, slot, interval, pitches, plan) for before, slot in zip(slots, slots[1:], strict=False)]
+    pairs = [_pair_costs(before, slot, interval, pitches, plan) for before, slot in itertools.pairwise(slots)]
     total = nodes[0][:, None] + pairs[0] + nodes[1][None, :]
     choices = []
     for node, pair in zip(nodes[2:], pairs[1:], strict=True):
@@ -281,7 +282,7 @@ def _pair_costs(before: _Slot, slot: _Slot, interval: np.ndarray, pitches: np.nd
 
 
 def _turn_costs(interval: np.ndarray) -> np.ndarray:
-    """Cost of three pitches in a row, [P, P, P]: a leap wants a step back, two leaps one way are at best an arpeggio."""
+    """Cost of three pitches in a row, [P, P, P]: a leap wants a step back, two leaps one way are an arpeggio."""
     first, second = interval[:, :, None], interval[None, :, :]
     leap, opposite = np.abs(first) >= 5, first * second < 0
     after_leap = np.where(opposite & (np.abs(second) <= 4), 0, np.where(np.abs(second) <= 2, 4, 18))

@@ -73,7 +73,8 @@ class PostVAE(nn.Module):
     latent_dim: int = 2
     reparameterisation: str = STANDARD
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes the two halves."""
         self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
         self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -15,12 +15,12 @@ class Posterior(NamedTuple):
     """A diagonal Gaussian over latents for each example.
 
     Attributes:
-      mean: [B, Z].
+      mean: [B, Z]; a JAX array inside the model, a NumPy array once it is fetched.
       log_var: logarithm of the variance, [B, Z].
     """
 
-    mean: jax.Array
-    log_var: jax.Array
+    mean: Any
+    log_var: Any
 
 
 def reparameterise(key: jax.Array, posterior: Posterior, form: str = STANDARD) -> jax.Array:
@@ -29,9 +29,9 @@ def reparameterise(key: jax.Array, posterior: Posterior, form: str = STANDARD) -
     Args:
       key: consumed.
       posterior: mean and log variance, [B, Z].
-      form: "standard" is mean + exp(log_var / 2) * epsilon (Kingma and Welling 2014, section 2.4). "post" is the line of the 2019
-        post, mean + exp(log_var) * epsilon, with one epsilon an example that all its latents share: it takes the log variance for
-        a log standard deviation and moves along one diagonal only.
+      form: "standard" is mean + exp(log_var / 2) * epsilon (Kingma and Welling 2014, section 2.4). "post" is the line
+        of the 2019 post, mean + exp(log_var) * epsilon, with one epsilon an example that all its latents share: it
+        takes the log variance for a log standard deviation and moves along one diagonal only.
 
     Returns:
       Latents, [B, Z].

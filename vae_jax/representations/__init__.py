@@ -1,8 +1,9 @@
 """Representations: pairs of pure functions between a Score and arrays of a fixed shape.
 
-A representation turns one piece into W examples (`encode`) and examples back into a piece (`decode`). Between the two stands the
-model: `rasterise` makes its input from a batch of compact arrays, on the device, inside the jitted step; `from_outputs` makes
-arrays again from what the model's decoder gives. Adding a representation is adding one file and one line to `REPRESENTATIONS`.
+A representation turns one piece into W examples (`encode`) and examples back into a piece (`decode`). Between the two
+stands the model: `rasterise` makes its input from a batch of compact arrays, on the device, inside the jitted step;
+`from_outputs` makes arrays again from what the model's decoder gives. Adding a representation is adding one file and
+one line to `make_representation`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Encoded:
 
     Attributes:
       arrays: the examples, each array [W, ...] and compact.
-      context: what decoding takes from the original because the model does not carry it, such as tempo, meter and instruments.
+      context: what decoding takes from the original because the model does not carry it, such as tempo, meter and
+        instruments.
       report: what encoding left out or changed, as counts of notes.
     """
 

@@ -1,8 +1,8 @@
 """The post's array: [notes, (note, length, time), tracks], numbers as they stand in the file.
 
-Tracks are those that hold notes, in the file's order; what does not fit (more notes, more tracks) is left out and counted; what is
-not there is zero. Times are moved by one tick so that zero means padding. Nothing is scaled: pitch, length and time are what
-the file says, which is a part of why the post's model fails.
+Tracks are those that hold notes, in the file's order; what does not fit (more notes, more tracks) is left out and
+counted; what is not there is zero. Times are moved by one tick so that zero means padding. Nothing is scaled: pitch,
+length and time are what the file says, which is a part of why the post's model fails.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EventsRepresentation:
         tracks = []
         for column, track in enumerate(bearing[: self.num_tracks]):
             of_track = notes.select(np.flatnonzero(notes.track == track))
-            kept = of_track.select(slice(0, self.num_notes))
+            kept = of_track.select(np.arange(min(len(of_track), self.num_notes)))
             array[0, : len(kept), NOTE, column] = kept.pitch
             array[0, : len(kept), LENGTH, column] = kept.duration_ticks
             array[0, : len(kept), TIME, column] = kept.onset_ticks + 1
