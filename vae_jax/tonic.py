@@ -21,7 +21,8 @@ class Tonic:
     Attributes:
       pitch_class: 0 to 11.
       minor: whether the mode is minor.
-      correlation: Pearson correlation of the piece's pitch classes with the key's profile, -1..1; 0 without pitched notes.
+      correlation: Pearson correlation of the piece's pitch classes with the key's profile, -1..1; 0 without pitched
+        notes.
     """
 
     pitch_class: int

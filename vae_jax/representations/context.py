@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
 from vae_jax import grid as grid_lib
 from vae_jax.grid import Grid
 from vae_jax.representations import parts as parts_lib
+from vae_jax.representations.roll_config import RollConfig
 from vae_jax.score import KeySignature, Meter, Score, Tempo
 
 _DEFAULT_VELOCITY = 80
-_DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)  # Trumpet, trombone, strings, strings, piano, church organ, acoustic bass.
+# Trumpet, trombone, strings twice, piano, church organ, acoustic bass, the standard drum kit.
+_DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)
 _COPY_KEY = (1 << 16, 1 << 8, 1)  # Packs (bar, part, register) into one number.
-
-
-class ContextShape(Protocol):
-    """What making a context takes from the configuration of a roll."""
-
-    steps_per_beat: int
-    max_copies: int
-    register_semitones: int
-    keep_timing: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +37,10 @@ class RollContext:
       transposition: semitones by which its pitched notes were moved; undone at decoding.
       tracks: for each part its programs with a track name each, the most common first; () for a part without notes.
       bars: [num_bars + 1] int64, steps at which bars start, and the end of the last one.
-      velocities: [max(num_bars, 1), NUM_PARTS] uint8, the mean of each bar and part; a part's mean over the piece where it rests.
-      copy_keys, copy_counts: [K] int64 ascending and [K] uint8: the (bar, part, register) in which more than one instrument
-        plays the part, packed into a number, and how many do.
+      velocities: [max(num_bars, 1), NUM_PARTS] uint8, the mean of each bar and part; a part's mean over the piece where
+        it rests.
+      copy_keys, copy_counts: [K] int64 ascending and [K] uint8: the (bar, part, register) in which more than one
+        instrument plays the part, packed into a number, and how many do.
       timing_ticks: [steps] int16, how late each step is played beyond the offset; empty where this is not kept.
     """
 
@@ -84,12 +77,14 @@ class RollContext:
         return np.where(self.copy_keys[place] == wanted, self.copy_counts[place].astype(np.int64), 1)
 
     def track(self, part: int, copy: int) -> PartTrack:
-        """Returns the instrument that plays a copy of a part: its own where the piece has so many, else its last one."""
+        """Returns the instrument that plays a copy of a part: its own where there are so many, else the last one."""
         known = self.tracks[part] or (PartTrack("", _DEFAULT_PROGRAMS[part]),)
         return known[min(copy, len(known) - 1)]
 
 
-def default_context(num_steps: int, steps_per_beat: int, *, ticks_per_beat: int = 480, beats_per_minute: float = 100) -> RollContext:
+def default_context(
+    num_steps: int, steps_per_beat: int, *, ticks_per_beat: int = 480, beats_per_minute: float = 100
+) -> RollContext:
     """Returns the context of music that has no original: 4/4, one tempo, a standard instrument for each part."""
     bar = 4 * steps_per_beat
     num_bars = -(-num_steps // bar)
@@ -112,32 +107,34 @@ def default_context(num_steps: int, steps_per_beat: int, *, ticks_per_beat: int 
 def make_context(
     score: Score,
     grid: Grid,
-    shape: ContextShape,
+    config: RollConfig,
     *,
     roll: np.ndarray,
     of_note: np.ndarray,
     multiplicity: np.ndarray,
     transposition: int,
-    num_steps: int,
 ) -> RollContext:
     """Takes from a score what its roll leaves out.
 
     Args:
       score: a piece with N notes.
       grid: its grid.
-      shape: the configuration of the roll.
+      config: the shape of the roll.
       roll: [M, 4] int32 roll notes.
       of_note: [N] int64, the roll note that stands for each note of the score.
       multiplicity: [M] int64, how many notes of the score each roll note stands for.
       transposition: semitones by which the pitched notes were moved.
-      num_steps: where the last roll note ends.
     """
+    num_steps = int((roll[:, 0] + roll[:, 3]).max(initial=0))
     bars = grid_lib.bar_steps(score, num_steps, grid.steps_per_beat)
     num_bars = max(len(bars) - 1, 1)
     bar = np.clip(np.searchsorted(bars, roll[:, 0], side="right") - 1, 0, num_bars - 1)
     part = roll[:, 1].astype(np.int64)
-    keys = _copy_keys(bar, part, roll[:, 2] // shape.register_semitones)
-    copy_keys, copy_counts = _best_copies(keys, multiplicity, shape.max_copies)
+    keys = _copy_keys(bar, part, roll[:, 2] // config.register_semitones)
+    timing = np.zeros(0, dtype=np.int16)
+    if config.keep_timing:
+        timing = _step_timing(score, grid, roll[of_note, 0], num_steps, config.snap_tolerance_sec)
+    copy_keys, copy_counts = _best_copies(keys, multiplicity, config.max_copies)
     return RollContext(
         ticks_per_beat=score.ticks_per_beat,
         offset_ticks=grid.offset_ticks,
@@ -150,7 +147,7 @@ def make_context(
         velocities=_mean_velocities(bar[of_note], part[of_note], score.notes.velocity, num_bars),
         copy_keys=copy_keys,
         copy_counts=copy_counts,
-        timing_ticks=_step_timing(score, grid, roll[of_note, 0], num_steps) if shape.keep_timing else np.zeros(0, dtype=np.int16),
+        timing_ticks=timing,
     )
 
 
@@ -164,7 +161,9 @@ def _best_copies(keys: np.ndarray, multiplicity: np.ndarray, max_copies: int) ->
     reference = np.bincount(cell, multiplicity, minlength=len(unique))
     num_notes = np.bincount(cell, minlength=len(unique))
     f1 = [
-        2 * np.bincount(cell, np.minimum(multiplicity, copies), minlength=len(unique)) / (reference + copies * num_notes)
+        2
+        * np.bincount(cell, np.minimum(multiplicity, copies), minlength=len(unique))
+        / (reference + copies * num_notes)
         for copies in range(1, max_copies + 1)
     ]
     best = 1 + np.argmax(np.stack(f1), axis=0)
@@ -198,14 +197,22 @@ def _mean_velocities(bar: np.ndarray, part: np.ndarray, velocity: np.ndarray, nu
     return np.clip(np.round(mean), 1, 127).astype(np.uint8)
 
 
-def _step_timing(score: Score, grid: Grid, steps: np.ndarray, num_steps: int) -> np.ndarray:
-    """Median over the onsets of each step of how late they are, [num_steps] int16 ticks."""
+def _step_timing(score: Score, grid: Grid, steps: np.ndarray, num_steps: int, tolerance_sec: float) -> np.ndarray:
+    """How late each step is played, [num_steps] int16 ticks: the median over its onsets.
+
+    The median gives way where it would leave an onset further than the tolerance behind, if that can be helped.
+    """
     timing = np.zeros(num_steps, dtype=np.int16)
     late = score.notes.onset_ticks - grid.ticks(steps)
     late = late[np.lexsort((late, steps))]
     played, counts = np.unique(steps, return_counts=True)
     starts = np.cumsum(counts) - counts
     medians = (late[starts + (counts - 1) // 2] + late[starts + counts // 2]) / 2
+    step_tick = grid.ticks(played)
+    beat_sec = score.seconds(step_tick + score.ticks_per_beat) - score.seconds(step_tick)
+    lowest = late[starts + counts - 1] - tolerance_sec / beat_sec * score.ticks_per_beat
+    highest = late[starts] + tolerance_sec / beat_sec * score.ticks_per_beat
+    medians = np.where(lowest <= highest, np.clip(medians, lowest, highest), medians)
     limits = np.iinfo(np.int16)
     timing[played] = np.clip(np.round(medians), limits.min, limits.max).astype(np.int16)
     return timing

@@ -1,9 +1,9 @@
 """Parts: the fixed instrument groups of the piano roll, and the one that each note of a score belongs to.
 
-Eight groups that suit scores for band, orchestra and keyboard arrangements alike. A track goes to a part as a whole, by the
-program that most of its notes have (a program change that comes after the first notes does not split a track) and, for
-strings, by its register. Trumpet and trombone, high and low strings are apart because arrangers let them double each other: two
-notes of one pitch that start together can be told apart only in two parts.
+Eight groups that suit scores for band, orchestra and keyboard arrangements alike. A track goes to a part as a whole, by
+the program that most of its notes have (a program change that comes after the first notes does not split a track) and,
+for strings, by its register. Trumpet and trombone, high and low strings are apart because arrangers let them double
+each other: two notes of one pitch that start together can be told apart only in two parts.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ def original_name(track_name: str) -> str:
 
 
 def assign_parts(score: Score) -> np.ndarray:
-    """Returns the part of every note, [N] int64 in 0..NUM_PARTS-1: one for each line, that is a pair of track and channel.
+    """Returns the part of every note, [N] int64 in 0..NUM_PARTS-1: one for each line, that is a pair of track and
+    channel.
 
-    Channel 10 is drums, always. Any other line goes by the label of a decoded track where it has one (see `track_label`), else
-    by its most common program and its median pitch.
+    Channel 10 is drums, always. Any other line goes by the label of a decoded track where it has one (see
+    `track_label`), else by its most common program and its median pitch.
     """
     programs = line_programs(score)
     parts = np.zeros(len(score.notes), dtype=np.int64)
