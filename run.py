@@ -20,8 +20,8 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Calls the rooms in their order."""
-    from vae_jax import corpus, evaluate, experiment, files, ingest, loop, present, runs, train
-    from vae_jax.inference import Inference
+    from vae_jax import batches, corpus, evaluate, experiment, files, ingest, loop, present, runs
+    from vae_jax.inference import Inference, calibrate
 
     started = time.perf_counter()
     config = cli.config_value(_CONFIG).to_dict()
@@ -43,22 +43,26 @@ def main() -> None:
     print(ingest.render_report(report).splitlines()[-1])
 
     scores = [piece.score for piece in source.pieces]
-    arrays = experiment.encode_split(setup, scores, split)
-    keys = setup.keys()
+    train_arrays, held_out_arrays = experiment.encode_split(setup, scores, split)
+    num_steps = setup.num_steps(batches.num_examples(train_arrays))
     state = loop.fit(
-        setup.init_state(),
-        train.make_train_step(setup.model, setup.objective, setup.optimizer, setup.representation, keys["train"]),
-        train.make_eval_step(setup.model, setup.objective, setup.representation, keys["eval"]),
-        train_arrays=arrays[0],
-        held_out_arrays=arrays[1],
+        lambda: setup.init_state(num_steps, train_arrays),
+        setup.abstract_state(),
+        setup.train_step(num_steps),
+        setup.eval_step(),
+        train_arrays=train_arrays,
+        held_out_arrays=held_out_arrays,
         config=config["train"],
         seed=config["seed"],
         folder=folder,
     )
-    inference = Inference(setup, state.params)
+    calibration = calibrate(setup, state.trained_variables, train_arrays)
+    files.write_json(folder.calibration, calibration)
+    inference = Inference(setup, state.trained_variables, calibration)
     reconstructions = inference.reconstruct(scores)
-    results = evaluate.evaluate(setup, source, split, reconstructions)
+    results = evaluate.evaluate(setup, source, split, reconstructions, train_arrays)
     files.write_json(folder.metrics, results)
+    present.write_latents(folder, split, reconstructions)
     present.write_pictures(folder, setup, source, split, reconstructions, results)
     present.write_music(folder, setup, source, split, reconstructions, inference)
     files.write_json(folder.path / "timing.json", {"seconds": round(time.perf_counter() - started, 1)})

@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     config.train.eval_every_epochs = 1
     config.train.checkpoint_every_epochs = 20
     config.train.keep_checkpoints = 2
+    config.train.average_decay = 0.0  # Above zero: evaluate a moving average of the parameters.
 
     config.sample = ConfigDict()
     config.sample.num = 8

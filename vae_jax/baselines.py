@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax import batches, score
-from vae_jax.representations import Arrays, Encoded
+from vae_jax import score
+from vae_jax.representations import Arrays
 from vae_jax.score import Score
 
 
@@ -17,13 +16,12 @@ def empty_score(original: Score) -> Score:
     return dataclasses.replace(original, notes=score.make_notes([], [], []))
 
 
-def mean_of_training(train: Sequence[Encoded]) -> Arrays:
+def mean_of_training(train_arrays: Arrays) -> Arrays:
     """The constant that the post's loss likes best: the mean over the training examples of log(1 + value), turned back.
 
-    For dense arrays of one example a piece; each array keeps a first axis of one.
+    Each array keeps a first axis of one.
     """
-    arrays = batches.concatenate([piece.arrays for piece in train])
     return {
         name: np.expm1(np.mean(np.log1p(rows.astype(np.float64)), axis=0, keepdims=True))
-        for name, rows in arrays.items()
+        for name, rows in train_arrays.items()
     }

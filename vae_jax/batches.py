@@ -38,3 +38,10 @@ def num_examples(arrays: Arrays) -> int:
 def take(arrays: dict[str, jax.Array], indices: jax.Array) -> dict[str, jax.Array]:
     """Gathers a batch from the examples on the device; jittable."""
     return {name: array[indices] for name, array in arrays.items()}
+
+
+def spread(arrays: Arrays, limit: int) -> dict[str, np.ndarray]:
+    """Picks at most so many examples, evenly spaced."""
+    count = num_examples(arrays)
+    rows = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
+    return {name: array[rows] for name, array in arrays.items()}

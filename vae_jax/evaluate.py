@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import baselines, batches, metrics
+from vae_jax import baselines, batches, metrics, roll_baselines
 from vae_jax.corpus import Corpus, Split
 from vae_jax.experiment import Experiment
 from vae_jax.files import plain
@@ -17,59 +17,90 @@ from vae_jax.losses import gaussian_kl_nats
 from vae_jax.metrics import Counts
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Arrays, Encoded
+from vae_jax.representations.windowed_roll import RollRepresentation
 from vae_jax.score import Score
 
+_SUMMARY = {
+    "pieces": "pieces",
+    "note F1 at 50 ms": "note_f1_50ms",
+    "  ceiling of the representation": "ceiling_note_f1_50ms",
+    "  baseline: mean of the training arrays": "baseline_mean_note_f1_50ms",
+    "note F1 at 50 ms, with instruments": "note_f1_instrument",
+    "  ceiling of the representation, instruments": "ceiling_note_f1_instrument",
+    "note F1 at 50 ms, with offsets": "note_f1_50ms_offset",
+    "drum F1 at 50 ms": "drum_f1_50ms",
+    "note F1 on the grid, parts merged": "note_f1_grid",
+    "  baseline: PCA, as many latents": "baseline_pca_note_f1_grid",
+    "  baseline: nearest training window": "baseline_nearest_window_note_f1_grid",
+    "  baseline: the bar before": "baseline_previous_bar_note_f1_grid",
+    "note F1 on the grid, within parts": "note_f1_grid_part",
+    "  baseline: PCA, as many latents, parts": "baseline_pca_note_f1_grid_part",
+    "KL (nats an example)": "kl_nats",
+    "active units": "active_units",
+    "latents an example": "latent_dim",
+}
 Pairs = Iterable[tuple[Score, Score]]
 
 SCORES: dict[str, Callable[[Score, Score], Counts]] = {
     "note_f1_50ms": lambda original, score: metrics.count_matches(original, score),
     "note_f1_50ms_offset": lambda original, score: metrics.count_matches(original, score, offsets=True),
+    "note_f1_instrument": metrics.count_instrument_matches,
     "drum_f1_50ms": lambda original, score: metrics.count_matches(original, score, drums=True),
 }
 
 
 def evaluate(
-    experiment: Experiment, corpus: Corpus, split: Split, reconstructions: Sequence[Reconstruction]
+    experiment: Experiment,
+    corpus: Corpus,
+    split: Split,
+    reconstructions: Sequence[Reconstruction],
+    train_arrays: Arrays,
 ) -> dict[str, Any]:
-    """Scores the reconstructions of all pieces of a corpus, part by part of the split, for `metrics.json`."""
-    mean_arrays = baselines.mean_of_training([reconstructions[n].encoded for n in split.train])
+    """Scores the reconstructions of all pieces of a corpus, part by part of the split, for `metrics.json`.
+
+    Args:
+      experiment: what the run's config describes.
+      corpus: the corpus of the run.
+      split: its split.
+      reconstructions: one for each piece of the corpus.
+      train_arrays: the examples that the model was trained on, for the baselines that are fitted.
+    """
+    parts = {"held_out": split.held_out, "training": split.train}
+    pieces = {part: [reconstructions[n] for n in index] for part, index in parts.items() if index}
+    tunes = {part: [corpus.tune_groups[n] for n in index] for part, index in parts.items() if index}
+    representation = experiment.representation
+    on_grid = isinstance(representation, RollRepresentation)
+    baseline_scores = (_roll_baselines if on_grid else _events_baselines)(experiment, pieces, train_arrays)
     results: dict[str, Any] = {"corpus": corpus.name}
-    for part, index in [("held_out", split.held_out), ("training", split.train)]:
-        pieces = [reconstructions[n] for n in index]
-        if pieces:
-            results[part] = (
-                {"pieces": len(pieces)}
-                | _model_scores(pieces, [corpus.tune_groups[n] for n in index])
-                | _ceiling_scores(pieces)
-                | _baseline_scores(experiment, pieces, mean_arrays)
-                | describe_posterior([one.posterior for one in pieces])
-                | {name: sum(one.encoded.report[name] for one in pieces) for name in pieces[0].encoded.report}
-            )
+    for part, mine in pieces.items():
+        results[part] = {"pieces": len(mine)} | _model_scores(mine, tunes[part]) | _ceiling_scores(mine)
+        if isinstance(representation, RollRepresentation):
+            results[part] |= _grid_scores(representation, mine, tunes[part])
+        empty = [(one.original, baselines.empty_score(one.original)) for one in mine]
+        results[part] |= {f"baseline_empty_{name}": value for name, value in _total_f1(empty).items()}
+        results[part] |= baseline_scores[part]
+        results[part] |= describe_posterior([one.posterior for one in mine])
+        results[part] |= {name: sum(one.encoded.report[name] for one in mine) for name in mine[0].encoded.report}
     return results
 
 
 def summarise(results: dict[str, Any]) -> str:
     """Shows the main figures of an evaluation as a table."""
     parts = [part for part in ("held_out", "training") if part in results]
-    rows = {
-        "pieces": "pieces",
-        "note F1 at 50 ms": "note_f1_50ms",
-        "  ceiling of the representation": "ceiling_note_f1_50ms",
-        "  baseline: mean of the training arrays": "baseline_mean_note_f1_50ms",
-        "note F1 with offsets": "note_f1_50ms_offset",
-        "KL (nats an example)": "kl_nats",
-        "active units": "active_units",
-    }
     lines = [
-        f"{'corpus: ' + plain(results['corpus']):<42}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)
+        f"{'corpus: ' + plain(results['corpus']):<46}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)
     ]
-    for label, name in rows.items():
-        values = [results[part][name] for part in parts]
-        lines.append(
-            f"{label:<42}"
-            + "".join(f"{value:>10}" if isinstance(value, int) else f"{value:>10.4f}" for value in values)
-        )
+    for label, name in _SUMMARY.items():
+        values = [results[part].get(name) for part in parts]
+        if any(value is not None for value in values):
+            lines.append(f"{label:<46}" + "".join(_column(value) for value in values))
     return "\n".join(lines)
+
+
+def _column(value: float | None) -> str:
+    if value is None:
+        return f"{'-':>10}"
+    return f"{value:>10}" if isinstance(value, int) else f"{value:>10.4f}"
 
 
 def describe_posterior(posteriors: Sequence[Posterior]) -> dict[str, float]:
@@ -101,20 +132,53 @@ def _ceiling_scores(pieces: Sequence[Reconstruction]) -> dict[str, float]:
     return {f"ceiling_{name}": value for name, value in _total_f1(pairs).items()}
 
 
-def _baseline_scores(experiment: Experiment, pieces: Sequence[Reconstruction], mean_arrays: Arrays) -> dict[str, float]:
+def _grid_scores(
+    representation: RollRepresentation, pieces: Sequence[Reconstruction], tunes: Sequence[int]
+) -> dict[str, Any]:
+    scored: dict[str, Any] = {}
+    for name, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
+        counts = [representation.grid_matches(one.encoded, one.decoded, by_part=by_part) for one in pieces]
+        scored[name] = sum(counts, Counts()).f1
+        scored[f"{name}_interval"] = list(metrics.bootstrap_f1(counts, tunes))
+    return scored
+
+
+def _events_baselines(
+    experiment: Experiment, pieces: Mapping[str, Sequence[Reconstruction]], train_arrays: Arrays
+) -> dict[str, dict[str, float]]:
+    """The mean of the training arrays as a constant: its note F1 and its loss."""
     representation = experiment.representation
-    empty = [(one.original, baselines.empty_score(one.original)) for one in pieces]
-    scored = {f"baseline_empty_{name}": value for name, value in _total_f1(empty).items()}
-    constant = [
-        (one.original, representation.decode(Encoded(mean_arrays, one.encoded.context, one.encoded.report)))
-        for one in pieces
-    ]
-    scored |= {f"baseline_mean_{name}": value for name, value in _total_f1(constant).items()}
-    x = representation.rasterise(_on_device(batches.concatenate([one.encoded.arrays for one in pieces])))
-    outputs = jnp.broadcast_to(representation.rasterise(_on_device(mean_arrays)), x.shape)
-    nothing = jnp.zeros((len(x), 1))
-    terms = experiment.objective(outputs, x, Posterior(nothing, nothing))
-    return scored | {"baseline_mean_loss": float(jnp.mean(terms["loss"]))}
+    mean_arrays = baselines.mean_of_training(train_arrays)
+    scores: dict[str, dict[str, float]] = {}
+    for part, mine in pieces.items():
+        constant = [
+            (one.original, representation.decode(Encoded(mean_arrays, one.encoded.context, one.encoded.report)))
+            for one in mine
+        ]
+        scores[part] = {f"baseline_mean_{name}": value for name, value in _total_f1(constant).items()}
+        x = representation.rasterise(_on_device(batches.concatenate([one.encoded.arrays for one in mine])))
+        outputs = jnp.broadcast_to(representation.rasterise(_on_device(mean_arrays)), x.shape)
+        nothing = jnp.zeros((len(x), 1))
+        terms = experiment.objective(outputs, x, Posterior(nothing, nothing))
+        scores[part]["baseline_mean_loss"] = float(jnp.mean(terms["loss"]))
+    return scores
+
+
+def _roll_baselines(
+    experiment: Experiment, pieces: Mapping[str, Sequence[Reconstruction]], train_arrays: Arrays
+) -> dict[str, dict[str, float]]:
+    """PCA, the bar before and the nearest training window, on the windows that the model reconstructs."""
+    representation = experiment.representation
+    assert isinstance(representation, RollRepresentation)
+    encoded = {part: [one.encoded for one in mine] for part, mine in pieces.items()}
+    return roll_baselines.score_baselines(
+        representation,
+        train_arrays,
+        encoded["training"],
+        encoded,
+        latent_dim=experiment.model.latent_dim,
+        seed=experiment.config["seed"],
+    )
 
 
 def _total_f1(pairs: Pairs) -> dict[str, float]:

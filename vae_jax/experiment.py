@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
+import numpy as np
 import optax
 
-from vae_jax import batches, checkpoint, losses, models, representations, runs, train
+from vae_jax import batches, checkpoint, files, losses, models, representations, runs, train
 from vae_jax.corpus import Split
 from vae_jax.errors import UserError
 from vae_jax.losses import Objective
 from vae_jax.representations import Arrays, Representation
+from vae_jax.representations.augment import RollAugmentation
 from vae_jax.runs import RunFolder
 from vae_jax.score import Score
 from vae_jax.train import TrainState
@@ -26,6 +27,11 @@ _POSITIVE = (
     "model.filters",
     "model.hidden",
     "model.latent_dim",
+    "model.num_onset_cells",
+    "model.num_drum_cells",
+    "model.register_semitones",
+    "model.num_iterations",
+    "model.prior_weight",
     "optimizer.learning_rate",
     "train.batch_size",
     "train.num_epochs",
@@ -34,6 +40,8 @@ _POSITIVE = (
     "train.keep_checkpoints",
     "data.num_builtin",
 )
+_RASTER_BATCH = 256
+_WARM_START_EXAMPLES = 3072
 _NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
 
 
@@ -46,33 +54,83 @@ class Experiment:
       representation: Score to arrays and back.
       model: a linen module.
       objective: the loss.
-      optimizer: the gradient transformation.
     """
 
     config: Mapping[str, Any]
     representation: Representation
-    model: nn.Module
+    model: Any
     objective: Objective
-    optimizer: optax.GradientTransformation
 
     def keys(self) -> dict[str, jax.Array]:
         """One key each for the initial parameters, training and evaluation, derived from the seed."""
         names = ("init", "train", "eval")
         return dict(zip(names, jax.random.split(jax.random.key(self.config["seed"]), len(names)), strict=True))
 
-    def init_state(self) -> TrainState:
-        """Returns the state before the first step."""
-        return train.init_state(self.keys()["init"], self.model, self.optimizer, self.representation.example_shape)
+    def num_steps(self, num_examples: int) -> int:
+        """Number of updates in a run on so many examples."""
+        config = self.config["train"]
+        return config["num_epochs"] * batches.steps_per_epoch(num_examples, config["batch_size"])
+
+    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
+        """The gradient transformation of a run of so many updates."""
+        return train.make_optimizer(self.config["optimizer"], num_steps)
+
+    def init_state(self, num_steps: int, train_arrays: Arrays | None = None) -> TrainState:
+        """Returns the state before the first step; a model that starts from its data needs the training examples."""
+        variables = train.init_variables(self.keys()["init"], self.model, self.representation.example_shape)
+        if train_arrays is not None and hasattr(self.model, "warm_start"):
+            variables = self.model.warm_start(variables, self._rasterised(train_arrays), self.config["seed"])
+        return train.init_state(variables, self.optimizer(num_steps), self.config["train"]["average_decay"])
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the training state; they do not depend on the length of the run."""
+        return jax.eval_shape(lambda: self.init_state(1))
+
+    def train_step(self, num_steps: int):
+        """Returns the jitted train step of a run of so many updates."""
+        return train.make_train_step(
+            self.model,
+            self.objective,
+            self.optimizer(num_steps),
+            self._make_input(),
+            self.keys()["train"],
+            self.config["train"]["average_decay"],
+        )
+
+    def eval_step(self):
+        """Returns the jitted evaluation of the loss."""
+        return train.make_eval_step(self.model, self.objective, self.representation, self.keys()["eval"])
+
+    def _make_input(self) -> train.MakeInput:
+        augment = dict(self.config.get("augment", {}))
+        if any(augment.values()):
+            return RollAugmentation(**augment).make_input(self.representation.rasterise)
+        return lambda key, arrays: self.representation.rasterise(arrays)
+
+    def _rasterised(self, arrays: Arrays) -> Callable[[], Iterable[np.ndarray]]:
+        """Rasterises evenly spaced examples, as many as PCA needs."""
+        rasterise = jax.jit(self.representation.rasterise)
+        arrays = batches.spread(arrays, _WARM_START_EXAMPLES)
+        count = batches.num_examples(arrays)
+
+        def parts() -> Iterable[np.ndarray]:
+            for start in range(0, count, _RASTER_BATCH):
+                yield np.asarray(
+                    rasterise({name: rows[start : start + _RASTER_BATCH] for name, rows in arrays.items()})
+                )
+
+        return parts
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A run's folder with what is in it: the experiment, its description and the parameters of a checkpoint."""
+    """A run's folder with what is in it: the experiment, its description and the model of a checkpoint."""
 
     folder: RunFolder
     experiment: Experiment
     description: Mapping[str, Any]
-    params: Any
+    variables: Any
+    calibration: Mapping[str, float]
     step: int
 
 
@@ -85,28 +143,25 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     _check_ranges(config)
     try:
         representation = representations.make_representation(config["representation"])
-        model = models.make_model(config["model"], representation.example_shape)
-        return Experiment(
-            config=config,
-            representation=representation,
-            model=model,
-            objective=losses.make_objective(config["loss"]),
-            optimizer=train.make_optimizer(config["optimizer"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the config lacks a field or has one too many: {error}") from error
+        model = models.make_model(config["model"], config["representation"]["name"], representation.example_shape)
+        objective = losses.make_objective(config["loss"])
+        experiment = Experiment(config=config, representation=representation, model=model, objective=objective)
+        experiment.optimizer(1)
+        experiment._make_input()
+        return experiment
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the config lacks a field, has one too many or a value that does not fit: {error}") from error
 
 
 def encode_split(experiment: Experiment, scores: Sequence[Score], split: Split) -> tuple[Arrays, Arrays | None]:
-    """Encodes the pieces of both parts of a split: all training examples, and all held-out ones where there are any."""
-    encode = experiment.representation.encode
-    train_arrays, held_out_arrays = (
-        batches.concatenate([encode(scores[n]).arrays for n in part]) if part else None
-        for part in (split.train, split.held_out)
-    )
-    if train_arrays is None:
+    """Encodes both parts of a split: the examples to train on, and the held-out ones where there are any."""
+    if not split.train:
         raise UserError("the corpus leaves nothing to train on")
-    return train_arrays, held_out_arrays
+    representation = experiment.representation
+    train_arrays = batches.concatenate([representation.encode_training(scores[n]) for n in split.train])
+    if not split.held_out:
+        return train_arrays, None
+    return train_arrays, batches.concatenate([representation.encode(scores[n]).arrays for n in split.held_out])
 
 
 def load_experiment(workdir: str) -> TrainedRun:
@@ -117,11 +172,14 @@ def load_experiment(workdir: str) -> TrainedRun:
     """
     folder, config, description = runs.load_run(workdir)
     experiment = build_experiment(config)
-    restored = checkpoint.restore(folder.checkpoints, jax.eval_shape(experiment.init_state))
+    restored = checkpoint.restore(folder.checkpoints, experiment.abstract_state())
     if restored is None:
         raise UserError(f"{workdir}: the run has no checkpoint yet; train it with run.py first")
     state, step = restored
-    return TrainedRun(folder, experiment, description, state.params, step)
+    calibration = experiment.representation.default_calibration()
+    if folder.calibration.exists():
+        calibration = files.read_json(folder.calibration)
+    return TrainedRun(folder, experiment, description, state.trained_variables, calibration, step)
 
 
 def _check_ranges(config: Mapping[str, Any]) -> None:

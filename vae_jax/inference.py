@@ -13,10 +13,11 @@ import numpy as np
 from vae_jax import batches
 from vae_jax.experiment import Experiment
 from vae_jax.models.posterior import Posterior
-from vae_jax.representations import Arrays, Encoded
+from vae_jax.representations import Arrays, Calibration, Encoded
 from vae_jax.score import Score
 
-_BATCH = 16
+_BATCH = 64
+_CALIBRATION_EXAMPLES = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Reconstruction:
       original: the piece.
       encoded: the piece as examples, with its context and what the representation left out.
       ceiling: the piece after encoding and decoding with no model between.
+      decoded: the examples as the model decodes them from the posterior mean.
       score: the piece decoded from the posterior mean.
       posterior: NumPy arrays [W, Z], one row an example of the piece.
     """
@@ -34,40 +36,37 @@ class Reconstruction:
     original: Score
     encoded: Encoded
     ceiling: Score
+    decoded: Arrays
     score: Score
     posterior: Posterior
 
 
 class Inference:
-    """Pure functions of a model with its parameters bound, compiled once."""
+    """Pure functions of a model with its variables bound, compiled once."""
 
-    def __init__(self, experiment: Experiment, params: Any):
+    def __init__(self, experiment: Experiment, variables: Any, calibration: Calibration):
         model, representation = experiment.model, experiment.representation
         self.representation = representation
-        self._params = params
-
-        def encode(params, arrays):
-            return model.apply({"params": params}, representation.rasterise(arrays), method="encode")
-
-        def decode(params, z):
-            return model.apply({"params": params}, z, method="decode")
-
-        self._encode = jax.jit(encode)
-        self._decode = jax.jit(decode)
+        self.latent_dim: int = model.latent_dim
+        self._variables = variables
+        self._calibration = calibration
+        self._encode = jax.jit(
+            lambda variables, arrays: model.apply(variables, representation.rasterise(arrays), method="encode")
+        )
+        self._decode = jax.jit(lambda variables, z: model.apply(variables, z, method="decode"))
 
     def encode(self, arrays: Arrays) -> Posterior:
         """Maps compact arrays, each [W, ...], to the posterior, float32 [W, Z] each."""
-        parts = [
-            self._encode(self._params, {name: jnp.asarray(rows) for name, rows in part.items()})
-            for part in _padded_batches(dict(arrays))
-        ]
+        parts = [self._encode(self._variables, part) for part in _padded_batches(arrays)]
         count = batches.num_examples(arrays)
         return Posterior(*(np.concatenate(rows)[:count] for rows in zip(*jax.device_get(parts), strict=True)))
 
     def decode(self, z: np.ndarray) -> Arrays:
         """Maps latents [W, Z] to compact arrays, each [W, ...]."""
         parts = [
-            self.representation.from_outputs(np.asarray(self._decode(self._params, jnp.asarray(part["z"]))))
+            self.representation.from_outputs(
+                jax.device_get(self._decode(self._variables, part["z"])), self._calibration
+            )
             for part in _padded_batches({"z": np.asarray(z, dtype=np.float32)})
         ]
         return {name: rows[: len(z)] for name, rows in batches.concatenate(parts).items()}
@@ -87,6 +86,7 @@ class Inference:
                     original=score,
                     encoded=piece,
                     ceiling=self.representation.decode(piece),
+                    decoded=mine.arrays,
                     score=self.representation.decode(mine),
                     posterior=Posterior(posterior.mean[rows], posterior.log_var[rows]),
                 )
@@ -95,11 +95,28 @@ class Inference:
 
     def decode_score(self, z: np.ndarray, context: Any = None) -> Score:
         """Decodes the latents of one piece, [W, Z], with the context given or that of music without an original."""
-        context = self.representation.default_context() if context is None else context
+        context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context, {}))
 
 
-def _padded_batches(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+def calibrate(experiment: Experiment, variables: Any, arrays: Arrays) -> Calibration:
+    """Tunes how outputs become notes, on at most 512 of the training examples given."""
+    representation, model = experiment.representation, experiment.model
+    arrays = batches.spread(arrays, _CALIBRATION_EXAMPLES)
+    parts = []
+    apply = jax.jit(
+        lambda variables, x: model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")
+    )
+    for start in range(0, batches.num_examples(arrays), _BATCH):
+        x = representation.rasterise(
+            {name: jnp.asarray(array[start : start + _BATCH]) for name, array in arrays.items()}
+        )
+        parts.append(jax.device_get((apply(variables, x), x)))
+    outputs, x = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return representation.calibrate(outputs, x)
+
+
+def _padded_batches(arrays: Arrays) -> list[dict[str, Any]]:
     """Cuts arrays into batches of one size, so that one compiled program serves all; the last row fills the last."""
     count = batches.num_examples(arrays)
     rows = np.minimum(np.arange(-(-count // _BATCH) * _BATCH), count - 1)

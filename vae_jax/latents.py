@@ -55,3 +55,52 @@ def _elbow(inertia: np.ndarray) -> int:
         return 0
     line = np.linspace(inertia[0], inertia[-1], len(inertia))
     return int(np.argmax(line - inertia))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatentDensity:
+    """A Gaussian over latents.
+
+    Attributes:
+      mean: [Z].
+      factor: [Z, Z], a lower triangle L with covariance L L^T.
+    """
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
+        """Turns standard normal noise [N, Z] into latents [N, Z]; temperature scales the standard deviations."""
+        return self.mean + temperature * noise @ self.factor.T
+
+
+def prior_density(latent_dim: int) -> LatentDensity:
+    """The model's prior, a standard normal."""
+    return LatentDensity(np.zeros(latent_dim), np.eye(latent_dim))
+
+
+def fit_density(means: np.ndarray) -> LatentDensity:
+    """Fits a Gaussian to posterior means [N, Z], its covariance shrunk by the rule of Ledoit and Wolf (2004)."""
+    import sklearn.covariance
+
+    fitted = sklearn.covariance.LedoitWolf().fit(means)
+    jitter = 1e-6 * np.eye(means.shape[1])  # Of a collapsed posterior nothing else is left.
+    return LatentDensity(fitted.location_, np.linalg.cholesky(fitted.covariance_ + jitter))
+
+
+def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
+    """Spherical interpolation along the last axis (Shoemake 1985); straight where the two point the same way.
+
+    Args:
+      start, end: [..., Z].
+      fraction: 0 gives `start`, 1 gives `end`.
+    """
+    lengths = np.linalg.norm(start, axis=-1, keepdims=True) * np.linalg.norm(end, axis=-1, keepdims=True)
+    cosine = np.clip(np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
+    angle = np.arccos(cosine)
+    sine = np.sin(angle)
+    bent = sine > 1e-6
+    safe = np.where(bent, sine, 1.0)
+    start_weight = np.where(bent, np.sin((1 - fraction) * angle) / safe, 1 - fraction)
+    end_weight = np.where(bent, np.sin(fraction * angle) / safe, fraction)
+    return start_weight * start + end_weight * end

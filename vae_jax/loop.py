@@ -22,11 +22,12 @@ from vae_jax.runs import RunFolder
 from vae_jax.train import Metrics, TrainState
 
 TrainStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]
-EvalStep = Callable[[Any, dict[str, jax.Array], jax.Array, jax.Array], Metrics]
+EvalStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]
 
 
 def fit(
-    state: TrainState,
+    init_state: Callable[[], TrainState],
+    abstract_state: TrainState,
     train_step: TrainStep,
     eval_step: EvalStep,
     *,
@@ -39,7 +40,8 @@ def fit(
     """Trains to the last epoch of the config, from the newest checkpoint in the folder where there is one.
 
     Args:
-      state: the initial state; donated.
+      init_state: makes the initial state; called where there is no checkpoint.
+      abstract_state: its shapes and dtypes, from `jax.eval_shape`.
       train_step: from `train.make_train_step`.
       eval_step: from `train.make_eval_step`.
       train_arrays: compact arrays of all training examples, each [N, ...].
@@ -55,9 +57,8 @@ def fit(
       UserError: where a loss or a gradient is not finite; names the step and the last good checkpoint.
     """
     checkpoint.remove_leftovers(folder.checkpoints)
-    restored = checkpoint.restore(folder.checkpoints, jax.eval_shape(lambda: state))
-    if restored is not None:
-        state = restored[0]
+    restored = checkpoint.restore(folder.checkpoints, abstract_state)
+    state = restored[0] if restored is not None else init_state()
     count, batch_size = batches.num_examples(train_arrays), config["batch_size"]
     epoch_steps = batches.steps_per_epoch(count, batch_size)
     last_step = epoch_steps * config["num_epochs"]
@@ -175,7 +176,7 @@ def _evaluate(
     """Means over the held-out examples."""
     count = len(next(iter(held_out.values())))
     parts = [
-        eval_step(state.params, held_out, jnp.arange(start, min(start + batch_size, count)), state.step)
+        eval_step(state, held_out, jnp.arange(start, min(start + batch_size, count)))
         for start in range(0, count, batch_size)
     ]
     fetched = jax.device_get(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from vae_jax.errors import UserError
 from vae_jax.models.posterior import Posterior
+from vae_jax.models.trials import Trials
 
 _KERAS_EPSILON = 1e-7
 
@@ -42,12 +43,27 @@ def mean_squared_error(outputs: jax.Array, x: jax.Array) -> jax.Array:
     return _mean_over_example(jnp.square(outputs - x))
 
 
+def binomial_nats(logits: jax.Array, counted: Trials) -> jax.Array:
+    """Negative log likelihood of successes out of trials, summed over features, [B], in nats.
+
+    Without the binomial coefficient, which no parameter changes; one trial a feature makes it the Bernoulli's. Computed
+    from logits: the logarithm of a sigmoid would overflow.
+
+    Args:
+      logits: [B, M].
+      counted: successes and trials, [B, M] each.
+    """
+    chex.assert_equal_shape([logits, counted.successes, counted.trials])
+    return jnp.sum(counted.trials * jax.nn.softplus(logits) - counted.successes * logits, axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What training minimises: a reconstruction term times its factor plus the KL times its factor.
 
     Attributes:
-      reconstruction: "msle" or "mse".
+      reconstruction: "msle" or "mse" on values; "binomial_nats" on counts, which makes the loss a negative ELBO where
+        both factors are one.
       loss_factor: weight of the reconstruction term.
       reg_factor: weight of the KL in nats. The post writes 0.5 times a mean over its two latents of twice the KL of
         each, which
@@ -63,9 +79,9 @@ class Objective:
             names = ", ".join(_RECONSTRUCTION_TERMS)
             raise UserError(f"config.loss.reconstruction must be one of {names}, got {self.reconstruction!r}")
 
-    def __call__(self, outputs: jax.Array, x: jax.Array, posterior: Posterior) -> dict[str, jax.Array]:
+    def __call__(self, outputs: jax.Array, targets: Any, posterior: Posterior) -> dict[str, jax.Array]:
         """Returns every term, each [B]: "loss", the reconstruction term under its own name, and "kl_nats"."""
-        term = _RECONSTRUCTION_TERMS[self.reconstruction](outputs, x)
+        term = _RECONSTRUCTION_TERMS[self.reconstruction](outputs, targets)
         kl_nats = gaussian_kl_nats(posterior)
         chex.assert_equal_shape([term, kl_nats])
         loss = self.loss_factor * term + self.reg_factor * kl_nats
@@ -81,4 +97,8 @@ def _mean_over_example(values: jax.Array) -> jax.Array:
     return jnp.mean(values.reshape(values.shape[0], -1), axis=-1)
 
 
-_RECONSTRUCTION_TERMS = {"msle": mean_squared_log_error, "mse": mean_squared_error}
+_RECONSTRUCTION_TERMS: dict[str, Callable[[jax.Array, Any], jax.Array]] = {
+    "msle": mean_squared_log_error,
+    "mse": mean_squared_error,
+    "binomial_nats": binomial_nats,
+}

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
+from vae_jax.representations import parts
 from vae_jax.score import Notes, Score
 
 ONSET_TOLERANCE_SEC = 0.05
@@ -72,6 +73,21 @@ def count_matches(reference: Score, estimate: Score, *, drums: bool = False, off
         graph = scipy.sparse.csr_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=shape)
         matched = int(np.sum(scipy.sparse.csgraph.maximum_bipartite_matching(graph) >= 0))
     return Counts(matched, len(reference_notes), len(estimate_notes))
+
+
+def count_instrument_matches(reference: Score, estimate: Score) -> Counts:
+    """Counts matching notes within each part (instrument group), drums left out: see `count_matches`.
+
+    A note in a part that the original does not have counts as wrong.
+    """
+    reference_parts, estimate_parts = parts.assign_parts(reference), parts.assign_parts(estimate)
+    total = Counts()
+    for part in range(parts.NUM_PARTS):
+        if part != parts.DRUMS:
+            mine = dataclasses.replace(reference, notes=reference.notes.select(reference_parts == part))
+            theirs = dataclasses.replace(estimate, notes=estimate.notes.select(estimate_parts == part))
+            total += count_matches(mine, theirs)
+    return total
 
 
 def bootstrap_f1(

@@ -14,15 +14,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.cluster.hierarchy
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vae_jax import files
 from vae_jax.latents import LatentMap
+from vae_jax.representations import parts
 from vae_jax.score import Score
 
 # Okabe and Ito 2008, colours that colour-blind readers tell apart, without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F", "#8C564B", "#5D3A9B")
 _DPI = 110
+_DRUM_ROW = 20  # Below the lowest pitch.
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
@@ -42,6 +46,60 @@ def plot_lines(original: Score, reconstruction: Score, title: str) -> Figure:
     axes[0].set_xlim(_tick_limits(original))
     axes[1].set_xlim(_tick_limits(original) if not len(reconstruction.notes) else _tick_limits(reconstruction))
     return figure
+
+
+def plot_rolls(original: Score, reconstruction: Score, title: str) -> Figure:
+    """Piano rolls on one time axis, a bar a note, parts in colours: the original above its reconstruction."""
+    figure, axes = plt.subplots(2, 1, figsize=(11, 7), sharex=True, sharey=True, layout="constrained")
+    for panel, score, name in zip(axes, (original, reconstruction), ("original", "reconstruction"), strict=True):
+        draw_roll(panel, score)
+        panel.set_title(f"{_plain(title)}: {name}", fontsize=10)
+    axes[1].set_xlabel("time (beats)")
+    axes[0].set_xlim(0, max(original.end_tick / original.ticks_per_beat, 1))
+    _roll_legend(axes[0], [original, reconstruction])
+    return figure
+
+
+def plot_roll_row(scores: Sequence[Score], titles: Sequence[str]) -> Figure:
+    """Piano rolls side by side, parts in colours."""
+    width = max(5.0, min(3.2 * len(scores) + 1, 26))
+    figure, axes = plt.subplots(1, len(scores), figsize=(width, 3.4), sharey=True, squeeze=False, layout="constrained")
+    for panel, score, title in zip(axes[0], scores, titles, strict=True):
+        draw_roll(panel, score)
+        panel.set_title(_plain(title), fontsize=9)
+        panel.set_xlabel("time (beats)")
+    _roll_legend(axes[0][0], scores)
+    return figure
+
+
+def draw_roll(panel: Axes, score: Score) -> None:
+    """Draws every pitched note as a bar from its onset to its end, coloured by its part; drums are dots below."""
+    part_of = parts.assign_parts(score)
+    beats = score.notes.onset_ticks / score.ticks_per_beat
+    lengths = score.notes.duration_ticks / score.ticks_per_beat
+    for part in range(parts.NUM_PARTS):
+        mine = np.flatnonzero(part_of == part)
+        colour = COLOURS[part % len(COLOURS)]
+        if part == parts.DRUMS:
+            panel.plot(beats[mine], np.full(len(mine), _DRUM_ROW), ".", ms=2, color=colour)
+            continue
+        bars = [
+            [(x, pitch), (x + 0.95 * length, pitch)]
+            for x, length, pitch in zip(beats[mine], lengths[mine], score.notes.pitch[mine], strict=True)
+        ]
+        panel.add_collection(LineCollection(bars, colors=colour, linewidths=2.0, alpha=0.8))
+    pitched = score.notes.pitch[~score.notes.is_drum]
+    panel.set_ylim(_DRUM_ROW - 3, max(pitched.max(initial=84) + 3, 90))
+    panel.set_xlim(0, max(score.end_tick / score.ticks_per_beat, 1))
+    panel.set_ylabel("note")
+
+
+def _roll_legend(panel: Axes, scores: Sequence[Score]) -> None:
+    shown = sorted({int(part) for score in scores for part in parts.assign_parts(score)})
+    handles = [Line2D([], [], color=COLOURS[part % len(COLOURS)], lw=3, label=parts.PART_NAMES[part]) for part in shown]
+    if handles:
+        columns = len(handles) if panel.get_figure().get_figwidth() > 8 else 2
+        panel.legend(handles=handles, fontsize=6, ncols=columns, loc="upper right", framealpha=0.7)
 
 
 def plot_score_lines(score: Score, title: str) -> Figure:
@@ -68,7 +126,7 @@ def draw_lines(panel: Axes, score: Score) -> None:
         panel.legend(fontsize=6, ncols=2, loc="upper right", framealpha=0.6)
 
 
-def plot_histograms(scores: Sequence[Score], kept_notes: int, corpus_name: str) -> Figure:
+def plot_histograms(scores: Sequence[Score], kept_notes: int | None, corpus_name: str) -> Figure:
     """The post's look at its corpus: notes per track, length, shortest note, lowest and highest note."""
     per_track = np.concatenate([np.bincount(score.notes.track) for score in scores])
     panels = [
@@ -85,8 +143,9 @@ def plot_histograms(scores: Sequence[Score], kept_notes: int, corpus_name: str) 
     for panel, (values, name) in zip(axes.flat, panels, strict=False):
         panel.hist(values, bins=60 if name == "notes per track" else 30, color=COLOURS[0])
         panel.set_xlabel(name)
-    axes.flat[0].axvline(kept_notes, color=COLOURS[1], label=f"{kept_notes} notes kept")
-    axes.flat[0].legend(fontsize=8)
+    if kept_notes is not None:
+        axes.flat[0].axvline(kept_notes, color=COLOURS[1], label=f"{kept_notes} notes kept")
+        axes.flat[0].legend(fontsize=8)
     axes.flat[5].axis("off")
     figure.suptitle(f"{_plain(corpus_name)}: {len(scores)} pieces", fontsize=11)
     return figure

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from vae_jax import latents, loop, plots
+from vae_jax import files, latents, loop, plots
 from vae_jax.corpus import Corpus, Split
 from vae_jax.experiment import Experiment
 from vae_jax.inference import Inference, Reconstruction
 from vae_jax.reconstruct import write_reconstructions
 from vae_jax.runs import RunFolder
-from vae_jax.sample import sample_prior, write_samples
+from vae_jax.sample import POSTERIOR, PRIOR, load_density, sample_scores, write_samples
+
+
+def write_latents(folder: RunFolder, split: Split, reconstructions: Sequence[Reconstruction]) -> None:
+    """Saves the posterior of every example: "mean" and "log_var" [N, Z], "piece" [N] and "is_training" [N]."""
+    posteriors = [one.posterior for one in reconstructions]
+    piece = np.repeat(np.arange(len(posteriors)), [len(posterior.mean) for posterior in posteriors])
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        mean=np.concatenate([posterior.mean for posterior in posteriors]),
+        log_var=np.concatenate([posterior.log_var for posterior in posteriors]),
+        piece=piece,
+        is_training=np.isin(piece, split.train),
+    )
+    files.write_bytes(folder.latents, buffer.getvalue())
 
 
 def write_pictures(
@@ -28,14 +44,13 @@ def write_pictures(
     config = experiment.config
     scores = [piece.score for piece in corpus.pieces]
     labels = [piece.label for piece in corpus.pieces]
-    plots.save(
-        plots.plot_histograms(scores, config["representation"]["num_notes"], corpus.name), folder.plots / "corpus.png"
-    )
+    kept_notes = config["representation"].get("num_notes")
+    plots.save(plots.plot_histograms(scores, kept_notes, corpus.name), folder.plots / "corpus.png")
 
     constants = {
         f"best constant, {part.replace('_', '-')}": results[part]["baseline_mean_loss"]
         for part in ("training", "held_out")
-        if part in results
+        if "baseline_mean_loss" in results.get(part, {})
     }
     title = f"{config['name']} on {corpus.name}"
     plots.save(plots.plot_losses(loop.read_log(folder), constants, title), folder.plots / "losses.png")
@@ -60,9 +75,11 @@ def write_music(
 ) -> None:
     """Writes reconstructions of the first piece (the post's) and of all held-out pieces, and samples from the prior."""
     shown = sorted({0, *split.held_out})
-    write_reconstructions(
-        folder.reconstructions, [corpus.pieces[n].label for n in shown], [reconstructions[n] for n in shown]
-    )
+    labels = [corpus.pieces[n].label for n in shown]
+    representation = experiment.representation
+    write_reconstructions(folder.reconstructions, representation, labels, [reconstructions[n] for n in shown])
     config = experiment.config["sample"]
-    latent_dim = experiment.model.latent_dim
-    write_samples(folder.samples, sample_prior(inference, latent_dim, config["num"], config["seed"]))
+    for kind in (PRIOR, POSTERIOR):
+        density = load_density(kind, folder, inference.latent_dim)
+        scores = sample_scores(inference, density, config["num"], config["seed"])
+        write_samples(folder.samples, representation, scores, kind)

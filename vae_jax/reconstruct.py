@@ -1,6 +1,7 @@
-"""Reconstructs MIDI files with a trained run.
+"""Reconstructs MIDI files with a trained run, or decodes latents that were saved.
 
-python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR
+python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR [--save_latents]
+python -m vae_jax.reconstruct --workdir=RUN --input=FILE.latents.npz --output=DIR
 """
 
 from __future__ import annotations
@@ -10,48 +11,74 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from vae_jax import cli, corpus, evaluate, files, midi, plots
-from vae_jax.experiment import load_experiment
+from vae_jax import cli, corpus, evaluate, files, latent_file, midi, plots
+from vae_jax.experiment import TrainedRun, load_experiment
 from vae_jax.inference import Inference, Reconstruction
+from vae_jax.representations import Representation
+from vae_jax.representations.windowed_roll import RollRepresentation
 
 
 def write_reconstructions(
-    folder: pathlib.Path, labels: Sequence[str], reconstructions: Sequence[Reconstruction]
+    folder: pathlib.Path,
+    representation: Representation,
+    labels: Sequence[str],
+    reconstructions: Sequence[Reconstruction],
 ) -> None:
     """Writes each original and its reconstruction as MIDI, and both in one picture."""
+    draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
     for label, one in zip(labels, reconstructions, strict=True):
         name = files.safe_name(label)
         files.write_bytes(folder / f"{name}.original.mid", midi.write_midi(one.original))
         files.write_bytes(folder / f"{name}.reconstruction.mid", midi.write_midi(one.score))
-        plots.save(plots.plot_lines(one.original, one.score, label), folder / f"{name}.png")
+        plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
 
 
 def score_line(label: str, one: Reconstruction) -> str:
-    """One line for one piece: its notes, the reconstruction's, and the note F1."""
-    f1 = evaluate.SCORES["note_f1_50ms"](one.original, one.score).f1
-    notes, reconstructed = len(one.original.notes), len(one.score.notes)
-    return f"{label}: {notes} notes, {reconstructed} reconstructed, note F1 at 50 ms {f1:.4f}"
+    """One line for one piece: its notes, the reconstruction's, and its scores."""
+    f1 = {name: count(one.original, one.score).f1 for name, count in evaluate.SCORES.items()}
+    return (
+        f"{files.plain(label)}: {len(one.original.notes)} notes, {len(one.score.notes)} reconstructed, "
+        f"note F1 at 50 ms {f1['note_f1_50ms']:.4f}, with instruments {f1['note_f1_instrument']:.4f}"
+    )
+
+
+def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output: pathlib.Path, save: bool) -> None:
+    source = corpus.load_corpus(path)
+    labels = [piece.label for piece in source.pieces]
+    reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
+    representation = run.experiment.representation
+    write_reconstructions(output, representation, labels, reconstructions)
+    for label, one in zip(labels, reconstructions, strict=True):
+        if save:
+            target = output / f"{files.safe_name(label)}.latents.npz"
+            latent_file.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
+        print(score_line(label, one))
+    for file in source.files:
+        if file.score is None:
+            print(f"{files.plain(file.path)}: refused ({file.reasons[0]})")
+    print(f"{len(labels)} reconstructed into {output} by step {run.step} of {run.folder.path}")
 
 
 def main() -> None:
     """Reconstructs the input and prints a line for each piece."""
     args = cli.flag_values("workdir", "input", "output")
     run = load_experiment(args.workdir)
-    source = corpus.load_corpus(args.input)
-    pieces = source.pieces
-    labels = [piece.label for piece in pieces]
-    reconstructions = Inference(run.experiment, run.params).reconstruct([piece.score for piece in pieces])
-    write_reconstructions(pathlib.Path(args.output), labels, reconstructions)
-    for label, one in zip(labels, reconstructions, strict=True):
-        print(score_line(files.plain(label), one))
-    refused = [file for file in source.files if file.score is None]
-    for file in refused:
-        print(f"{files.plain(file.path)}: refused ({file.reasons[0]})")
-    print(f"{len(pieces)} reconstructed into {args.output} by step {run.step} of {args.workdir}")
+    inference = Inference(run.experiment, run.variables, run.calibration)
+    output = pathlib.Path(args.output)
+    if args.input.endswith(".npz"):
+        representation, run_id = run.experiment.representation, run.description["run_id"]
+        mean, context = latent_file.load(args.input, representation, inference.latent_dim, run_id)
+        score = inference.decode_score(mean, context)
+        name = files.safe_name(pathlib.Path(args.input).name.removesuffix(".npz").removesuffix(".latents"))
+        files.write_bytes(output / f"{name}.decoded.mid", midi.write_midi(score))
+        print(f"{len(mean)} latents decoded into {len(score.notes)} notes in {output / f'{name}.decoded.mid'}")
+    else:
+        _reconstruct_corpus(run, inference, args.input, output, args.save_latents)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
-    flags.DEFINE_string("input", "", "A MIDI file, a folder or a zip.")
+    flags.DEFINE_string("input", "", "A MIDI file, a folder, a zip, or latents saved earlier (.npz).")
     flags.DEFINE_string("output", "", "Folder for the reconstructions as MIDI and pictures.")
+    flags.DEFINE_bool("save_latents", False, "Whether to save each piece's latents as .latents.npz too.")
     cli.run(main)

@@ -55,6 +55,16 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def calibration(self) -> pathlib.Path:
+        """What decoding needs beside the model, tuned on training examples."""
+        return self.path / "calibration.json"
+
+    @property
+    def latents(self) -> pathlib.Path:
+        """The posterior of every example of the corpus."""
+        return self.path / "latents.npz"
+
+    @property
     def ingest(self) -> pathlib.Path:
         """The ingest report of the corpus."""
         return self.path / "ingest.json"

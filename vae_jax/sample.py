@@ -1,4 +1,7 @@
-"""New music from the prior of a trained run: `python -m vae_jax.sample --workdir=RUN --num=8 --seed=0 --output=DIR`."""
+"""New music from a trained run.
+
+python -m vae_jax.sample --workdir=RUN --num=8 --seed=0 --output=DIR [--density=prior|posterior] [--temperature=1.0]
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,62 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, files, midi, plots
+from vae_jax import cli, files, latents, midi, plots
+from vae_jax.errors import UserError
 from vae_jax.experiment import load_experiment
 from vae_jax.inference import Inference
+from vae_jax.latents import LatentDensity
+from vae_jax.representations import Representation
+from vae_jax.representations.windowed_roll import RollRepresentation
+from vae_jax.runs import RunFolder
 from vae_jax.score import Score
 
+PRIOR, POSTERIOR = "prior", "posterior"
 
-def sample_prior(inference: Inference, latent_dim: int, num: int, seed: int) -> list[Score]:
-    """Draws latents from the standard normal prior and decodes each into a piece."""
-    z = np.asarray(jax.random.normal(jax.random.key(seed), (num, latent_dim)))
+
+def sample_scores(
+    inference: Inference, density: LatentDensity, num: int, seed: int, temperature: float = 1.0
+) -> list[Score]:
+    """Draws latents from a density and decodes each into a piece of one example."""
+    noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
+    z = density.sample(noise, temperature)
     return [inference.decode_score(z[n : n + 1]) for n in range(num)]
 
 
-def write_samples(folder: pathlib.Path, scores: Sequence[Score]) -> None:
+def load_density(kind: str, folder: RunFolder, latent_dim: int) -> LatentDensity:
+    """Returns the prior, or a Gaussian fitted to the posterior means of the training examples of a run.
+
+    Raises:
+      UserError: where the run has not been evaluated yet.
+    """
+    if kind == PRIOR:
+        return latents.prior_density(latent_dim)
+    if not folder.latents.exists():
+        raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish, or use --density={PRIOR}")
+    with np.load(folder.latents, allow_pickle=False) as arrays:
+        return latents.fit_density(arrays["mean"][arrays["is_training"]])
+
+
+def write_samples(folder: pathlib.Path, representation: Representation, scores: Sequence[Score], name: str) -> None:
     """Writes each piece as MIDI and as a picture."""
+    on_grid = isinstance(representation, RollRepresentation)
     for n, score in enumerate(scores):
-        name = f"sample_{n:03d}"
-        files.write_bytes(folder / f"{name}.mid", midi.write_midi(score))
-        plots.save(plots.plot_score_lines(score, name), folder / f"{name}.png")
+        title = f"{name}_{n:03d}"
+        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
+        picture = plots.plot_roll_row([score], [title]) if on_grid else plots.plot_score_lines(score, title)
+        plots.save(picture, folder / f"{title}.png")
 
 
 def main() -> None:
     """Draws and writes the samples."""
     args = cli.flag_values("workdir", "output")
+    if args.temperature < 0:
+        raise UserError(f"--temperature must not be negative, got {args.temperature}")
     run = load_experiment(args.workdir)
-    inference = Inference(run.experiment, run.params)
-    scores = sample_prior(inference, run.experiment.model.latent_dim, args.num, args.seed)
-    write_samples(pathlib.Path(args.output), scores)
+    inference = Inference(run.experiment, run.variables, run.calibration)
+    density = load_density(args.density, run.folder, inference.latent_dim)
+    scores = sample_scores(inference, density, args.num, args.seed, args.temperature)
+    write_samples(pathlib.Path(args.output), run.experiment.representation, scores, "sample")
     print(f"{len(scores)} samples with {sum(len(score.notes) for score in scores)} notes in {args.output}")
 
 
@@ -43,5 +75,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
     flags.DEFINE_integer("num", 8, "How many pieces to draw.", lower_bound=1, upper_bound=10_000)
     flags.DEFINE_integer("seed", 0, "Seed of the draw: the same seed gives the same bytes.", lower_bound=0)
+    flags.DEFINE_enum(
+        "density", PRIOR, [PRIOR, POSTERIOR], "The prior, or a Gaussian fitted to the training posteriors."
+    )
+    flags.DEFINE_float("temperature", 1.0, "Scales the standard deviations of the density.")
     flags.DEFINE_string("output", "", "Folder for the samples as MIDI and pictures.")
     cli.run(main)

@@ -15,75 +15,114 @@ import optax
 from vae_jax import batches
 from vae_jax.errors import UserError
 from vae_jax.losses import Objective
-from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Representation
 
 Metrics = dict[str, jax.Array]
+MakeInput = Callable[[jax.Array, dict[str, jax.Array]], jax.Array]
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that training changes: data only, no functions and no key.
+    """Everything that training changes, and what the model holds beside its parameters: data only.
 
     Attributes:
       step: number of updates made, int32 [].
       params: the model's parameters.
+      constants: the model's other variables by collection, fixed before the first step.
       opt_state: the optimiser's state.
+      average: moving average of the parameters; () where none is kept.
     """
 
     step: jax.Array
     params: Any
+    constants: Any
     opt_state: optax.OptState
+    average: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables to train on: parameters and constants."""
+        return {"params": self.params, **self.constants}
+
+    @property
+    def trained_variables(self) -> dict[str, Any]:
+        """The variables to use: the average of the parameters where one is kept, and the constants."""
+        return {"params": self.average if self.average != () else self.params, **self.constants}
 
 
-def make_optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
-    """Returns the optimiser that a config's `optimizer` section describes.
+def make_optimizer(config: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
+    """Returns the optimiser that a config's `optimizer` section describes, for a run of so many steps.
 
-    "rmsprop" has Keras's constants: decay 0.9, epsilon 1e-7 outside the root, no momentum.
+    "rmsprop" has Keras's constants: decay 0.9, epsilon 1e-7 outside the root, no momentum. "adam" clips the gradient's
+    norm, warms up and follows a cosine down to nothing.
 
     Raises:
       UserError: for an unknown name.
     """
     if config["name"] == "rmsprop":
         return optax.rmsprop(config["learning_rate"], decay=0.9, eps=1e-7, eps_in_sqrt=False)
-    raise UserError(f"config.optimizer.name must be rmsprop, got {config['name']!r}")
+    if config["name"] == "adam":
+        warmup = min(config["warmup_steps"], num_steps // 2)
+        schedule = optax.warmup_cosine_decay_schedule(0.0, config["learning_rate"], warmup, max(num_steps, warmup + 1))
+        return optax.chain(optax.clip_by_global_norm(config["clip_norm"]), optax.adam(schedule, b2=config["b2"]))
+    raise UserError(f"config.optimizer.name must be rmsprop or adam, got {config['name']!r}")
 
 
-def init_state(key: jax.Array, model: nn.Module, optimizer: optax.GradientTransformation, example_shape) -> TrainState:
-    """Draws the initial parameters (the key is consumed) and starts the optimiser."""
+def init_variables(key: jax.Array, model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Draws a model's initial variables (the key is consumed)."""
     params_key, sample_key = jax.random.split(key)
-    params = model.init(params_key, jnp.zeros((1, *example_shape), jnp.float32), sample_key)["params"]
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    return dict(model.init(params_key, jnp.zeros((1, *example_shape), jnp.float32), sample_key))
+
+
+def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, average_decay: float) -> TrainState:
+    """Returns the state before the first step."""
+    constants = {name: collection for name, collection in variables.items() if name != "params"}
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        constants=constants,
+        opt_state=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params) if average_decay else (),  # A copy: the state's buffers are donated.
+    )
 
 
 def make_train_step(
     model: nn.Module,
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    representation: Representation,
+    make_input: MakeInput,
     base_key: jax.Array,
+    average_decay: float = 0.0,
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]:
     """Returns the jitted step `(state, examples, indices) -> (state, metrics)`; it donates the state.
 
-    `examples` holds all compact arrays on the device, `indices` [B] picks the batch. The key of a step is derived from
-    `base_key` and the state's step, so that a resumed run draws what an uninterrupted one would. Metrics are means over
-    the batch.
+    `examples` holds all compact arrays on the device, `indices` [B] picks the batch, `make_input(key, arrays)` turns it
+    into the model's input, augmented. The key of a step is derived from `base_key` and the state's step, so that a
+    resumed run draws what an uninterrupted one would. Metrics are means over the batch.
     """
 
     def train_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> tuple[TrainState, Metrics]:
-        x = representation.rasterise(batches.take(examples, indices))
-        key = jax.random.fold_in(base_key, state.step)
+        input_key, sample_key = jax.random.split(jax.random.fold_in(base_key, state.step))
+        x = make_input(input_key, batches.take(examples, indices))
 
         def mean_loss(params):
-            outputs, posterior = _apply(model, params, x, key)
-            terms = {name: jnp.mean(values) for name, values in objective(outputs, x, posterior).items()}
-            return terms["loss"], terms
+            terms = _loss_terms(model, objective, {"params": params, **state.constants}, x, sample_key)
+            means = {name: jnp.mean(values) for name, values in terms.items()}
+            return means["loss"], means
 
         grads, terms = jax.grad(mean_loss, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average_decay:
+            # A young average forgets faster, so that it is not held back by where training started.
+            step = state.step.astype(jnp.float32)
+            average = optax.incremental_update(
+                params, average, 1 - jnp.minimum(average_decay, (step + 1) / (step + 10))
+            )
         terms["grad_norm"] = optax.global_norm(grads)
-        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), terms
+        return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
     # Two shapes at most: a full batch, and the smaller one at the end of an epoch.
     return jax.jit(chex.assert_max_traces(train_step, n=2), donate_argnums=0)
@@ -91,18 +130,18 @@ def make_train_step(
 
 def make_eval_step(
     model: nn.Module, objective: Objective, representation: Representation, base_key: jax.Array
-) -> Callable[[Any, dict[str, jax.Array], jax.Array, jax.Array], Metrics]:
-    """Returns the jitted `(params, examples, indices, step) -> terms`, each [B], with latents drawn as in training."""
+) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]:
+    """Returns the jitted `(state, examples, indices) -> terms`, each [B], with latents drawn as in training."""
 
-    def eval_step(params, examples: dict[str, jax.Array], indices: jax.Array, step: jax.Array) -> Metrics:
+    def eval_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> Metrics:
         x = representation.rasterise(batches.take(examples, indices))
-        key = jax.random.fold_in(jax.random.fold_in(base_key, step), indices[0])
-        outputs, posterior = _apply(model, params, x, key)
-        return objective(outputs, x, posterior)
+        key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
+        return _loss_terms(model, objective, state.trained_variables, x, key)
 
     return jax.jit(eval_step)
 
 
-def _apply(model: nn.Module, params: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
-    outputs: Any = model.apply({"params": params}, x, key)
-    return outputs
+def _loss_terms(model: nn.Module, objective: Objective, variables: dict[str, Any], x: jax.Array, key: jax.Array):
+    outputs: Any = model.apply(variables, x, key)
+    targets = model.apply(variables, x, method="targets")
+    return objective(outputs[0], targets, outputs[1])

@@ -8,22 +8,20 @@ from typing import Any
 from vae_jax.errors import UserError
 
 
-def make_model(config: Mapping[str, Any], example_shape: tuple[int, ...]) -> Any:
+def make_model(config: Mapping[str, Any], representation: str, example_shape: tuple[int, ...]) -> Any:
     """Returns the model that a config's `model` section names, for examples of the given shape.
 
     Raises:
-      UserError: for an unknown name, or where the examples do not fit the model.
+      UserError: for an unknown name, or where the model does not take the representation.
     """
-    from vae_jax.models import post
+    from vae_jax.models import post, roll
 
-    makers: dict[str, tuple[Any, int]] = {"post": (post.PostVAE, 3)}
+    makers: dict[str, tuple[Any, str]] = {"post": (post.PostVAE, "events"), "roll": (roll.RollVAE, "roll")}
     fields = dict(config)
     name = fields.pop("name")
     if name not in makers:
         raise UserError(f"config.model.name must be one of {', '.join(makers)}, got {name!r}")
-    maker, rank = makers[name]
-    if len(example_shape) != rank:
-        raise UserError(
-            f"config.model.name={name} takes examples of {rank} axes, the representation gives {example_shape}"
-        )
+    maker, takes = makers[name]
+    if representation != takes:
+        raise UserError(f"config.model.name={name} takes config.representation.name={takes}, not {representation}")
     return maker(example_shape=example_shape, **fields)

@@ -78,6 +78,10 @@ class PostVAE(nn.Module):
         self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
         self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
 
+    def targets(self, x: jax.Array) -> jax.Array:
+        """What the outputs are compared with: the examples themselves."""
+        return x
+
     def encode(self, x: jax.Array) -> Posterior:
         """Maps examples [B, notes, 3, tracks] to a posterior over [B, Z]."""
         chex.assert_shape(x, (None, *self.example_shape))

@@ -19,6 +19,7 @@ from vae_jax.errors import UserError
 from vae_jax.score import Score
 
 Arrays = Mapping[str, np.ndarray]
+Calibration = Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,17 +48,35 @@ class Representation(Protocol):
     def encode(self, score: Score) -> Encoded:
         """Turns a piece into examples."""
 
+    def encode_training(self, score: Score) -> Arrays:
+        """Turns a piece into the examples to train on, which may be more than those of `encode`."""
+
     def decode(self, encoded: Encoded) -> Score:
         """Turns examples back into a piece."""
 
     def rasterise(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
         """Turns a batch of compact arrays, each [B, ...], into the model's input, [B, *example_shape]; jittable."""
 
-    def from_outputs(self, outputs: np.ndarray) -> Arrays:
+    def from_outputs(self, outputs: Any, calibration: Calibration) -> Arrays:
         """Turns what the model's decoder gives for W examples into compact arrays, each [W, ...]."""
 
-    def default_context(self) -> Any:
-        """The context of music that has no original."""
+    def calibrate(self, outputs: Any, x: np.ndarray) -> Calibration:
+        """Tunes what `from_outputs` needs on training examples, x [W, ...], and the decoder's outputs for them."""
+
+    def default_calibration(self) -> Calibration:
+        """What `from_outputs` uses before it was tuned."""
+
+    def context_of_length(self, num_examples: int) -> Any:
+        """The context of music of so many examples that has no original."""
+
+    def first_full_example(self, context: Any) -> int:
+        """Index of the first example of a piece that is not just a pick-up."""
+
+    def pack_context(self, context: Any) -> dict[str, Any]:
+        """Turns a context into what JSON can hold."""
+
+    def unpack_context(self, packed: dict[str, Any]) -> Any:
+        """Turns it back."""
 
 
 def make_representation(config: Mapping[str, Any]) -> Representation:
@@ -66,9 +85,9 @@ def make_representation(config: Mapping[str, Any]) -> Representation:
     Raises:
       UserError: for an unknown name.
     """
-    from vae_jax.representations import events
+    from vae_jax.representations import events, windowed_roll
 
-    makers = {"events": events.EventsRepresentation}
+    makers: dict[str, Any] = {"events": events.EventsRepresentation, "roll": windowed_roll.RollRepresentation}
     fields = dict(config)
     name = fields.pop("name")
     if name not in makers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,30 @@ def default_context(
         copy_keys=np.zeros(0, dtype=np.int64),
         copy_counts=np.zeros(0, dtype=np.uint8),
         timing_ticks=np.zeros(0, dtype=np.int16),
+    )
+
+
+def pack_roll_context(context: RollContext) -> dict[str, Any]:
+    """Turns a context into what JSON can hold."""
+    packed = dataclasses.asdict(context)
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in packed.items()}
+
+
+def unpack_roll_context(packed: dict[str, Any]) -> RollContext:
+    """Turns it back."""
+    return RollContext(
+        ticks_per_beat=packed["ticks_per_beat"],
+        offset_ticks=packed["offset_ticks"],
+        tempos=tuple(Tempo(**tempo) for tempo in packed["tempos"]),
+        meters=tuple(Meter(**meter) for meter in packed["meters"]),
+        keys=tuple(KeySignature(**key) for key in packed["keys"]),
+        transposition=packed["transposition"],
+        tracks=tuple(tuple(PartTrack(**track) for track in part) for part in packed["tracks"]),
+        bars=np.array(packed["bars"], dtype=np.int64),
+        velocities=np.array(packed["velocities"], dtype=np.uint8).reshape(-1, parts_lib.NUM_PARTS),
+        copy_keys=np.array(packed["copy_keys"], dtype=np.int64),
+        copy_counts=np.array(packed["copy_counts"], dtype=np.uint8),
+        timing_ticks=np.array(packed["timing_ticks"], dtype=np.int16),
     )
 
 

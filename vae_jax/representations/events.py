@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from vae_jax import score as score_lib
-from vae_jax.representations import Arrays, Encoded
+from vae_jax.representations import Arrays, Calibration, Encoded
 from vae_jax.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
 
 NOTE, LENGTH, TIME = 0, 1, 2
@@ -88,6 +89,10 @@ class EventsRepresentation:
         context = EventsContext(score.ticks_per_beat, tuple(tracks), score.tempos, score.meters, score.keys)
         return Encoded({"events": array}, context, report)
 
+    def encode_training(self, score: Score) -> Arrays:
+        """The same one example."""
+        return self.encode(score).arrays
+
     def decode(self, encoded: Encoded) -> Score:
         """Turns one example back into a piece; a slot is a note where note, length and time are all at least one."""
         array = np.rint(np.asarray(encoded.arrays["events"][0], dtype=np.float64))
@@ -119,13 +124,48 @@ class EventsRepresentation:
         """The array is dense already: [B, notes, 3, tracks] float32."""
         return arrays["events"]
 
-    def from_outputs(self, outputs: np.ndarray) -> Arrays:
+    def from_outputs(self, outputs: np.ndarray, calibration: Calibration) -> Arrays:
         """Rounds the decoder's values, as the post does; [W, notes, 3, tracks]."""
+        del calibration
         return {"events": np.rint(outputs).astype(np.float32)}
 
-    def default_context(self) -> EventsContext:
-        """480 ticks a beat, every track a piano."""
+    def calibrate(self, outputs: np.ndarray, x: np.ndarray) -> Calibration:
+        """Rounding needs nothing tuned."""
+        del outputs, x
+        return {}
+
+    def default_calibration(self) -> Calibration:
+        """Nothing to tune."""
+        return {}
+
+    def context_of_length(self, num_examples: int) -> EventsContext:
+        """480 ticks a beat, every track a piano.
+
+        Raises:
+          ValueError: for more than one example, because a piece is one.
+        """
+        if num_examples != 1:
+            raise ValueError(f"a piece is one example, got {num_examples}")
         return EventsContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))
+
+    def first_full_example(self, context: EventsContext) -> int:
+        """A piece is one example."""
+        del context
+        return 0
+
+    def pack_context(self, context: EventsContext) -> dict[str, Any]:
+        """Turns a context into what JSON can hold."""
+        return dataclasses.asdict(context)
+
+    def unpack_context(self, packed: dict[str, Any]) -> EventsContext:
+        """Turns it back."""
+        return EventsContext(
+            packed["ticks_per_beat"],
+            tuple(TrackContext(**track) for track in packed["tracks"]),
+            tuple(Tempo(**tempo) for tempo in packed["tempos"]),
+            tuple(Meter(**meter) for meter in packed["meters"]),
+            tuple(KeySignature(**key) for key in packed["keys"]),
+        )
 
 
 def _default_track(track: int) -> TrackContext:

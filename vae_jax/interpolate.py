@@ -1,0 +1,68 @@
+"""The path between two pieces through latent space.
+
+python -m vae_jax.interpolate --workdir=RUN --start=A.mid --end=B.mid --steps=8 --output=DIR
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from vae_jax import cli, corpus, files, midi, plots
+from vae_jax.corpus import Piece
+from vae_jax.experiment import load_experiment
+from vae_jax.inference import Inference
+from vae_jax.latents import slerp
+from vae_jax.score import Score
+
+
+def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
+    """Decodes the way from one piece to another, both ends included.
+
+    Args:
+      inference: the trained model.
+      start, end: the pieces; window n of one goes to window n of the other, spherically.
+      num_steps: scores to return, at least 2.
+      num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
+    """
+    means = []
+    for score in (start, end):
+        encoded = inference.representation.encode(score)
+        first = inference.representation.first_full_example(encoded.context)
+        means.append(inference.encode(encoded.arrays).mean[first:][:num_windows])
+    count = min(len(mean) for mean in means)
+    return [
+        inference.decode_score(slerp(means[0][:count], means[1][:count], fraction))
+        for fraction in np.linspace(0, 1, num_steps)
+    ]
+
+
+def _load_piece(path: str) -> Piece:
+    return corpus.load_corpus(path).pieces[0]
+
+
+def main() -> None:
+    """Writes the path as MIDI files and one picture."""
+    args = cli.flag_values("workdir", "start", "end", "output")
+    run = load_experiment(args.workdir)
+    inference = Inference(run.experiment, run.variables, run.calibration)
+    start, end = _load_piece(args.start), _load_piece(args.end)
+    scores = interpolate(inference, start.score, end.score, args.steps, args.windows)
+    output = pathlib.Path(args.output)
+    for n, score in enumerate(scores):
+        files.write_bytes(output / f"step_{n:02d}.mid", midi.write_midi(score))
+    titles = [start.label, *(f"{100 * n // (len(scores) - 1)}%" for n in range(1, len(scores) - 1)), end.label]
+    plots.save(plots.plot_roll_row(scores, titles), output / "interpolation.png")
+    print(f"{len(scores)} steps from {files.plain(start.label)} to {files.plain(end.label)} in {output}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_string("start", "", "The MIDI file where the path starts.")
+    flags.DEFINE_string("end", "", "The MIDI file where it ends.")
+    flags.DEFINE_integer("steps", 8, "Points on the path, both ends included.", lower_bound=2, upper_bound=64)
+    flags.DEFINE_integer("windows", 4, "Windows (of two bars in 4/4) to take of each piece.", lower_bound=1)
+    flags.DEFINE_string("output", "", "Folder for the MIDI files and the picture.")
+    cli.run(main)
