@@ -36,7 +36,14 @@ def main() -> None:
         num_builtin=data["num_builtin"],
         builtin_seed=data["builtin_seed"],
     )
-    split = corpus.split_corpus(source, data["num_held_out"], data["split_seed"], data["split_by"])
+    split = corpus.split_corpus(
+        source,
+        data["num_held_out"],
+        data["split_seed"],
+        data["split_by"],
+        num_folds=data["num_folds"],
+        fold=data["fold"],
+    )
     folder = runs.open_run(workdir, config, source, split)
     report = ingest.ingest_report(source)
     files.write_json(folder.ingest, report)

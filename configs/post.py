@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     config.data.num_held_out = 10
     config.data.split_by = "file"  # As the post; "tune" keeps files of one tune together.
     config.data.split_seed = 0
+    config.data.num_folds = 0  # Above zero: cross-validation; `fold` of so many is held out instead.
+    config.data.fold = 0
 
     config.representation = ConfigDict()
     config.representation.name = "events"

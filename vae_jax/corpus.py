@@ -176,17 +176,21 @@ def load_corpus(path: str) -> Corpus:
     return Corpus(source.name or source.resolve().name, tuple(sorted(files, key=lambda file: file.path)))
 
 
-def split_corpus(corpus: Corpus, num_held_out: int, seed: int, by: str = "tune") -> Split:
-    """Splits a corpus at random.
+def split_corpus(
+    corpus: Corpus, num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
+) -> Split:
+    """Splits a corpus at random, or into folds.
 
     Args:
       corpus: the corpus.
       num_held_out: how many tunes (or files) are held out; at most a half of what there is.
       seed: seed of the split.
+      num_folds: above zero, the tunes are dealt into so many folds and `num_held_out` does not count.
+      fold: which of the folds is held out, from 0.
       by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
 
     Raises:
-      UserError: for an unknown `by` or a negative count.
+      UserError: for an unknown `by`, a negative count or a fold that does not exist.
     """
     if by not in ("tune", "file"):
         raise UserError(f"config.data.split_by must be 'tune' or 'file', got {by!r}")
@@ -194,7 +198,15 @@ def split_corpus(corpus: Corpus, num_held_out: int, seed: int, by: str = "tune")
         raise UserError(f"config.data.num_held_out must not be negative, got {num_held_out}")
     groups = corpus.tune_groups if by == "tune" else tuple(range(len(corpus.pieces)))
     names = sorted(set(groups))
-    chosen = np.random.default_rng(seed).permutation(len(names))[: min(num_held_out, len(names) // 2)]
+    order = np.random.default_rng(seed).permutation(len(names))
+    if num_folds:
+        if not 2 <= num_folds <= len(names) or not 0 <= fold < num_folds:
+            raise UserError(
+                f"config.data.num_folds must lie in 2..{len(names)} and fold below it, got {num_folds}, {fold}"
+            )
+        chosen = order[fold::num_folds]
+    else:
+        chosen = order[: min(num_held_out, len(names) // 2)]
     held_out_groups = {names[n] for n in chosen}
     held_out = tuple(n for n, group in enumerate(groups) if group in held_out_groups)
     return Split(tuple(n for n in range(len(groups)) if n not in set(held_out)), held_out)
