@@ -31,8 +31,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "roll"
     config.model.latent_dim = 256
-    config.model.num_onset_cells = 3584
-    config.model.num_drum_cells = 512
+    config.model.num_onset_cells = 5120  # Of 8,064; those played most often in training cover 99% of a held-out tune.
+    config.model.num_drum_cells = 256
     config.model.window_beats = 8
     config.model.register_semitones = 3
     config.model.num_iterations = 6

@@ -99,7 +99,7 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     cosine = np.clip(np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
     angle = np.arccos(cosine)
     sine = np.sin(angle)
-    bent = sine > 1e-6
+    bent = (sine > 1e-6) & (lengths > 1e-12)
     safe = np.where(bent, sine, 1.0)
     start_weight = np.where(bent, np.sin((1 - fraction) * angle) / safe, 1 - fraction)
     end_weight = np.where(bent, np.sin(fraction * angle) / safe, fraction)

@@ -34,7 +34,7 @@ class RollAugmentation:
         """Returns `(key, arrays) -> rolls [B, T, P, C]`, which augments a batch of note lists; the key is consumed."""
 
         def augmented(key: jax.Array, arrays: dict[str, jax.Array]) -> jax.Array:
-            notes, mask = arrays["notes"], arrays["mask"]
+            notes, mask = jnp.asarray(arrays["notes"]), jnp.asarray(arrays["mask"])
             batch = len(notes)
             shift_key, moved_key, keep_key, thin_key, mix_key = jax.random.split(key, 5)
             shift = jax.random.choice(shift_key, jnp.asarray(_NEAR_KEYS, notes.dtype), (batch,))

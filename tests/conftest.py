@@ -1,0 +1,44 @@
+"""What all tests share: the strict settings of JAX and the real corpus where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
+
+import jax
+
+from vae_jax import corpus as corpus_lib
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+
+hypothesis.settings.register_profile("vae_jax", deadline=None, derandomize=True, database=None, print_blob=False)
+hypothesis.settings.load_profile("vae_jax")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strict_jax() -> Iterator[None]:
+    """No silent promotion of dtypes, and no key used twice."""
+    with jax.numpy_dtype_promotion("strict"), jax.debug_key_reuse(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def anthems() -> pathlib.Path:
+    """Path of the archive of the national anthems, which the project never contains."""
+    path = pathlib.Path(
+        os.environ.get("VAE_JAX_ANTHEMS") or REPOSITORY / ".." / "shared" / "data" / "NationalAnthems.zip"
+    )
+    if not path.is_file():
+        pytest.skip(f"needs the real corpus: {path} is not there (set VAE_JAX_ANTHEMS to NationalAnthems.zip)")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def anthem_corpus(anthems: pathlib.Path) -> corpus_lib.Corpus:
+    return corpus_lib.load_corpus(str(anthems))
