@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     config.model.prior_weight = 0.02
     config.loss.reg_factor = 0.02
     config.train.batch_size = 128
-    config.train.num_epochs = 30
+    config.train.num_epochs = 15
     return config
