@@ -76,9 +76,8 @@ def test_the_run_leaves_its_scores_and_its_music(workdir):
 
 
 def test_reconstruct_any_file_and_decode_its_latents_again(workdir, songs, tmp_path):
-    done = run(
-        "-m", "vae_jax.reconstruct", f"--workdir={workdir}", f"--input={songs}", f"--output={tmp_path}", "--save_latents"
-    )
+    reconstruct = ("-m", "vae_jax.reconstruct", f"--workdir={workdir}", f"--output={tmp_path}")
+    done = run(*reconstruct, f"--input={songs}", "--save_latents")
     assert done.returncode == 0, done.stderr
     assert "silence.mid: refused (the file holds no note)" in done.stdout
     for name in ("long", "other", "short", "drums"):
@@ -91,7 +90,11 @@ def test_reconstruct_any_file_and_decode_its_latents_again(workdir, songs, tmp_p
     assert abs(made.score.duration_sec - original.duration_sec) < 10
 
     again = run(
-        "-m", "vae_jax.reconstruct", f"--workdir={workdir}", f"--input={tmp_path / 'long.latents.npz'}", f"--output={tmp_path}"
+        "-m",
+        "vae_jax.reconstruct",
+        f"--workdir={workdir}",
+        f"--input={tmp_path / 'long.latents.npz'}",
+        f"--output={tmp_path}",
     )
     assert again.returncode == 0, again.stderr
     assert midi.read_midi((tmp_path / "long.decoded.mid").read_bytes()).score == made.score
@@ -153,8 +156,17 @@ def test_latents_of_another_run_are_refused(workdir, tmp_path):
 def test_the_large_config_takes_a_few_steps(tmp_path):
     done = run(
         *("run.py", "--config=configs/anthems_large.py", "--config.data.path=built-in", "--config.data.num_builtin=3"),
-        *("--config.data.num_held_out=1", "--config.representation.training_hop_beats=8", "--config.train.num_epochs=1"),
-        *("--config.model.latent_dim=32", "--config.train.batch_size=8", "--config.sample.num=1", f"--workdir={tmp_path}/x"),
+        *(
+            "--config.data.num_held_out=1",
+            "--config.representation.training_hop_beats=8",
+            "--config.train.num_epochs=1",
+        ),
+        *(
+            "--config.model.latent_dim=32",
+            "--config.train.batch_size=8",
+            "--config.sample.num=1",
+            f"--workdir={tmp_path}/x",
+        ),
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "x" / "metrics.json").read_text())["held_out"]["latent_dim"] == 32

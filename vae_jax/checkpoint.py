@@ -112,7 +112,8 @@ def _on_first_device(abstract: State) -> State:
 def _find_damage(path: pathlib.Path) -> str | None:
     """Returns what is wrong with a checkpoint, or None where every file is as it was written."""
     try:
-        expected = files.read_json(path / _MANIFEST)["sha256"]
+        manifest = files.read_json(path / _MANIFEST)
+        expected, _ = manifest["sha256"], manifest["arrays"]
     except (UserError, KeyError, TypeError):
         return f"no readable {_MANIFEST}"
     actual = _hash_files(path / _STATE)

@@ -50,7 +50,9 @@ def config_value(holder: flags.FlagHolder[Any]) -> Any:
       UserError: where the file cannot be loaded.
     """
     try:
-        return holder.value
+        value = holder.value
+        value.to_dict()  # A file that cannot be loaded is told of only here.
+        return value
     except OSError as error:
         path = " ".join(argument for argument in sys.argv if argument.startswith(("--config=", "-config=")))
         raise UserError(f"{path}: no such config file") from error
@@ -63,6 +65,8 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         fields = [match[1] for argument in arguments if (match := re.match(r"--(config\.[\w.]+)", argument))]
         _fail(f"the config has no such field: {error} (overrides given: {', '.join(fields)})")
+    except SyntaxError as error:
+        _fail(f"{error.filename}: not a config file ({error})")
     except (flags.Error, OSError, TypeError, ValueError, IndexError) as error:
         _fail(" ".join(str(error).split()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -77,8 +78,9 @@ class Corpus:
         """The files that could be loaded."""
         loaded = [file for file in self.files if file.score is not None]
         stems = [pathlib.PurePosixPath(file.path).stem for file in loaded]
+        taken = collections.Counter(stems) + collections.Counter(file.path for file in loaded)
         return tuple(
-            Piece(file.path, stem if stems.count(stem) == 1 else str(pathlib.PurePosixPath(file.path)), file.score)
+            Piece(file.path, stem if taken[stem] == 1 else file.path, file.score)
             for file, stem in zip(loaded, stems, strict=True)
             if file.score is not None
         )

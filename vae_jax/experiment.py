@@ -183,6 +183,9 @@ def load_experiment(workdir: str) -> TrainedRun:
 
 
 def _check_ranges(config: Mapping[str, Any]) -> None:
+    for name, seed in [("seed", config.get("seed", 0)), ("sample.seed", config.get("sample", {}).get("seed", 0))]:
+        if seed >= 2**32:
+            raise UserError(f"config.{name} must be below 2**32, got {seed}")
     for name in (*_POSITIVE, *_NOT_NEGATIVE):
         section, _, field = name.rpartition(".")
         value = (config.get(section, {}) if section else config).get(field)

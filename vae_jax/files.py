@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from vae_jax.errors import UserError
 
-_MAX_NAME_CHARACTERS = 80
+_MAX_NAME_BYTES = 160
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
@@ -58,7 +60,20 @@ def read_json(path: pathlib.Path) -> Any:
 
 def safe_name(name: str) -> str:
     """Turns any text into a file name of letters, digits, dots, dashes and underscores that names no other folder."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:_MAX_NAME_CHARACTERS] or "unnamed"
+    short = re.sub(r"[^\w.-]+", "_", name).strip("._").encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+    return short or "unnamed"
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Turns texts into file names that differ, on a disk that ignores case too."""
+    taken: set[str] = set()
+    result = []
+    for name in map(safe_name, names):
+        numbered = (f"{name}_{n}" for n in itertools.count(2))
+        free = next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)
+        taken.add(free.casefold())
+        result.append(free)
+    return result
 
 
 def plain(text: str) -> str:

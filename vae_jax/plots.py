@@ -98,7 +98,7 @@ def _roll_legend(panel: Axes, scores: Sequence[Score]) -> None:
     shown = sorted({int(part) for score in scores for part in parts.assign_parts(score)})
     handles = [Line2D([], [], color=COLOURS[part % len(COLOURS)], lw=3, label=parts.PART_NAMES[part]) for part in shown]
     if handles:
-        columns = len(handles) if panel.get_figure().get_figwidth() > 8 else 2
+        columns = len(handles) if panel.get_window_extent().width > 800 else 2
         panel.legend(handles=handles, fontsize=6, ncols=columns, loc="upper right", framealpha=0.7)
 
 

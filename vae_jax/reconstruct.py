@@ -26,8 +26,7 @@ def write_reconstructions(
 ) -> None:
     """Writes each original and its reconstruction as MIDI, and both in one picture."""
     draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
-    for label, one in zip(labels, reconstructions, strict=True):
-        name = files.safe_name(label)
+    for name, label, one in zip(files.safe_names(labels), labels, reconstructions, strict=True):
         files.write_bytes(folder / f"{name}.original.mid", midi.write_midi(one.original))
         files.write_bytes(folder / f"{name}.reconstruction.mid", midi.write_midi(one.score))
         plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
@@ -48,9 +47,9 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     representation = run.experiment.representation
     write_reconstructions(output, representation, labels, reconstructions)
-    for label, one in zip(labels, reconstructions, strict=True):
+    for name, label, one in zip(files.safe_names(labels), labels, reconstructions, strict=True):
         if save:
-            target = output / f"{files.safe_name(label)}.latents.npz"
+            target = output / f"{name}.latents.npz"
             latent_file.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
         print(score_line(label, one))
     for file in source.files:

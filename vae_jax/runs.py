@@ -124,7 +124,10 @@ def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
     folder = RunFolder(pathlib.Path(workdir).expanduser())
     if not folder.config.is_file():
         raise UserError(f"{workdir}: no run here (no config.json); give the --workdir of a run")
-    return folder, files.read_json(folder.config), files.read_json(folder.run)
+    config, description = files.read_json(folder.config), files.read_json(folder.run)
+    if not (isinstance(config, dict) and isinstance(description, dict)):
+        raise UserError(f"{workdir}: a damaged run (config.json or run.json)")
+    return folder, config, description
 
 
 def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
     flags.DEFINE_integer("num", 8, "How many pieces to draw.", lower_bound=1, upper_bound=10_000)
-    flags.DEFINE_integer("seed", 0, "Seed of the draw: the same seed gives the same bytes.", lower_bound=0)
-    flags.DEFINE_enum(
-        "density", PRIOR, [PRIOR, POSTERIOR], "The prior, or a Gaussian fitted to the training posteriors."
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of the draw: the same seed gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1
     )
+    flags.DEFINE_enum("density", PRIOR, [PRIOR, POSTERIOR], "The prior, or a fit to the training posteriors.")
     flags.DEFINE_float("temperature", 1.0, "Scales the standard deviations of the density.")
     flags.DEFINE_string("output", "", "Folder for the samples as MIDI and pictures.")
     cli.run(main)

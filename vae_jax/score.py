@@ -247,7 +247,11 @@ def transpose(score: Score, semitones: int) -> Score:
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
     pitch = np.where(pitch > 127, pitch - 12 * ((pitch - 127 + 11) // 12), pitch)
     pitch = np.where(pitch < 0, pitch + 12 * ((-pitch + 11) // 12), pitch)
-    return dataclasses.replace(score, notes=score.notes.replace(pitch=pitch))
+    notes = score.notes.replace(pitch=pitch)
+    # Pitches an octave apart may meet: back to the normal form.
+    return dataclasses.replace(
+        score, notes=notes.replace(duration_ticks=_first_in_first_out(notes) - notes.onset_ticks)
+    )
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:

@@ -121,7 +121,7 @@ def make_train_step(
             average = optax.incremental_update(
                 params, average, 1 - jnp.minimum(average_decay, (step + 1) / (step + 10))
             )
-        terms["grad_norm"] = optax.global_norm(grads)
+        terms["grad_norm"] = optax.tree.norm(grads)
         return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
     # Two shapes at most: a full batch, and the smaller one at the end of an epoch.

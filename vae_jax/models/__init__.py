@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vae_jax.errors import UserError
+from vae_jax.models.posterior import POST, STANDARD
 
 
 def make_model(config: Mapping[str, Any], representation: str, example_shape: tuple[int, ...]) -> Any:
@@ -21,6 +22,11 @@ def make_model(config: Mapping[str, Any], representation: str, example_shape: tu
     name = fields.pop("name")
     if name not in makers:
         raise UserError(f"config.model.name must be one of {', '.join(makers)}, got {name!r}")
+    form = fields.get("reparameterisation", STANDARD)
+    if form not in (STANDARD, POST):
+        raise UserError(f"config.model.reparameterisation must be {STANDARD} or {POST}, got {form!r}")
+    if fields.get("hidden", 4) < 4:
+        raise UserError(f"config.model.hidden must be at least 4, got {fields['hidden']}")
     maker, takes = makers[name]
     if representation != takes:
         raise UserError(f"config.model.name={name} takes config.representation.name={takes}, not {representation}")
