@@ -35,6 +35,7 @@ _SHARE_SCALE = 4.0  # The same for the parts' shares.
 _START_STEP = 0.7  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
 _START_LOG_VAR = -5.0
+_LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
 _PCA_ROWS = 512
 
 
@@ -86,7 +87,9 @@ class RollVAE(nn.Module):
         self.start = self.param("start", zeros, (size, size))
         self.preconditioner = self.param("preconditioner", zeros, (steps, size, size))
         self.momentum = self.param("momentum", nn.initializers.constant(_START_MOMENTUM), (steps,))
-        self.log_var = self.param("log_var", nn.initializers.constant(_START_LOG_VAR), (size,))
+        self.scaled_log_var = self.param(
+            "scaled_log_var", nn.initializers.constant(_START_LOG_VAR / _LOG_VAR_SCALE), (size,)
+        )
 
     @property
     def num_shares(self) -> int:
@@ -167,7 +170,7 @@ class RollVAE(nn.Module):
             gradient = surprise @ kernel.T - self.prior_weight * z
             step = self.momentum[n] * step + gradient @ self.preconditioner[n]
             z = z + step
-        return Posterior(z, jnp.broadcast_to(self.log_var, z.shape))
+        return Posterior(z, jnp.broadcast_to(_LOG_VAR_SCALE * self.scaled_log_var, z.shape))
 
 
 def warm_start(model: RollVAE, variables: dict[str, Any], batches: Batches, seed: int) -> dict[str, Any]:
