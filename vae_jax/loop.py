@@ -67,38 +67,62 @@ def fit(
         print(f"resuming {folder.path} from step {step} of {last_step}")
     examples = jax.device_put(dict(train_arrays))
     held_out = jax.device_put(dict(held_out_arrays)) if held_out_arrays is not None else None
-    show_bar = sys.stderr.isatty()
-    with (
-        _Log(folder, step) as log,
-        tqdm.tqdm(total=last_step, initial=step, unit="step", disable=not show_bar, dynamic_ncols=True) as bar,
-    ):
+    with _Log(folder, step) as log, _Progress(step, last_step, config["num_epochs"]) as progress:
         while step < last_step:
             history = []
-            started = time.perf_counter()
             for _ in range(epoch_steps):
                 picked = batches.batch_indices(step, num_examples=count, batch_size=batch_size, seed=seed)
                 state, terms = train_step(state, examples, jnp.asarray(picked))
                 history.append((len(picked), terms))
                 step += 1
-                bar.update()
+                progress.step()
             epoch = step // epoch_steps
             # One transfer an epoch: fetching a loss after every step would make the device wait for the host.
             means = _weighted_means(jax.device_get(history), first_step=step - epoch_steps + 1, folder=folder)
-            rate = epoch_steps / (time.perf_counter() - started)
             line = {"step": step, "epoch": epoch, **{f"train_{name}": value for name, value in means.items()}}
             if held_out is not None and (epoch % config["eval_every_epochs"] == 0 or step == last_step):
                 line |= _evaluate(state, eval_step, held_out, batch_size)
             log.write(line)
-            bar.set_postfix_str(f"loss {means['loss']:.4g}")
-            if not show_bar and (epoch % max(1, config["num_epochs"] // 20) == 0 or step == last_step or epoch == 1):
-                left = (last_step - step) / rate
-                print(
-                    f"epoch {epoch}/{config['num_epochs']} {_describe(line)}, {rate:.3g} steps/s, {left:.0f} s left",
-                    flush=True,
-                )
+            progress.epoch(line)
             if epoch % config["checkpoint_every_epochs"] == 0 or step == last_step:
                 checkpoint.save(folder.checkpoints, step, state, keep=config["keep_checkpoints"])
     return state
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    _NUM_LINES = 20
+
+    def __init__(self, start_step: int, last_step: int, num_epochs: int):
+        self._bar = tqdm.tqdm(
+            total=last_step, initial=start_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
+        self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def step(self) -> None:
+        """Counts a step."""
+        self._bar.update()
+
+    def epoch(self, line: dict[str, float]) -> None:
+        """Shows the losses of an epoch."""
+        text = f"loss {line['train_loss']:.4g}"
+        if "held_out_loss" in line:
+            text += f", held-out {line['held_out_loss']:.4g}"
+        self._bar.set_postfix_str(text)
+        step, epoch = line["step"], line["epoch"]
+        due = epoch == 1 or step == self._last_step or epoch % max(1, self._num_epochs // self._NUM_LINES) == 0
+        if self._bar.disable and due:
+            rate = (step - self._first_step) / (time.perf_counter() - self._started)
+            left = (self._last_step - step) / rate
+            print(f"epoch {epoch}/{self._num_epochs} {text}, {rate:.3g} steps/s, {left:.0f} s left", flush=True)
 
 
 class _Log:
@@ -181,8 +205,3 @@ def _evaluate(
     ]
     fetched = jax.device_get(parts)
     return {f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched]))) for name in fetched[0]}
-
-
-def _describe(line: dict[str, float]) -> str:
-    text = f"loss {line['train_loss']:.4g}"
-    return text + (f", held-out {line['held_out_loss']:.4g}" if "held_out_loss" in line else "")

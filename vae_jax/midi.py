@@ -36,7 +36,9 @@ import mido
 import numpy as np
 from mido.midifiles.meta import build_meta_message
 
+from vae_jax import midi_track
 from vae_jax import score as score_lib
+from vae_jax.midi_track import Track
 from vae_jax.score import KeySignature, Meter, Notes, Score, Tempo
 
 MAX_FILE_BYTES = 16 * 2**20
@@ -44,9 +46,7 @@ MAX_BEATS = 100_000  # About fourteen hours at 120 beats per minute; a longer pi
 _MAX_VARIABLE_LENGTH = 0x0FFFFFFF
 _MAX_HEADER_OFFSET = 1024
 
-_META_TRACK_NAME, _META_END_OF_TRACK, _META_TEMPO, _META_METER, _META_KEY = 0x03, 0x2F, 0x51, 0x58, 0x59
-_CHANNEL_DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
-_SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+_META_TRACK_NAME, _META_TEMPO, _META_METER, _META_KEY = 0x03, 0x51, 0x58, 0x59
 _KEY_NAMES = {
     False: "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split(),
     True: "Abm Ebm Bbm Fm Cm Gm Dm Am Em Bm F#m C#m G#m D#m A#m".split(),
@@ -92,7 +92,7 @@ def read_midi(data: bytes) -> Reading:
     tracks = []
     track_start = 0
     for chunk_start, chunk_end in _track_chunks(data, start, repairs):
-        track = _read_track(data, chunk_start, chunk_end, repairs, track_start)
+        track = midi_track.read_track(data, chunk_start, chunk_end, repairs, track_start)
         if midi_format == 2:
             track_start = track.end_tick
         tracks.append(track)
@@ -150,19 +150,6 @@ def write_midi(score: Score) -> bytes:
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
-
-
-@dataclasses.dataclass
-class _Track:
-    """What one chunk holds: note columns, program changes and meta events, in the chunk's order."""
-
-    name: str = ""
-    end_tick: int = 0
-    # Each note: onset, duration, channel, pitch, velocity, place in the chunk.
-    notes: list[list[int]] = dataclasses.field(default_factory=list)
-    # Each program change: tick, channel, program, place in the chunk.
-    programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
-    metas: list[tuple[int, int, bytes]] = dataclasses.field(default_factory=list)
 
 
 def _unwrap(data: bytes, repairs: collections.Counter[str]) -> bytes:
@@ -229,121 +216,7 @@ def _track_chunks(data: bytes, start: int, repairs: collections.Counter[str]) ->
     return chunks
 
 
-class _BrokenTrackError(Exception):
-    """The rest of a track's bytes cannot be understood."""
-
-
-def _read_variable_length(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """Reads a variable-length quantity of at most four bytes; returns it and the position after it."""
-    value = 0
-    for length in range(4):
-        if position + length >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        byte = data[position + length]
-        value = (value << 7) | (byte & 0x7F)
-        if byte < 0x80:
-            return value, position + length + 1
-    raise _BrokenTrackError("a track has a variable-length quantity of more than four bytes")
-
-
-def _read_track(data: bytes, start: int, end: int, repairs: collections.Counter[str], start_tick: int) -> _Track:
-    """Reads the events of one chunk as far as they can be understood."""
-    track = _Track(end_tick=start_tick)
-    sounding: dict[tuple[int, int], collections.deque[int]] = {}
-    try:
-        _read_events(data, start, end, repairs, track, sounding)
-    except _BrokenTrackError as error:
-        repairs[f"{error}: the rest of it is left out"] += 1
-    for waiting in sounding.values():
-        for n in waiting:
-            repairs["hanging note: ended where its track ends"] += 1
-            track.notes[n][1] = max(1, track.end_tick - track.notes[n][0])
-            track.end_tick = max(track.end_tick, track.notes[n][0] + 1)
-    return track
-
-
-def _read_events(
-    data: bytes,
-    position: int,
-    end: int,
-    repairs: collections.Counter[str],
-    track: _Track,
-    sounding: dict[tuple[int, int], collections.deque[int]],
-) -> None:
-    """Adds the chunk's events to `track`; `sounding` maps (channel, pitch) to the open notes, oldest first."""
-    tick = track.end_tick
-    status, interrupted = 0, False
-    notes = track.notes
-    while position < end:
-        delta, position = _read_variable_length(data, position, end)
-        tick += delta
-        track.end_tick = tick
-        if position >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        byte = data[position]
-        if byte >= 0xF0:
-            interrupted = True
-            kind, content, position = _read_system_event(data, position, end)
-            if kind == _META_END_OF_TRACK:
-                if position < end:
-                    repairs["bytes after a track's end skipped"] += 1
-                return
-            if kind is not None:
-                track.metas.append((tick, kind, content))
-            continue
-        if byte >= 0x80:
-            status, position, interrupted = byte, position + 1, False
-        elif not status:
-            raise _BrokenTrackError("a track has data without a status byte")
-        elif interrupted:
-            repairs["running status kept across a meta or system message"] += 1
-            interrupted = False
-        size = _CHANNEL_DATA_BYTES[status >> 4]
-        if position + size > end:
-            raise _BrokenTrackError("a track ends inside an event")
-        first, second = data[position], data[position + 1] if size == 2 else 0
-        position += size
-        if first > 127 or second > 127:
-            repairs["data byte above 127 read as 127"] += 1
-            first, second = min(first, 127), min(second, 127)
-        kind, channel = status >> 4, status & 0x0F
-        if kind == 0x9 and second > 0:
-            sounding.setdefault((channel, first), collections.deque()).append(len(notes))
-            notes.append([tick, 0, channel, first, second, len(notes) + len(track.programs)])
-        elif kind in (0x8, 0x9):
-            waiting = sounding.get((channel, first))
-            if not waiting:
-                repairs["note off without a note: ignored"] += 1
-                continue
-            note = notes[waiting.popleft()]
-            if tick == note[0]:
-                repairs["zero-length note: lengthened to one tick"] += 1
-            note[1] = max(1, tick - note[0])
-        elif kind == 0xC:
-            track.programs.append((tick, channel, first, len(notes) + len(track.programs)))
-    repairs["a track has no end-of-track event"] += 1
-
-
-def _read_system_event(data: bytes, position: int, end: int) -> tuple[int | None, bytes, int]:
-    """Reads a meta or system event; returns the meta type (None for others), its content and the position after it."""
-    status = data[position]
-    position += 1
-    kind = None
-    if status == 0xFF:
-        if position >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        kind = data[position]
-        position += 1
-    if status in (0xF0, 0xF7, 0xFF):
-        size, position = _read_variable_length(data, position, end)
-    else:
-        size = _SYSTEM_DATA_BYTES.get(status, 0)
-    if position + size > end:
-        raise _BrokenTrackError("a track ends inside an event")
-    return kind, data[position : position + size], position + size
-
-
-def _read_changes(tracks: list[_Track], repairs: collections.Counter[str]) -> dict[str, list]:
+def _read_changes(tracks: list[Track], repairs: collections.Counter[str]) -> dict[str, list]:
     """Decodes the meta events that a Score keeps and sets the tracks' names."""
     changes: dict[str, list] = {"tempos": [], "meters": [], "keys": []}
     for track in tracks:
@@ -374,7 +247,7 @@ def _decode_text(content: bytes) -> str:
     return text.strip("\0 \t\r\n")
 
 
-def _collect_notes(tracks: list[_Track]) -> Notes:
+def _collect_notes(tracks: list[Track]) -> Notes:
     """Joins the tracks' notes and gives each the program that its channel has when it starts."""
     rows = [(*note, n) for n, track in enumerate(tracks) for note in track.notes]
     onset, duration, channel, pitch, velocity, place, track_index = (

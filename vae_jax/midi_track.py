@@ -1,0 +1,140 @@
+"""The walk over the bytes of one track of a MIDI file, which nothing in a file can stop or delay.
+
+What it does with broken events is in the table of `midi.py`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+META_END_OF_TRACK = 0x2F
+_CHANNEL_DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
+_SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+
+
+@dataclasses.dataclass
+class Track:
+    """What one chunk holds: note columns, program changes and meta events, in the chunk's order."""
+
+    name: str = ""
+    end_tick: int = 0
+    # Each note: onset, duration, channel, pitch, velocity, place in the chunk.
+    notes: list[list[int]] = dataclasses.field(default_factory=list)
+    # Each program change: tick, channel, program, place in the chunk.
+    programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
+    metas: list[tuple[int, int, bytes]] = dataclasses.field(default_factory=list)
+
+
+class _BrokenTrackError(Exception):
+    """The rest of a track's bytes cannot be understood."""
+
+
+def _read_variable_length(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Reads a variable-length quantity of at most four bytes; returns it and the position after it."""
+    value = 0
+    for length in range(4):
+        if position + length >= end:
+            raise _BrokenTrackError("a track ends inside an event")
+        byte = data[position + length]
+        value = (value << 7) | (byte & 0x7F)
+        if byte < 0x80:
+            return value, position + length + 1
+    raise _BrokenTrackError("a track has a variable-length quantity of more than four bytes")
+
+
+def read_track(data: bytes, start: int, end: int, repairs: collections.Counter[str], start_tick: int) -> Track:
+    """Reads the events of one chunk as far as they can be understood."""
+    track = Track(end_tick=start_tick)
+    sounding: dict[tuple[int, int], collections.deque[int]] = {}
+    try:
+        _read_events(data, start, end, repairs, track, sounding)
+    except _BrokenTrackError as error:
+        repairs[f"{error}: the rest of it is left out"] += 1
+    for waiting in sounding.values():
+        for n in waiting:
+            repairs["hanging note: ended where its track ends"] += 1
+            track.notes[n][1] = max(1, track.end_tick - track.notes[n][0])
+            track.end_tick = max(track.end_tick, track.notes[n][0] + 1)
+    return track
+
+
+def _read_events(
+    data: bytes,
+    position: int,
+    end: int,
+    repairs: collections.Counter[str],
+    track: Track,
+    sounding: dict[tuple[int, int], collections.deque[int]],
+) -> None:
+    """Adds the chunk's events to `track`; `sounding` maps (channel, pitch) to the open notes, oldest first."""
+    tick = track.end_tick
+    status, interrupted = 0, False
+    notes = track.notes
+    while position < end:
+        delta, position = _read_variable_length(data, position, end)
+        tick += delta
+        track.end_tick = tick
+        if position >= end:
+            raise _BrokenTrackError("a track ends inside an event")
+        byte = data[position]
+        if byte >= 0xF0:
+            interrupted = True
+            kind, content, position = _read_system_event(data, position, end)
+            if kind == META_END_OF_TRACK:
+                if position < end:
+                    repairs["bytes after a track's end skipped"] += 1
+                return
+            if kind is not None:
+                track.metas.append((tick, kind, content))
+            continue
+        if byte >= 0x80:
+            status, position, interrupted = byte, position + 1, False
+        elif not status:
+            raise _BrokenTrackError("a track has data without a status byte")
+        elif interrupted:
+            repairs["running status kept across a meta or system message"] += 1
+            interrupted = False
+        size = _CHANNEL_DATA_BYTES[status >> 4]
+        if position + size > end:
+            raise _BrokenTrackError("a track ends inside an event")
+        first, second = data[position], data[position + 1] if size == 2 else 0
+        position += size
+        if first > 127 or second > 127:
+            repairs["data byte above 127 read as 127"] += 1
+            first, second = min(first, 127), min(second, 127)
+        kind, channel = status >> 4, status & 0x0F
+        if kind == 0x9 and second > 0:
+            sounding.setdefault((channel, first), collections.deque()).append(len(notes))
+            notes.append([tick, 0, channel, first, second, len(notes) + len(track.programs)])
+        elif kind in (0x8, 0x9):
+            waiting = sounding.get((channel, first))
+            if not waiting:
+                repairs["note off without a note: ignored"] += 1
+                continue
+            note = notes[waiting.popleft()]
+            if tick == note[0]:
+                repairs["zero-length note: lengthened to one tick"] += 1
+            note[1] = max(1, tick - note[0])
+        elif kind == 0xC:
+            track.programs.append((tick, channel, first, len(notes) + len(track.programs)))
+    repairs["a track has no end-of-track event"] += 1
+
+
+def _read_system_event(data: bytes, position: int, end: int) -> tuple[int | None, bytes, int]:
+    """Reads a meta or system event; returns the meta type (None for others), its content and the position after it."""
+    status = data[position]
+    position += 1
+    kind = None
+    if status == 0xFF:
+        if position >= end:
+            raise _BrokenTrackError("a track ends inside an event")
+        kind = data[position]
+        position += 1
+    if status in (0xF0, 0xF7, 0xFF):
+        size, position = _read_variable_length(data, position, end)
+    else:
+        size = _SYSTEM_DATA_BYTES.get(status, 0)
+    if position + size > end:
+        raise _BrokenTrackError("a track ends inside an event")
+    return kind, data[position : position + size], position + size
