@@ -163,7 +163,7 @@ def test_nearest_window_finds_a_transposed_copy():
 
     library, query = plain.encode(transpose(piece, 3)), plain.encode(piece)
     scores = roll_baselines.score_baselines(
-        plain, library.arrays, [library], {"held_out": [query]}, latent_dim=4, seed=0
+        plain, library.arrays, [library], {"held_out": [query]}, {"held_out": [piece]}, latent_dim=4, seed=0
     )["held_out"]
     assert scores["baseline_nearest_window_note_f1_grid"] == 1
     assert 0 < scores["baseline_pca_note_f1_grid"] < 1
@@ -179,10 +179,12 @@ def test_pca_with_enough_components_is_perfect_and_the_bar_before_is_counted_by_
         encoded.arrays,
         [encoded],
         {"training": [encoded]},
+        {"training": [score]},
         latent_dim=50,
         seed=0,
     )["training"]
     assert scores["baseline_pca_note_f1_grid"] == 1
     assert scores["baseline_pca_note_f1_grid_part"] == 1
+    assert scores["baseline_pca_note_f1_50ms"] == scores["baseline_pca_note_f1_instrument"] == 1
     # Copied: bars 1 and 2 as their predecessors, four notes, of which three are right; six notes in all.
     assert scores["baseline_previous_bar_note_f1_grid"] == pytest.approx(2 * 3 / (6 + 4))

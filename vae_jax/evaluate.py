@@ -17,16 +17,19 @@ from vae_jax.losses import gaussian_kl_nats
 from vae_jax.metrics import Counts
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Arrays, Encoded
-from vae_jax.representations.windowed_roll import RollRepresentation
+from vae_jax.representations.windowed_roll import RollRepresentation, WindowedContext
 from vae_jax.score import Score
 
+_PIECE_SCORES = ("note_f1_50ms", "note_f1_instrument")
 _SUMMARY = {
     "pieces": "pieces",
     "note F1 at 50 ms": "note_f1_50ms",
     "  ceiling of the representation": "ceiling_note_f1_50ms",
     "  baseline: mean of the training arrays": "baseline_mean_note_f1_50ms",
+    "  baseline: PCA, as many latents, as MIDI": "baseline_pca_note_f1_50ms",
     "note F1 at 50 ms, with instruments": "note_f1_instrument",
     "  ceiling of the representation, instruments": "ceiling_note_f1_instrument",
+    "  baseline: PCA, as MIDI with instruments": "baseline_pca_note_f1_instrument",
     "note F1 at 50 ms, with offsets": "note_f1_50ms_offset",
     "drum F1 at 50 ms": "drum_f1_50ms",
     "note F1 on the grid, parts merged": "note_f1_grid",
@@ -35,6 +38,11 @@ _SUMMARY = {
     "  baseline: the bar before": "baseline_previous_bar_note_f1_grid",
     "note F1 on the grid, within parts": "note_f1_grid_part",
     "  baseline: PCA, as many latents, parts": "baseline_pca_note_f1_grid_part",
+    "notes in the files": "notes",
+    "  past the last slot of their track": "notes_past_the_last_slot",
+    "  in tracks past the last": "notes_in_tracks_past_the_last",
+    "  that double another of their part": "notes_collapsed",
+    "  moved by octaves into the range": "notes_folded",
     "KL (nats an example)": "kl_nats",
     "active units": "active_units",
     "latents an example": "latent_dim",
@@ -71,7 +79,7 @@ def evaluate(
     representation = experiment.representation
     on_grid = isinstance(representation, RollRepresentation)
     baseline_scores = (_roll_baselines if on_grid else _events_baselines)(experiment, pieces, train_arrays)
-    results: dict[str, Any] = {"corpus": corpus.name}
+    results: dict[str, Any] = {"corpus": corpus.name, "pieces": _per_piece(corpus, parts, reconstructions)}
     for part, mine in pieces.items():
         results[part] = {"pieces": len(mine)} | _model_scores(mine, tunes[part]) | _ceiling_scores(mine)
         if isinstance(representation, RollRepresentation):
@@ -111,6 +119,23 @@ def describe_posterior(posteriors: Sequence[Posterior]) -> dict[str, float]:
         "active_units": metrics.count_active_units(joined.mean),
         "latent_dim": joined.mean.shape[1],
     }
+
+
+def _per_piece(
+    corpus: Corpus, parts: Mapping[str, Sequence[int]], reconstructions: Sequence[Reconstruction]
+) -> list[dict[str, Any]]:
+    """Every piece with its own scores, ceilings and what its representation lost; the worst reconstructed first."""
+    described = []
+    for part, index in parts.items():
+        for n in index:
+            one = reconstructions[n]
+            scores = {name: SCORES[name](one.original, one.score).f1 for name in _PIECE_SCORES}
+            ceilings = {f"ceiling_{name}": SCORES[name](one.original, one.ceiling).f1 for name in _PIECE_SCORES}
+            row = {"path": corpus.pieces[n].path, "part": part} | scores | ceilings | one.encoded.report
+            if isinstance(one.encoded.context, WindowedContext):
+                row["mean_timing_error_ms"] = one.encoded.context.piece.report.mean_timing_error_ms
+            described.append(row)
+    return sorted(described, key=lambda piece: piece["note_f1_50ms"])
 
 
 def _model_scores(pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> dict[str, Any]:
@@ -176,6 +201,7 @@ def _roll_baselines(
         train_arrays,
         encoded["training"],
         encoded,
+        {part: [one.original for one in mine] for part, mine in pieces.items()},
         latent_dim=experiment.model.latent_dim,
         seed=experiment.config["seed"],
     )

@@ -35,9 +35,10 @@ def write_reconstructions(
 def score_line(label: str, one: Reconstruction) -> str:
     """One line for one piece: its notes, the reconstruction's, and its scores."""
     f1 = {name: count(one.original, one.score).f1 for name, count in evaluate.SCORES.items()}
+    lost = [f"{count} {name.replace('_', ' ')}" for name, count in one.encoded.report.items() if count]
     return (
-        f"{files.plain(label)}: {len(one.original.notes)} notes, {len(one.score.notes)} reconstructed, "
-        f"note F1 at 50 ms {f1['note_f1_50ms']:.4f}, with instruments {f1['note_f1_instrument']:.4f}"
+        f"{files.plain(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1['note_f1_50ms']:.4f}, "
+        f"with instruments {f1['note_f1_instrument']:.4f} ({', '.join(lost)})"
     )
 
 

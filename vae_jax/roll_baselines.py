@@ -8,10 +8,11 @@ import numpy as np
 import scipy.sparse
 
 from vae_jax import batches
-from vae_jax.metrics import Counts
+from vae_jax.metrics import Counts, count_instrument_matches, count_matches
 from vae_jax.representations import Arrays, Encoded, parts
-from vae_jax.representations.roll import PART, PITCH, STEP
-from vae_jax.representations.windowed_roll import RollRepresentation, best_threshold
+from vae_jax.representations.roll import DURATION, PART, PITCH, STEP
+from vae_jax.representations.windowed_roll import UNKNOWN_DURATION, RollRepresentation, best_threshold
+from vae_jax.score import Score
 
 _PCA_WINDOWS, _PCA_CELLS = 3072, 8192
 _THRESHOLDS = np.linspace(0.05, 0.95, 91)
@@ -23,6 +24,7 @@ def score_baselines(
     training_arrays: Arrays,
     training: Sequence[Encoded],
     pieces: Mapping[str, Sequence[Encoded]],
+    originals: Mapping[str, Sequence[Score]],
     *,
     latent_dim: int,
     seed: int,
@@ -34,6 +36,7 @@ def score_baselines(
       training_arrays: training windows to fit on, from any beat.
       training: the encoded training pieces.
       pieces: the encoded pieces to score, by the name of their part of the split.
+      originals: the pieces themselves, in the same order.
       latent_dim: components of the PCA, the same number as the model has latents.
       seed: seed of the randomised PCA.
     """
@@ -44,6 +47,8 @@ def score_baselines(
         for part, encoded in pieces.items():
             windows = batches.concatenate([piece.arrays for piece in encoded])
             scores[part][f"baseline_pca_{name}"] = pca.count_matches(_cells(representation, windows, by_part)).f1
+            if by_part:
+                scores[part] |= _pca_midi_scores(representation, pca, encoded, originals[part])
     library = _cells(representation, batches.concatenate([piece.arrays for piece in training]), by_part=False)
     for part, encoded in pieces.items():
         previous = sum((_count_previous_bar(piece) for piece in encoded), Counts())
@@ -68,7 +73,13 @@ class _Pca:
         self._pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(dense)
         self._threshold = best_threshold(self._reconstruct(dense), dense > 0, _THRESHOLDS)
 
+    def play(self, rolls: scipy.sparse.csr_matrix) -> list[np.ndarray]:
+        """Returns for every window the cells that the reconstruction plays, ascending."""
+        played = self._reconstruct(self._dense(rolls)) > self._threshold
+        return [np.sort(self._cells[row]) for row in played]
+
     def count_matches(self, rolls: scipy.sparse.csr_matrix) -> Counts:
+        """Counts equal cells over all windows."""
         dense = self._dense(rolls)
         played = self._reconstruct(dense) > self._threshold
         return Counts(int(np.count_nonzero(played & (dense > 0))), int(rolls.sum()), int(np.count_nonzero(played)))
@@ -78,6 +89,29 @@ class _Pca:
 
     def _reconstruct(self, dense: np.ndarray) -> np.ndarray:
         return self._pca.inverse_transform(self._pca.transform(dense))
+
+
+def _pca_midi_scores(
+    representation: RollRepresentation, pca: _Pca, encoded: Sequence[Encoded], originals: Sequence[Score]
+) -> dict[str, float]:
+    """PCA's reconstructions as whole pieces, scored at 50 ms as the model's are."""
+    _, pitches, num_parts = representation.example_shape
+    merged, by_instrument = Counts(), Counts()
+    for piece, original in zip(encoded, originals, strict=True):
+        notes = np.zeros_like(piece.arrays["notes"])
+        mask = np.zeros_like(piece.arrays["mask"])
+        for window, cells in enumerate(pca.play(_cells(representation, piece.arrays, by_part=True))):
+            kept = cells[: mask.shape[1]]
+            step, rest = np.divmod(kept, pitches * num_parts)
+            pitch, part = np.divmod(rest, num_parts)
+            columns = {STEP: step, PART: part, PITCH: pitch, DURATION: np.full(len(kept), UNKNOWN_DURATION)}
+            for column, values in columns.items():
+                notes[window, : len(kept), column] = values
+            mask[window, : len(kept)] = True
+        score = representation.decode(Encoded({"notes": notes, "mask": mask}, piece.context, {}))
+        merged += count_matches(original, score)
+        by_instrument += count_instrument_matches(original, score)
+    return {"baseline_pca_note_f1_50ms": merged.f1, "baseline_pca_note_f1_instrument": by_instrument.f1}
 
 
 def _cells(representation: RollRepresentation, arrays: Arrays, by_part: bool) -> scipy.sparse.csr_matrix:
