@@ -20,7 +20,9 @@ def get_config() -> ConfigDict:
     config.representation.name = "roll"
     config.representation.steps_per_beat = 12  # Sixteenths and triplets.
     config.representation.window_beats = 8  # Two bars of 4/4.
-    config.representation.normalise_tonic = True
+    config.representation.min_pitch = 24  # Notes outside the range are moved by octaves, and counted.
+    config.representation.num_pitches = 84
+    config.representation.normalise_tonic = True  # The key stands beside the latents.
     config.representation.max_notes = 256
     config.representation.training_hop_beats = 1
 

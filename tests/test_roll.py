@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_jax import midi, tonic
+from vae_jax import midi, parts, tonic
 from vae_jax.grid import Grid
-from vae_jax.representations import parts, roll
+from vae_jax.representations import roll
 from vae_jax.representations.context import PartTrack, default_context
 from vae_jax.representations.roll import RollConfig, RollPiece, RollReport
 from vae_jax.score import KeySignature, Meter, Notes, Tempo, make_notes, make_score

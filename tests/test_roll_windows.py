@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_jax.representations import parts, raster, roll, windows
+from vae_jax import parts
+from vae_jax.representations import raster, roll, windows
 from vae_jax.representations.roll import RollConfig
 from vae_jax.score import Meter, make_notes, make_score
 

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from vae_jax import builtin, metrics, roll_baselines
+from vae_jax import builtin, metrics, parts, roll_baselines
 from vae_jax.models.roll import RollLogits
-from vae_jax.representations import Encoded, parts, roll
+from vae_jax.representations import Encoded, roll
 from vae_jax.representations.augment import RollAugmentation
 from vae_jax.representations.windowed_roll import UNKNOWN_DURATION, RollRepresentation, best_threshold
 from vae_jax.score import Meter, make_notes, make_score

@@ -33,7 +33,8 @@ def load(path: str, representation: Representation, latent_dim: int, run_id: str
       UserError: where the file cannot be read, or comes from another run.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        data = pathlib.Path(path).read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             mean = arrays["mean"]
             saved = json.loads(arrays["json"].tobytes())
         if saved["run_id"] != run_id:

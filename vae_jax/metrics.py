@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
-from vae_jax.representations import parts
+from vae_jax import parts
 from vae_jax.score import Notes, Score
 
 ONSET_TOLERANCE_SEC = 0.05

@@ -18,9 +18,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vae_jax import files
+from vae_jax import files, parts
 from vae_jax.latents import LatentMap
-from vae_jax.representations import parts
 from vae_jax.score import Score
 
 # Okabe and Ito 2008, colours that colour-blind readers tell apart, without the yellow that vanishes on white.

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.sparse
 
-from vae_jax import batches
+from vae_jax import batches, parts
 from vae_jax.metrics import Counts, count_instrument_matches, count_matches
-from vae_jax.representations import Arrays, Encoded, parts
+from vae_jax.representations import Arrays, Encoded
 from vae_jax.representations.roll import DURATION, PART, PITCH, STEP
 from vae_jax.representations.windowed_roll import UNKNOWN_DURATION, RollRepresentation, best_threshold
 from vae_jax.score import Score

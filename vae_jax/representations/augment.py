@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from vae_jax.representations import parts
+from vae_jax import parts
 from vae_jax.representations.roll import PART, PITCH
 
 _NEAR_KEYS = (-12, -7, -5, 5, 7, 12)  # Octaves, fourths and fifths: a piece in one tonic still fits its scale.

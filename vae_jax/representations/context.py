@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vae_jax import grid as grid_lib
+from vae_jax import parts as parts_lib
 from vae_jax.grid import Grid
-from vae_jax.representations import parts as parts_lib
 from vae_jax.representations.roll_config import RollConfig
 from vae_jax.score import KeySignature, Meter, Score, Tempo
 

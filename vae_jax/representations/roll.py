@@ -14,10 +14,10 @@ import dataclasses
 import numpy as np
 
 from vae_jax import grid as grid_lib
+from vae_jax import parts as parts_lib
 from vae_jax import score as score_lib
 from vae_jax import tonic as tonic_lib
 from vae_jax.grid import Grid
-from vae_jax.representations import parts as parts_lib
 from vae_jax.representations.context import PartTrack, RollContext, make_context
 from vae_jax.representations.roll_config import RollConfig
 from vae_jax.score import DRUM_CHANNEL, Score

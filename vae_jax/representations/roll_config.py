@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from vae_jax.representations import parts as parts_lib
+from vae_jax import parts as parts_lib
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from vae_jax import parts
 from vae_jax.metrics import Counts
 from vae_jax.models.roll import RollLogits
-from vae_jax.representations import Arrays, Calibration, Encoded, parts, raster, roll, windows
+from vae_jax.representations import Arrays, Calibration, Encoded, raster, roll, windows
 from vae_jax.representations.context import default_context, pack_roll_context, unpack_roll_context
 from vae_jax.representations.roll import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.roll_config import RollConfig
