@@ -59,6 +59,13 @@ def test_a_played_pitch_has_a_part_even_where_all_shares_are_low():
     assert arrays["notes"][0, 0].tolist() == [3, parts.ORGAN, 40, UNKNOWN_DURATION]
 
 
+def test_a_model_without_parts_plays_every_note_once():
+    logits = RollLogits(np.full((1, 96, 84), -9.0), np.full((1, 96, 84), -9.0), np.full((1, 96, 84, 7), -30.0))
+    logits.onset[0, ::2, 40] = 2.0
+    arrays = REPRESENTATION.from_outputs(logits, REPRESENTATION.default_calibration())
+    assert arrays["mask"].sum() == 48
+
+
 def test_decoded_notes_last_nearly_to_the_next_onset_of_their_part_within_a_fifth():
     notes = make_notes([0, 0, 0, 480, 1920], 100, [60, 48, 72, 62, 64], track=[0, 1, 0, 0, 0], program=[0, 32, 0, 0, 0])
     score = make_score(480, notes, track_names=["piano", "bass"])

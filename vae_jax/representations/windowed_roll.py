@@ -113,7 +113,7 @@ class RollRepresentation:
     def from_outputs(self, outputs: RollLogits, calibration: Calibration) -> Arrays:
         """Turns the decoder's logits into notes wherever they pass their thresholds; the likeliest N of a window.
 
-        A pitch that is played is played by the part with the largest share at least.
+        A pitch that is played is played by the part with the largest share at least, the first of several.
         """
         onset, drum, share = (np.asarray(logits) for logits in outputs)
         notes = np.zeros((len(onset), self.max_notes, 4), dtype=np.int16)
@@ -121,7 +121,8 @@ class RollRepresentation:
         for w in range(len(onset)):
             step, pitch = np.nonzero(onset[w] > calibration["onset_threshold"])
             shares = share[w, step, pitch]
-            plays = (shares > calibration["share_threshold"]) | (shares == shares.max(axis=1, initial=-np.inf)[:, None])
+            plays = shares > calibration["share_threshold"]
+            plays[np.arange(len(shares)), shares.argmax(axis=1)] = True
             which, part = np.nonzero(plays)
             drum_step, drum_pitch = np.nonzero(drum[w] > calibration["drum_threshold"])
             columns = {
