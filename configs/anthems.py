@@ -1,6 +1,9 @@
 """The flagship: a piano roll in parts, and a VAE that reconstructs anthems it never saw.
 
 python run.py --config=configs/anthems.py
+
+About five minutes on two CPU cores, 1.8 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of 0.94 for whole
+anthems, 0.94 with instruments, and 0.95 on the grid where PCA with as many numbers has 0.83 (docs/results.md).
 """
 
 from ml_collections import ConfigDict

@@ -38,7 +38,7 @@ def score_line(label: str, one: Reconstruction) -> str:
     lost = [f"{count} {name.replace('_', ' ')}" for name, count in one.encoded.report.items() if count]
     return (
         f"{files.plain(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1['note_f1_50ms']:.4f}, "
-        f"with instruments {f1['note_f1_instrument']:.4f} ({', '.join(lost)})"
+        f"with instruments {f1['note_f1_instrument']:.4f} (from {', '.join(lost)})"
     )
 
 
