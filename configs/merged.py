@@ -2,7 +2,8 @@
 
     python run.py --config=configs/merged.py --config.model.latent_dim=128 --workdir=runs/merged_128
 
-About three minutes on two CPU cores at 128 latents. The rate-distortion table of docs/results.md comes from this config with 16, 64, 128 and 256 latents.
+About three minutes on two CPU cores at 128 latents. The rate-distortion table of docs/results.md comes from this config
+with 16, 64, 128 and 256 latents.
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ SMALL = [
     "--config.model.num_onset_cells=600",
     "--config.model.num_drum_cells=50",
     "--config.train.num_epochs=2",
+    "--config.train.checkpoint_every_epochs=1",
     "--config.sample.num=1",
 ]
 
@@ -73,6 +75,22 @@ def test_the_run_leaves_its_scores_and_its_music(workdir):
     with np.load(workdir / "latents.npz") as latents:
         assert latents["mean"].shape == latents["log_var"].shape == (len(latents["piece"]), 12)
         assert 0 < latents["is_training"].sum() < len(latents["piece"])
+
+
+def test_a_run_that_lost_its_last_epoch_ends_as_it_did(workdir, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(workdir, again)
+    last = max((again / "checkpoints").iterdir())
+    shutil.rmtree(last)
+    (again / "metrics.json").unlink()
+    done = run("run.py", *SMALL, f"--workdir={again}")
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stdout
+    for name in ("metrics.json", "metrics.jsonl", "calibration.json"):
+        assert (again / name).read_bytes() == (workdir / name).read_bytes(), name
+    with np.load(again / "latents.npz") as one, np.load(workdir / "latents.npz") as other:
+        for name in other.files:
+            np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_reconstruct_any_file_and_decode_its_latents_again(workdir, songs, tmp_path):
