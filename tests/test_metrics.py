@@ -155,3 +155,16 @@ def test_active_units_vary_over_the_data_by_more_than_a_hundredth():
     signs = np.array([1.0, -1.0] * 10)
     means = np.stack([signs * 0.2, signs * 0.05, np.full(20, 3.0), signs * 0.11], axis=1)
     assert metrics.count_active_units(means) == 2  # Variances 0.04, 0.0025, 0, 0.0121.
+
+
+def test_unisons_count_once():
+    doubled = make_score(480, make_notes([0, 10, 480, 0, 0], 240, [60, 60, 60, 64, 60], track=[0, 1, 0, 0, 2]))
+    single = metrics.without_doublings(doubled)
+    assert sorted(zip(single.notes.pitch.tolist(), single.notes.onset_ticks.tolist(), strict=True)) == [
+        (60, 0),
+        (60, 480),
+        (64, 0),
+    ]
+    assert metrics.without_doublings(make_score(480, make_notes([], [], []))) == make_score(480, make_notes([], [], []))
+    drums_beside = make_score(480, make_notes([0, 0], 240, [60, 60], channel=[0, 9]))
+    assert len(metrics.without_doublings(drums_beside).notes) == 2

@@ -27,6 +27,8 @@ _SUMMARY = {
     "  ceiling of the representation": "ceiling_note_f1_50ms",
     "  baseline: mean of the training arrays": "baseline_mean_note_f1_50ms",
     "  baseline: PCA, as many latents, as MIDI": "baseline_pca_note_f1_50ms",
+    "note F1 at 50 ms, unisons counted once": "note_f1_50ms_unison",
+    "  ceiling of the representation, unisons once": "ceiling_note_f1_50ms_unison",
     "note F1 at 50 ms, with instruments": "note_f1_instrument",
     "  ceiling of the representation, instruments": "ceiling_note_f1_instrument",
     "  baseline: PCA, as MIDI with instruments": "baseline_pca_note_f1_instrument",
@@ -52,6 +54,9 @@ Pairs = Iterable[tuple[Score, Score]]
 SCORES: dict[str, Callable[[Score, Score], Counts]] = {
     "note_f1_50ms": lambda original, score: metrics.count_matches(original, score),
     "note_f1_50ms_offset": lambda original, score: metrics.count_matches(original, score, offsets=True),
+    "note_f1_50ms_unison": lambda original, score: metrics.count_matches(
+        metrics.without_doublings(original), metrics.without_doublings(score)
+    ),
     "note_f1_instrument": metrics.count_instrument_matches,
     "drum_f1_50ms": lambda original, score: metrics.count_matches(original, score, drums=True),
 }

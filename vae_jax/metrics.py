@@ -75,6 +75,19 @@ def count_matches(reference: Score, estimate: Score, *, drums: bool = False, off
     return Counts(matched, len(reference_notes), len(estimate_notes))
 
 
+def without_doublings(score: Score) -> Score:
+    """Returns the score with every unison once: of notes of one pitch, drums apart, within 50 ms the first is kept."""
+    notes = score.notes
+    onset_sec = score.seconds(notes.onset_ticks)
+    pitch = notes.pitch + 128 * notes.is_drum
+    order = np.lexsort((onset_sec, pitch))
+    kept: list[int] = []
+    for n in order.tolist():
+        if not kept or pitch[kept[-1]] != pitch[n] or onset_sec[n] - onset_sec[kept[-1]] > ONSET_TOLERANCE_SEC:
+            kept.append(n)
+    return dataclasses.replace(score, notes=notes.select(np.sort(np.array(kept, dtype=np.int64))))
+
+
 def count_instrument_matches(reference: Score, estimate: Score) -> Counts:
     """Counts matching notes within each part (instrument group), drums left out: see `count_matches`.
 
