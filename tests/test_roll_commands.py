@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vae_jax import builtin, midi
-from vae_jax.score import make_notes, make_score
+from vae_jax.score import Meter, make_notes, make_score
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 SMALL = [
@@ -161,6 +161,25 @@ def test_a_config_that_does_not_fit_ends_in_one_line(arguments, message, tmp_pat
     assert message in done.stderr
     assert done.stderr.startswith("error:")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "songs").mkdir()
+    for n, meter in enumerate([Meter(0, 3, 4), Meter(0, 6, 8), Meter(0, 5, 4), Meter(0, 2, 4)]):
+        steps = rng.choice([-2, -1, 1, 2], size=60).cumsum() % 12
+        notes = make_notes(np.arange(60) * 240, 240, 60 + steps)
+        score = make_score(480, notes, meters=[meter])
+        (tmp_path / "songs" / f"melody {n}.MID").write_bytes(midi.write_midi(score))
+    done = run(
+        *("run.py", *SMALL, f"--config.data.path={tmp_path / 'songs'}", "--config.train.num_epochs=20"),
+        *("--config.train.checkpoint_every_epochs=20", f"--workdir={tmp_path / 'run'}"),
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["held_out"]["pieces"] == 2
+    assert metrics["training"]["ceiling_note_f1_instrument"] == 1
+    assert metrics["training"]["note_f1_grid"] > 0.5
 
 
 def test_latents_of_another_run_are_refused(workdir, tmp_path):
