@@ -347,3 +347,16 @@ def test_a_split_that_does_not_exist_is_refused():
         split_corpus(corpus_of(range(2)), 1, 0, by="country")
     with pytest.raises(UserError, match="num_held_out"):
         split_corpus(corpus_of(range(2)), -1, 0)
+
+
+def test_folds_hold_out_every_tune_once(tmp_path: pathlib.Path):
+    for n in range(7):
+        (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
+    source = corpus_lib.load_corpus(str(tmp_path))
+    splits = [corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=fold) for fold in range(3)]
+    held_out = [n for split in splits for n in split.held_out]
+    assert sorted(held_out) == list(range(7))
+    for split in splits:
+        assert sorted(split.train + split.held_out) == list(range(7))
+    with pytest.raises(UserError, match="num_folds must lie in"):
+        corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=3)

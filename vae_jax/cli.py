@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from vae_jax.errors import UserError
+from vae_jax.files import plain
 
 
 def run(main: Callable[[], None]) -> None:
@@ -72,5 +73,5 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {plain(message)}", file=sys.stderr)
     sys.exit(1)
