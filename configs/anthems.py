@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
 
     config.train.batch_size = 64
     config.train.num_epochs = 15
+    config.train.min_steps = 2000  # A folder of a few songs needs as many updates as a large one.
     config.train.eval_every_epochs = 1
     config.train.checkpoint_every_epochs = 5
     config.train.average_decay = 0.99

@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 10
     config.train.num_epochs = 100
+    config.train.min_steps = 0  # A small corpus is shown more often in an epoch, so that a run has so many updates.
     config.train.eval_every_epochs = 1
     config.train.checkpoint_every_epochs = 20
     config.train.keep_checkpoints = 2

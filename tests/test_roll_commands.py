@@ -26,6 +26,7 @@ SMALL = [
     "--config.model.num_drum_cells=50",
     "--config.train.num_epochs=2",
     "--config.train.checkpoint_every_epochs=1",
+    "--config.train.min_steps=0",
     "--config.sample.num=1",
 ]
 
@@ -172,8 +173,9 @@ def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path):
         score = make_score(480, notes, meters=[meter])
         (tmp_path / "songs" / f"melody {n}.MID").write_bytes(midi.write_midi(score))
     done = run(
-        *("run.py", *SMALL, f"--config.data.path={tmp_path / 'songs'}", "--config.train.num_epochs=20"),
-        *("--config.train.checkpoint_every_epochs=20", f"--workdir={tmp_path / 'run'}"),
+        *("run.py", *SMALL, f"--config.data.path={tmp_path / 'songs'}", "--config.train.min_steps=400"),
+        *("--config.model.latent_dim=32", "--config.representation.training_hop_beats=1"),
+        f"--workdir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -200,6 +202,7 @@ def test_the_large_config_takes_a_few_steps(tmp_path):
         ),
         *(
             "--config.model.latent_dim=32",
+            "--config.train.min_steps=0",
             "--config.train.batch_size=8",
             "--config.sample.num=1",
             f"--workdir={tmp_path}/x",

@@ -35,6 +35,7 @@ CONFIG: dict[str, Any] = {
         "checkpoint_every_epochs": 2,
         "keep_checkpoints": 2,
         "average_decay": 0.0,
+        "min_steps": 0,
     },
 }
 STEPS_PER_EPOCH, LAST_STEP = 3, 12
@@ -209,6 +210,12 @@ def test_training_lowers_the_loss(fit, tmp_path: pathlib.Path):
     assert int(state.step) == 60 * STEPS_PER_EPOCH
     assert logged[-1]["train_loss"] < 0.7 * logged[0]["train_loss"]
     assert logged[-1]["held_out_loss"] < logged[29]["held_out_loss"]
+
+
+def test_few_examples_are_shown_more_often_in_an_epoch(fit, tmp_path: pathlib.Path):
+    state = fit(tmp_path / "run", num_epochs=2, min_steps=10)
+    assert int(state.step) == 12  # Two passes an epoch, three batches each.
+    assert [(line["step"], line["epoch"]) for line in lines(tmp_path / "run")] == [(6, 1), (12, 2)]
 
 
 def test_a_line_an_epoch_is_logged(fit, tmp_path: pathlib.Path):

@@ -15,6 +15,12 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
+def passes_per_epoch(num_examples: int, batch_size: int, num_epochs: int, min_steps: int) -> int:
+    """How often the examples are shown in what a run counts as an epoch: once, or more where they are so few that the
+    run would end before `min_steps` updates."""
+    return max(1, -(-min_steps // (num_epochs * steps_per_epoch(num_examples, batch_size))))
+
+
 def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -> np.ndarray:
     """Returns which examples make the batch of a step, [B] int32: a function of its arguments alone.
 

@@ -68,8 +68,7 @@ class Experiment:
 
     def num_steps(self, num_examples: int) -> int:
         """Number of updates in a run on so many examples."""
-        config = self.config["train"]
-        return config["num_epochs"] * batches.steps_per_epoch(num_examples, config["batch_size"])
+        return self.config["train"]["num_epochs"] * train.epoch_steps(self.config["train"], num_examples)
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """The gradient transformation of a run of so many updates."""

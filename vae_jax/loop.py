@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from vae_jax import batches, checkpoint, files
+from vae_jax import batches, checkpoint, files, train
 from vae_jax.errors import UserError
 from vae_jax.representations import Arrays
 from vae_jax.runs import RunFolder
@@ -60,7 +60,7 @@ def fit(
     restored = checkpoint.restore(folder.checkpoints, abstract_state)
     state = restored[0] if restored is not None else init_state()
     count, batch_size = batches.num_examples(train_arrays), config["batch_size"]
-    epoch_steps = batches.steps_per_epoch(count, batch_size)
+    epoch_steps = train.epoch_steps(config, count)
     last_step = epoch_steps * config["num_epochs"]
     step = int(state.step)
     if step:

@@ -68,6 +68,12 @@ def make_optimizer(config: Mapping[str, Any], num_steps: int) -> optax.GradientT
     raise UserError(f"config.optimizer.name must be rmsprop or adam, got {config['name']!r}")
 
 
+def epoch_steps(config: Mapping[str, Any], num_examples: int) -> int:
+    """Number of updates in an epoch of a run with a config's `train` section on so many examples."""
+    passes = batches.passes_per_epoch(num_examples, config["batch_size"], config["num_epochs"], config["min_steps"])
+    return passes * batches.steps_per_epoch(num_examples, config["batch_size"])
+
+
 def init_variables(key: jax.Array, model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, Any]:
     """Draws a model's initial variables (the key is consumed)."""
     params_key, sample_key = jax.random.split(key)
