@@ -2,7 +2,7 @@
 
     python run.py --config=configs/post.py
 
-About 25 minutes on two CPU cores, 3 GB of memory. Expect a training loss near 8 and a held-out loss near 9, a KL that
+About 20 minutes on two CPU cores, 3 GB of memory. Expect a training loss near 8 and a held-out loss near 9, a KL that
 falls to nothing, and a note F1 of 0.000: docs/post.md says why.
 """
 
