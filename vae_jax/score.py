@@ -268,11 +268,13 @@ def note_name(pitch: int) -> str:
     return name.upper() + "," * (3 - octave)
 
 
+def pair_first_in_first_out(voice: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Pairs the n-th start with the n-th end within each voice, [N] int64; starts must ascend within a voice."""
+    paired = np.empty_like(ends)
+    paired[np.argsort(voice, kind="stable")] = ends[np.lexsort((ends, voice))]
+    return paired
+
+
 def _first_in_first_out(notes: Notes) -> np.ndarray:
-    """Pairs the n-th start with the n-th end within each (track, channel, pitch); returns the ends in ticks, [N]."""
-    voice = (notes.track * 16 + notes.channel) * 128 + notes.pitch
-    by_onset = np.lexsort((notes.onset_ticks, voice))
-    by_end = np.lexsort((notes.end_ticks, voice))
-    ends = np.empty(len(notes), dtype=np.int64)
-    ends[by_onset] = notes.end_ticks[by_end]
-    return ends
+    """Returns the ends in ticks, [N], of notes ordered by onset, paired within each (track, channel, pitch)."""
+    return pair_first_in_first_out((notes.track * 16 + notes.channel) * 128 + notes.pitch, notes.end_ticks)

@@ -206,7 +206,7 @@ def _collapse(
     step, part = np.divmod(rest, parts_lib.NUM_PARTS)
     longest = np.zeros(len(cells), dtype=np.int64)
     np.maximum.at(longest, of_note, durations)
-    ends = _first_in_first_out(part * num_pitches + pitch, step + longest)
+    ends = score_lib.pair_first_in_first_out(part * num_pitches + pitch, step + longest)
     return np.stack([step, part, pitch, ends - step], axis=1).astype(np.int32), of_note
 
 
@@ -214,10 +214,3 @@ def _line_channels(parts: list[int]) -> np.ndarray:
     """Gives every line of a decoded score a MIDI channel; lines share channels where there are more than fifteen."""
     pitched = np.array(parts) != parts_lib.DRUMS
     return np.where(pitched, _PITCHED_CHANNELS[(np.cumsum(pitched) - 1) % len(_PITCHED_CHANNELS)], DRUM_CHANNEL)
-
-
-def _first_in_first_out(voice: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Pairs the n-th start with the n-th end within each voice, [N] int64; starts must ascend within a voice."""
-    paired = np.empty_like(ends)
-    paired[np.argsort(voice, kind="stable")] = ends[np.lexsort((ends, voice))]
-    return paired
