@@ -14,7 +14,7 @@ from vae_jax import parts, tonic
 from vae_jax.representations import roll
 from vae_jax.representations.roll import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.roll_config import RollConfig
-from vae_jax.score import Meter, Score
+from vae_jax.score import Meter, Score, make_notes
 from vae_jax.tonic import Tonic
 
 NUM_PITCHES = 128
@@ -61,12 +61,22 @@ class BarredPiece:
         """Bar in which each note starts, [N] int64."""
         return np.searchsorted(self.bars, self.step, side="right") - 1
 
-    def sounding(self) -> np.ndarray:
-        """Which pitches sound at which step, [num_steps, 128] bool."""
-        edges = np.zeros((int(max(self.bars[-1], self.end.max(initial=0))) + 1, NUM_PITCHES), dtype=np.int32)
-        np.add.at(edges, (self.step, self.pitch), 1)
-        np.add.at(edges, (self.end, self.pitch), -1)
-        return np.cumsum(edges, axis=0)[:-1] > 0
+    @property
+    def onsets_per_bar(self) -> np.ndarray:
+        """Notes that start in each bar, [num_bars] int64."""
+        return np.bincount(self.bar, minlength=self.num_bars)
+
+    def sounding(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which pitches sound from one start or end of a note to the next.
+
+        Returns:
+          [E + 1] int64, the steps at which notes start or end, and [E, 128] bool, what sounds between two of them.
+        """
+        events = np.unique(np.concatenate([self.step, self.end]))
+        edges = np.zeros((len(events), NUM_PITCHES), dtype=np.int32)
+        np.add.at(edges, (np.searchsorted(events, self.step), self.pitch), 1)
+        np.add.at(edges, (np.searchsorted(events, self.end), self.pitch), -1)
+        return events, np.cumsum(edges, axis=0)[:-1] > 0
 
 
 def lay_out(score: Score) -> BarredPiece:
@@ -79,15 +89,16 @@ def lay_out(score: Score) -> BarredPiece:
     cells, of_note = np.unique(pitched[:, STEP] * NUM_PITCHES + pitched[:, PITCH], return_inverse=True)
     longest = np.zeros(len(cells), dtype=np.int64)
     np.maximum.at(longest, of_note, pitched[:, DURATION])
+    step, pitch = np.divmod(cells, NUM_PITCHES)
     return BarredPiece(
-        step=cells // NUM_PITCHES,
-        pitch=cells % NUM_PITCHES,
+        step=step,
+        pitch=pitch,
         duration=longest,
         part_notes=pitched,
         drum_step=notes[is_drum, STEP],
         bars=np.asarray(piece.bars, dtype=np.int64),
         bar_kind=_bar_kinds(piece),
-        tonic=tonic.estimate_tonic(score.notes),
+        tonic=tonic.estimate_tonic(make_notes(step, longest, pitch)),
     )
 
 
@@ -109,22 +120,15 @@ def onset_cells(piece: BarredPiece, starts: np.ndarray, lengths: np.ndarray, wid
     return scipy.sparse.csr_matrix((ones, column, indptr), shape=(len(starts), width * NUM_PITCHES))
 
 
-def bar_cells(piece: BarredPiece) -> scipy.sparse.csr_matrix:
-    """Returns the onsets of each bar as a sparse row: see `onset_cells`."""
+def bar_similarity(piece: BarredPiece) -> scipy.sparse.csr_matrix:
+    """Returns the F1 of the onset cells of each pair of bars, [num_bars, num_bars], 0 for bars of different kinds."""
     lengths = np.diff(piece.bars)
-    return onset_cells(piece, piece.bars[:-1], lengths, int(lengths.max(initial=1)))
-
-
-def bar_similarity(piece: BarredPiece) -> np.ndarray:
-    """Returns the F1 of the onset cells of each pair of bars, [num_bars, num_bars]; 0 where one of them has none.
-
-    NaN stands where two bars differ in meter or length.
-    """
-    cells = bar_cells(piece)
+    cells = onset_cells(piece, piece.bars[:-1], lengths, int(lengths.max(initial=1)))
     count = np.diff(cells.indptr)
-    shared = (cells @ cells.T).toarray().astype(np.float64)
-    f1 = 2 * shared / np.maximum(count[:, None] + count, 1)
-    return np.where(piece.bar_kind[:, None] == piece.bar_kind, f1, np.nan)
+    shared = (cells @ cells.T).tocoo()
+    f1 = 2.0 * shared.data / (count[shared.row] + count[shared.col])
+    f1 *= piece.bar_kind[shared.row] == piece.bar_kind[shared.col]
+    return scipy.sparse.csr_matrix((f1, (shared.row, shared.col)), shape=shared.shape)
 
 
 def _bar_kinds(piece: RollPiece) -> np.ndarray:

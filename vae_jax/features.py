@@ -53,15 +53,14 @@ def features_of(piece: BarredPiece) -> dict[str, float]:
     if not len(piece.step):
         return dict.fromkeys(FEATURES, 0.0) | {"empty_bar_rate": 1.0}
     pitch_classes = np.bincount(piece.pitch % 12, minlength=12)
-    pitches_sounding = piece.sounding()[: piece.bars[-1]].sum(axis=1)
     num_beats = piece.bars[-1] / STEPS_PER_BEAT
     values = (
         entropy_bits(pitch_classes / len(piece.pitch)),
         max(pitch_classes[(np.array(MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(piece.pitch),
         _groove_consistency(piece),
-        pitches_sounding[pitches_sounding > 0].mean(),
+        _polyphony(piece),
         len(piece.step) / num_beats,
-        np.mean(np.add.reduceat(pitches_sounding, piece.bars[:-1]) == 0),
+        _empty_bar_rate(piece),
         np.mean(piece.duration >= QUALIFIED_BEATS * STEPS_PER_BEAT),
         _bar_self_similarity(piece),
     )
@@ -88,24 +87,39 @@ def bar_rhythms(piece: BarredPiece) -> np.ndarray:
     return rhythms
 
 
+def _polyphony(piece: BarredPiece) -> float:
+    events, sounding = piece.sounding()
+    num_sounding, length = sounding.sum(axis=1), np.diff(events)
+    return (num_sounding * length).sum() / length[num_sounding > 0].sum()
+
+
+def _empty_bar_rate(piece: BarredPiece) -> float:
+    num_started = np.searchsorted(piece.step, piece.bars[1:])
+    num_ended = np.searchsorted(np.sort(piece.end), piece.bars[:-1], side="right")
+    return np.mean(num_started == num_ended)
+
+
 def _groove_consistency(piece: BarredPiece) -> float:
-    rhythms, lengths = bar_rhythms(piece).astype(np.float64), np.diff(piece.bars)
-    agreement, num_pairs = 0.0, 0
+    rhythms, lengths = bar_rhythms(piece), np.diff(piece.bars)
+    agreement, num_pairs = 0.0, 0.0
     for kind in np.unique(piece.bar_kind):
         mine = piece.bar_kind == kind
-        rows, length = rhythms[mine], lengths[mine][0]
-        count = rows.sum(axis=1)
-        different = count[:, None] + count - 2 * rows @ rows.T
-        pairs = len(rows) * (len(rows) - 1)
-        agreement += pairs - different.sum() / length
+        count, num_bars = rhythms[mine].sum(axis=0), mine.sum()
+        pairs = num_bars * (num_bars - 1) / 2
+        # At each step, every bar with an onset differs from every bar without one.
+        agreement += pairs - np.sum(count * (num_bars - count)) / lengths[mine][0]
         num_pairs += pairs
     return agreement / num_pairs if num_pairs else 0.0
 
 
 def _bar_self_similarity(piece: BarredPiece) -> float:
-    f1 = barred.bar_similarity(piece)
-    has_onsets = np.bincount(piece.bar, minlength=piece.num_bars) > 0
-    earlier = np.tri(piece.num_bars, k=-2, dtype=bool)
-    f1 = np.where(earlier & has_onsets & has_onsets[:, None] & ~np.isnan(f1), f1, -1.0)
-    best = f1.max(axis=1)
-    return float(best[best >= 0].mean()) if np.any(best >= 0) else 0.0
+    similar = barred.bar_similarity(piece).tocoo()
+    earlier = similar.col <= similar.row - 2
+    best = np.zeros(piece.num_bars)
+    np.maximum.at(best, similar.row[earlier], similar.data[earlier])
+    compared = []
+    for kind in np.unique(piece.bar_kind):
+        mine = np.flatnonzero((piece.bar_kind == kind) & (piece.onsets_per_bar > 0))
+        compared.append(mine[mine >= mine[0] + 2] if len(mine) else mine)
+    bars = np.concatenate(compared)
+    return best[bars].mean() if len(bars) else 0.0

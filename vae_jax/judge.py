@@ -61,7 +61,8 @@ def judge(
     results = {}
     for name in ("logistic", "boosting"):
         correct, weights = _cross_validate(name, x, is_composed, groups, min(NUM_FOLDS, num_groups), seed)
-        order = np.argsort(-np.abs(weights), kind="stable")[:NUM_GIVEAWAYS]
+        telling = np.abs(weights) if name == "logistic" else weights
+        order = np.argsort(-telling, kind="stable")[:NUM_GIVEAWAYS]
         results[name] = {
             "balanced_accuracy": _balanced(correct, is_composed),
             "balanced_accuracy_interval": _interval(correct, is_composed, groups, seed, num_samples),

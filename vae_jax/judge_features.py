@@ -44,8 +44,8 @@ def _pitch(piece: BarredPiece) -> dict[str, float]:
     height = piece.pitch + tonic.semitones_to(piece.tonic)
     pitch_classes = _shares((height % 12), 12)
     scale = np.isin(height % 12, _MINOR_SCALE if piece.tonic.minor else features.MAJOR_SCALE)
-    bars = np.bincount(piece.bar, minlength=piece.num_bars) if len(height) else np.zeros(0)
-    in_scale = np.bincount(piece.bar[scale], minlength=piece.num_bars) if len(height) else np.zeros(0)
+    onsets = piece.onsets_per_bar
+    in_scale = np.bincount(piece.bar[scale], minlength=piece.num_bars)
     return {
         "pitch_mean": _mean(height),
         "pitch_sd": _sd(height),
@@ -53,7 +53,7 @@ def _pitch(piece: BarredPiece) -> dict[str, float]:
         "is_minor": float(piece.tonic.minor),
         "tonic_correlation": piece.tonic.correlation,
         "out_of_scale": _mean(~scale),
-        "out_of_scale_bar_sd": _sd(in_scale[bars > 0] / bars[bars > 0]),
+        "out_of_scale_bar_sd": _sd(in_scale[onsets > 0] / onsets[onsets > 0]),
     } | {f"pitch_class_{n}": share for n, share in enumerate(pitch_classes)}
 
 
@@ -77,7 +77,8 @@ def _melody(piece: BarredPiece) -> dict[str, float]:
 
 def _harmony(piece: BarredPiece) -> dict[str, float]:
     """What sounds at each onset."""
-    chords = piece.sounding()[features.onset_steps(piece)]
+    events, sounding = piece.sounding()
+    chords = sounding[np.searchsorted(events, features.onset_steps(piece))]
     pairs = np.zeros(12)
     for semitones in range(1, 37):
         pairs[semitones % 12] += np.count_nonzero(chords[:, semitones:] & chords[:, : NUM_PITCHES - semitones])
@@ -85,10 +86,10 @@ def _harmony(piece: BarredPiece) -> dict[str, float]:
     chroma = np.zeros((len(chords), 12), dtype=bool)
     for pitch_class in range(12):
         chroma[:, pitch_class] = chords[:, pitch_class::12].any(axis=1)
-    sounding, together = chords.sum(axis=1), np.unique(piece.step, return_counts=True)[1]
+    size, together = chords.sum(axis=1), np.unique(piece.step, return_counts=True)[1]
     return {
-        "chord_size_mean": _mean(sounding),
-        "chord_size_sd": _sd(sounding),
+        "chord_size_mean": _mean(size),
+        "chord_size_sd": _sd(size),
         "onset_chord_size_mean": _mean(together),
         "onset_chord_size_sd": _sd(together),
         "chord_pitch_classes": _mean(chroma.sum(axis=1)),
@@ -129,6 +130,8 @@ def _durations(piece: BarredPiece) -> dict[str, float]:
         gap = onsets[following[inside]] - mine[inside, STEP]
         ratios.append(mine[inside, DURATION] / gap)
     ratio = np.minimum(np.concatenate(ratios), 4.0)
+    events, sounding = piece.sounding()
+    silent_steps = np.diff(events)[~sounding.any(axis=1)].sum()
     return {
         "duration_log_mean": _mean(np.log2(beats)),
         "duration_log_sd": _sd(np.log2(beats)),
@@ -137,7 +140,7 @@ def _durations(piece: BarredPiece) -> dict[str, float]:
         "staccato": _mean(ratio <= 0.6),
         "legato": _mean((ratio > 0.9) & (ratio <= 1.0)),
         "overlapping": _mean(ratio > 1.0),
-        "silence": float(np.mean(~piece.sounding()[: piece.bars[-1]].any(axis=1))) if piece.num_bars else 0.0,
+        "silence": silent_steps / max(np.ptp(events), 1) if len(events) else 0.0,
     }
 
 
@@ -153,23 +156,20 @@ def _parts(piece: BarredPiece) -> dict[str, float]:
 
 
 def _form(piece: BarredPiece) -> dict[str, float]:
-    onsets = np.bincount(piece.bar, minlength=piece.num_bars)[: piece.num_bars] if len(piece.step) else np.zeros(0)
-    beats = np.diff(piece.bars) / STEPS_PER_BEAT
-    density = onsets / beats
+    density = piece.onsets_per_bar / np.maximum(np.diff(piece.bars) / STEPS_PER_BEAT, 1e-9)
     values = {
         "num_bars": float(piece.num_bars),
-        "bar_beats": _mean(beats),
-        "bar_density_variation": _sd(density) / max(_mean(density), 1e-9) if len(density) else 0.0,
+        "bar_beats": _mean(np.diff(piece.bars) / STEPS_PER_BEAT),
+        "bar_density_variation": _sd(density) / max(_mean(density), 1e-9),
         "bar_density_trend": _correlation(np.arange(len(density)), density),
     }
-    if not piece.num_bars:
-        return values | {f"{name}_lag_{lag}": 0.0 for lag in _BAR_LAGS for name in ("similarity", "rhythm")}
-    similar = barred.bar_similarity(piece)
-    rhythms = features.bar_rhythms(piece)
+    similar, rhythms = barred.bar_similarity(piece), features.bar_rhythms(piece)
+    filled = piece.onsets_per_bar > 0
     for lag in _BAR_LAGS:
-        values[f"similarity_lag_{lag}"] = _mean(_known(np.diagonal(similar, -lag)))
+        comparable = (piece.bar_kind[lag:] == piece.bar_kind[:-lag]) & filled[lag:] & filled[:-lag]
         alike = np.all(rhythms[lag:] == rhythms[:-lag], axis=1)
-        values[f"rhythm_lag_{lag}"] = _mean(alike[~np.isnan(np.diagonal(similar, -lag))])
+        f1 = similar.diagonal(-lag) if lag < piece.num_bars else np.zeros(0)
+        values |= {f"similarity_lag_{lag}": _mean(f1[comparable]), f"rhythm_lag_{lag}": _mean(alike[comparable])}
     return values
 
 
@@ -186,24 +186,19 @@ def _ending(piece: BarredPiece) -> dict[str, float]:
     degrees = (chord - piece.tonic.pitch_class) % 12
     final_beats = piece.duration[piece.step == last_onset].max() / STEPS_PER_BEAT
     onsets = np.bincount(piece.bar)
-    mean_onsets = onsets.mean()
     values = (
         any(np.isin(degrees, triad).all() for triad in (_MAJOR_TRIAD, _MINOR_TRIAD)),
         degrees[0] == 0,
         degrees[-1] == 0,
         np.log2(final_beats / (piece.duration.mean() / STEPS_PER_BEAT)),
-        onsets[0] / mean_onsets,
-        onsets[-1] / mean_onsets,
+        onsets[0] / onsets.mean(),
+        onsets[-1] / onsets.mean(),
     )
     return dict(zip(names, map(float, values), strict=True))
 
 
 def _shares(values: np.ndarray, num_classes: int) -> np.ndarray:
     return np.bincount(values, minlength=num_classes) / max(len(values), 1)
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -14,8 +14,8 @@ def overlapping_area(a: np.ndarray, b: np.ndarray) -> float | None:
 
     Both are Gaussian kernel density estimates on one grid that spans both samples, and with one bandwidth: Scott's rule
     for the smaller sample and the mean of the two variances. With a bandwidth each, a sample of equal values (no empty
-    bar in any piece) would overlap with nothing, not even with a sample most of which has the same value. Unlike in that
-    paper they are densities of the feature itself, not of distances between pieces.
+    bar in any piece) would overlap with nothing, not even with a sample most of which has the same value. Unlike in
+    that paper they are densities of the feature itself, not of distances between pieces.
 
     Args:
       a: [N] values.
