@@ -41,6 +41,11 @@ def judge_features(score: Score) -> dict[str, float]:
 
 
 def _pitch(piece: BarredPiece) -> dict[str, float]:
+    """Pitches from the tonic: where they lie, each pitch class's share, and how many stand outside the scale.
+
+    The mean counts from the tonic nearest to C, so a transposition may move it by octaves. `out_of_scale_bar_sd` is
+    large where a piece leaves its key for a few bars.
+    """
     height = piece.pitch + tonic.semitones_to(piece.tonic)
     pitch_classes = _shares((height % 12), 12)
     scale = np.isin(height % 12, _MINOR_SCALE if piece.tonic.minor else features.MAJOR_SCALE)
@@ -58,7 +63,11 @@ def _pitch(piece: BarredPiece) -> dict[str, float]:
 
 
 def _melody(piece: BarredPiece) -> dict[str, float]:
-    """Intervals of the highest and of the lowest note at each onset."""
+    """The lines of the highest and of the lowest note at each onset.
+
+    Shares of their intervals by size (repeat, step, third, fourth or fifth, leap), their mean size in semitones, the
+    share of the moves that rise, and of those that turn back.
+    """
     values: dict[str, float] = {}
     for line, pick in (("top", np.maximum), ("bass", np.minimum)):
         firsts = np.unique(piece.step, return_index=True)[1]
@@ -76,7 +85,11 @@ def _melody(piece: BarredPiece) -> dict[str, float]:
 
 
 def _harmony(piece: BarredPiece) -> dict[str, float]:
-    """What sounds at each onset."""
+    """What sounds at each onset, and what starts there ("onset_chord").
+
+    Shares of the intervals between any two pitches that sound together, octaves taken off; the share of the consonant
+    ones; the number of pitch classes, and how many of them come or go from one onset to the next.
+    """
     events, sounding = piece.sounding()
     chords = sounding[np.searchsorted(events, features.onset_steps(piece))]
     pairs = np.zeros(12)
@@ -99,6 +112,11 @@ def _harmony(piece: BarredPiece) -> dict[str, float]:
 
 
 def _rhythm(piece: BarredPiece) -> dict[str, float]:
+    """Onsets of any part, those of one step being one: where they stand in the beat and bar, and the gaps between them.
+
+    Gaps are in beats, their mean and spread in octaves (log2); `gap_entropy` is in bits, `gap_repeats` the share of the
+    gaps that equal the one before.
+    """
     onsets = features.onset_steps(piece)
     in_bar = onsets - piece.bars[np.searchsorted(piece.bars, onsets, side="right") - 1]
     phase = in_bar % STEPS_PER_BEAT
@@ -119,7 +137,10 @@ def _rhythm(piece: BarredPiece) -> dict[str, float]:
 
 
 def _durations(piece: BarredPiece) -> dict[str, float]:
-    """Lengths of the notes, also against the time to the next onset in the same part."""
+    """Lengths of the notes in octaves (log2) of a beat, and in shares of the time to the next onset in the same part.
+
+    `silence` is the share of the time from the first onset to the last end in which no pitched note sounds.
+    """
     beats = np.minimum(piece.part_notes[:, DURATION] / STEPS_PER_BEAT, _MAX_NOTE_BEATS)
     ratios = [np.zeros(0)]
     for part in np.unique(piece.part_notes[:, PART]):
@@ -145,6 +166,7 @@ def _durations(piece: BarredPiece) -> dict[str, float]:
 
 
 def _parts(piece: BarredPiece) -> dict[str, float]:
+    """Each part's share of the notes (unisons of one part once), and how many parts play a pitch on average."""
     part = np.concatenate([piece.part_notes[:, PART], np.full(len(piece.drum_step), parts.DRUMS)])
     shares = _shares(part, parts.NUM_PARTS)
     names = [name.replace(" ", "_") for name in parts.PART_NAMES]
@@ -156,6 +178,11 @@ def _parts(piece: BarredPiece) -> dict[str, float]:
 
 
 def _form(piece: BarredPiece) -> dict[str, float]:
+    """Bars: how many, how long, how full, and how like the bars some way back.
+
+    `similarity_lag_n` is the mean F1 of onset cells with the n-th bar before, `rhythm_lag_n` the share of the bars that
+    have the same onset steps; bars of other meters or without onsets do not count.
+    """
     density = piece.onsets_per_bar / np.maximum(np.diff(piece.bars) / STEPS_PER_BEAT, 1e-9)
     values = {
         "num_bars": float(piece.num_bars),
