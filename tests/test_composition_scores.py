@@ -129,7 +129,6 @@ def test_the_same_seed_gives_the_same_scores(pieces: list[Score]):
     assert first == second
 
 
-@pytest.mark.slow
 def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
     """Thirteen tunes of the training part take the composer's place."""
     split = split_corpus(anthem_corpus, 13, 19, "tune")

@@ -14,6 +14,11 @@ from vae_jax.judge import judge
 from vae_jax.score import Score, make_notes, make_score
 
 
+@pytest.fixture(autouse=True)
+def one_repeat(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(judge_lib, "NUM_REPEATS", 1)
+
+
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
     return [score for _, score in builtin.compose_corpus(48, seed=2)]
@@ -76,7 +81,6 @@ def test_too_few_pieces_are_not_judged(pieces: list[Score], num_real: int, num_c
 
 def test_tunes_of_unequal_size_crash_nothing(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(1)
-    monkeypatch.setattr(judge_lib, "NUM_REPEATS", 1)
     monkeypatch.setattr(judge_lib, "judge_features", lambda n: {"a": float(rng.normal()), "constant": 1.0})
     for sizes in ([30, 1, 1, 1], [1, 1, 1, 1], [9, 9, 1, 1, 1, 1], [2, 2, 2, 2, 2]):
         tunes = np.repeat(range(len(sizes)), sizes)
@@ -84,7 +88,6 @@ def test_tunes_of_unequal_size_crash_nothing(monkeypatch: pytest.MonkeyPatch):
         assert found is not None and 0 <= found["boosting"]["balanced_accuracy"] <= 1
 
 
-@pytest.mark.slow
 def test_real_anthems_are_not_told_from_real_anthems(anthem_corpus: Corpus):
     """One file of each tune, every other one called composed."""
     firsts = sorted(set(anthem_corpus.tune_groups))

@@ -40,8 +40,8 @@ def score_compositions(
     Returns:
       A dict for JSON, in which a figure that cannot be computed (too few pieces) is None:
         pieces: how many there are of "training", "held_out" and "composed".
-        sample_size: n, the pieces in a draw: as many as there are held-out tunes (half the real tunes at most; as many
-          as are composed where none is held out or fewer are composed).
+        sample_size: n, the tunes in a draw: as many as are held out; as many as are composed, if these are fewer or none
+          is held out; half the real tunes at most.
         features: for each name in `features.FEATURES`
           training, held_out, composed: the mean over the pieces.
           mean_interval: 95% interval of the mean of n real tunes drawn from all real pieces.
@@ -54,11 +54,8 @@ def score_compositions(
         judge: see `judge.judge`; real pieces are the training and the held-out ones.
     """
     real_tunes = np.array([*training_tunes, *held_out_tunes], dtype=np.int64)
-    values = {
-        "training": _feature_table(training),
-        "held_out": _feature_table(held_out),
-        "composed": _feature_table(composed),
-    }
+    scores = {"training": training, "held_out": held_out, "composed": composed}
+    values = {part: _feature_table(mine) for part, mine in scores.items()}
     size = _sample_size(len(set(real_tunes.tolist())), len(set(held_out_tunes)), len(composed))
     return {
         "pieces": {part: len(table) for part, table in values.items()},
