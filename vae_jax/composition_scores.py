@@ -40,8 +40,8 @@ def score_compositions(
     Returns:
       A dict for JSON, in which a figure that cannot be computed (too few pieces) is None:
         pieces: how many there are of "training", "held_out" and "composed".
-        sample_size: n, the tunes in a draw: as many as are held out; as many as are composed, if these are fewer or none
-          is held out; half the real tunes at most.
+        sample_size: n, the tunes in a draw: as many as are held out; as many as are composed, where these are fewer or
+          none is held out; half the real tunes at most.
         features: for each name in `features.FEATURES`
           training, held_out, composed: the mean over the pieces.
           mean_interval: 95% interval of the mean of n real tunes drawn from all real pieces.
