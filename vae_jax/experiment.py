@@ -88,17 +88,16 @@ class Experiment:
     def train_step(self, num_steps: int):
         """Returns the jitted train step of a run of so many updates."""
         return train.make_train_step(
-            self.model,
-            self.objective,
+            train.augmented_loss(self.model, self.objective, self._make_input()),
             self.optimizer(num_steps),
-            self._make_input(),
             self.keys()["train"],
             self.config["train"]["average_decay"],
         )
 
     def eval_step(self):
         """Returns the jitted evaluation of the loss."""
-        return train.make_eval_step(self.model, self.objective, self.representation, self.keys()["eval"])
+        loss_terms = train.plain_loss(self.model, self.objective, self.representation)
+        return train.make_eval_step(loss_terms, self.keys()["eval"])
 
     def _make_input(self) -> train.MakeInput:
         augment = dict(self.config.get("augment", {}))

@@ -18,6 +18,8 @@ from vae_jax.losses import Objective
 from vae_jax.representations import Representation
 
 Metrics = dict[str, jax.Array]
+Variables = dict[str, Any]
+LossTerms = Callable[[Variables, dict[str, jax.Array], jax.Array], Metrics]
 MakeInput = Callable[[jax.Array, dict[str, jax.Array]], jax.Array]
 
 
@@ -94,26 +96,22 @@ def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
 
 
 def make_train_step(
-    model: nn.Module,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    make_input: MakeInput,
-    base_key: jax.Array,
-    average_decay: float = 0.0,
+    loss_terms: LossTerms, optimizer: optax.GradientTransformation, base_key: jax.Array, average_decay: float = 0.0
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]:
     """Returns the jitted step `(state, examples, indices) -> (state, metrics)`; it donates the state.
 
-    `examples` holds all compact arrays on the device, `indices` [B] picks the batch, `make_input(key, arrays)` turns it
-    into the model's input, augmented. The key of a step is derived from `base_key` and the state's step, so that a
-    resumed run draws what an uninterrupted one would. Metrics are means over the batch.
+    `examples` holds all compact arrays on the device, `indices` [B] picks the batch and `loss_terms(variables, arrays,
+    key)` gives the terms of the loss, each [B]; the one called "loss" is minimised. The key of a step is derived from
+    `base_key` and the state's step, so that a resumed run draws what an uninterrupted one would. Metrics are means over
+    the batch.
     """
 
     def train_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> tuple[TrainState, Metrics]:
-        input_key, sample_key = jax.random.split(jax.random.fold_in(base_key, state.step))
-        x = make_input(input_key, batches.take(examples, indices))
+        key = jax.random.fold_in(base_key, state.step)
+        arrays = batches.take(examples, indices)
 
         def mean_loss(params):
-            terms = _loss_terms(model, objective, {"params": params, **state.constants}, x, sample_key)
+            terms = loss_terms({"params": params, **state.constants}, arrays, key)
             means = {name: jnp.mean(values) for name, values in terms.items()}
             return means["loss"], means
 
@@ -135,19 +133,37 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: nn.Module, objective: Objective, representation: Representation, base_key: jax.Array
+    loss_terms: LossTerms, base_key: jax.Array
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]:
-    """Returns the jitted `(state, examples, indices) -> terms`, each [B], with latents drawn as in training."""
+    """Returns the jitted `(state, examples, indices) -> terms`, each [B], of the variables that are to be used."""
 
     def eval_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> Metrics:
-        x = representation.rasterise(batches.take(examples, indices))
         key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
-        return _loss_terms(model, objective, state.trained_variables, x, key)
+        return loss_terms(state.trained_variables, batches.take(examples, indices), key)
 
     return jax.jit(eval_step)
 
 
-def _loss_terms(model: nn.Module, objective: Objective, variables: dict[str, Any], x: jax.Array, key: jax.Array):
+def augmented_loss(model: nn.Module, objective: Objective, make_input: MakeInput) -> LossTerms:
+    """The loss of a VAE in training: `make_input(key, arrays)` turns compact arrays into its input, augmented."""
+
+    def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> Metrics:
+        input_key, sample_key = jax.random.split(key)
+        return _vae_terms(model, objective, variables, make_input(input_key, arrays), sample_key)
+
+    return loss_terms
+
+
+def plain_loss(model: nn.Module, objective: Objective, representation: Representation) -> LossTerms:
+    """The loss of a VAE on examples as they are, with latents drawn as in training."""
+
+    def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> Metrics:
+        return _vae_terms(model, objective, variables, representation.rasterise(arrays), key)
+
+    return loss_terms
+
+
+def _vae_terms(model: nn.Module, objective: Objective, variables: Variables, x: jax.Array, key: jax.Array) -> Metrics:
     outputs: Any = model.apply(variables, x, key)
     targets = model.apply(variables, x, method="targets")
     return objective(outputs[0], targets, outputs[1])
