@@ -62,4 +62,26 @@ def get_config() -> ConfigDict:
     config.train.eval_every_epochs = 1
     config.train.checkpoint_every_epochs = 5
     config.train.average_decay = 0.99
+
+    config.composer = ConfigDict()  # The second stage.
+    config.composer.hidden = 256
+    config.composer.dropout = 0.3
+    config.composer.max_onsets = 32
+    config.composer.max_pitches = 8
+    config.composer.num_drums = 12
+    config.composer.thinned_copies = 2  # Of every piece, with some of its parts.
+    config.composer.latent_noise = 0.3
+    config.composer.forget_link = 0.15
+    config.composer.step_temperature = 0.9
+    config.composer.note_temperature = 0.8
+    config.composer.num_scored = 64  # Pieces composed for the scores.
+    config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
+    config.composer.optimizer.learning_rate = 2e-3
+    config.composer.optimizer.clip_norm = (
+        1000.0  # The loss is a sum over a window; its gradients' norms are in the hundreds.
+    )
+    config.composer.train = ConfigDict(config.train.to_dict())
+    config.composer.train.num_epochs = 2
+    config.composer.train.average_decay = 0.998
+    config.composer.train.checkpoint_every_epochs = 1
     return config

@@ -75,6 +75,16 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def composer(self) -> RunFolder:
+        """The second stage: its own checkpoints, `metrics.jsonl` and TensorBoard events."""
+        return RunFolder(self.path / "composer")
+
+    @property
+    def compositions(self) -> pathlib.Path:
+        """Folder of composed pieces as MIDI and pictures."""
+        return self.path / "compositions"
+
+    @property
     def plots(self) -> pathlib.Path:
         """Folder of pictures."""
         return self.path / "plots"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from vae_jax.score import Notes
 # Oxford University Press 1990, p. 30: how well each pitch class, counted from the tonic, fits a major and a minor key.
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_KEY = re.compile(r"([A-Ga-g])([#b]?)(m?)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,3 +53,23 @@ def estimate_tonic(notes: Notes) -> Tonic:
 def semitones_to(tonic: Tonic, common_pitch_class: int = 0) -> int:
     """Returns the transposition, -6..+5 semitones, that brings the tonic to a common pitch class."""
     return (common_pitch_class - tonic.pitch_class + 6) % 12 - 6
+
+
+def fifths(tonic: Tonic) -> int:
+    """Returns the key signature of a key: sharps above zero, flats below; -5 (five flats) to 6 (six sharps)."""
+    relative_major = tonic.pitch_class + 3 if tonic.minor else tonic.pitch_class
+    return (7 * relative_major + 5) % 12 - 5
+
+
+def parse_key(text: str) -> Tonic:
+    """Reads a key such as C, F#, Bb or Am.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a key such as C, F#, Bb or Am")
+    letter, accidental, minor = match.groups()
+    pitch_class = _LETTERS[letter.upper()] + {"#": 1, "b": -1, "": 0}[accidental]
+    return Tonic(pitch_class % 12, bool(minor), 1.0)

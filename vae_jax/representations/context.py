@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vae_jax import grid as grid_lib
 from vae_jax import parts as parts_lib
+from vae_jax import tonic as tonic_lib
 from vae_jax.grid import Grid
 from vae_jax.representations.roll_config import RollConfig
 from vae_jax.score import KeySignature, Meter, Score, Tempo
+from vae_jax.tonic import Tonic
 
-_DEFAULT_VELOCITY = 80
+DEFAULT_VELOCITY = 80
 # Trumpet, trombone, strings twice, piano, church organ, acoustic bass, the standard drum kit.
-_DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)
+DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)
 _COPY_KEY = (1 << 16, 1 << 8, 1)  # Packs (bar, part, register) into one number.
 
 
@@ -79,26 +82,43 @@ class RollContext:
 
     def track(self, part: int, copy: int) -> PartTrack:
         """Returns the instrument that plays a copy of a part: its own where there are so many, else the last one."""
-        known = self.tracks[part] or (PartTrack("", _DEFAULT_PROGRAMS[part]),)
+        known = self.tracks[part] or (PartTrack("", DEFAULT_PROGRAMS[part]),)
         return known[min(copy, len(known) - 1)]
 
 
 def default_context(
-    num_steps: int, steps_per_beat: int, *, ticks_per_beat: int = 480, beats_per_minute: float = 100
+    num_steps: int,
+    steps_per_beat: int,
+    *,
+    ticks_per_beat: int = 480,
+    beats_per_minute: float = 100,
+    meter: tuple[int, int] = (4, 4),
+    tonic: Tonic | None = None,
+    programs: Sequence[int] = DEFAULT_PROGRAMS,
+    velocities: Sequence[int] = (DEFAULT_VELOCITY,) * parts_lib.NUM_PARTS,
 ) -> RollContext:
-    """Returns the context of music that has no original: 4/4, one tempo, a standard instrument for each part."""
-    bar = 4 * steps_per_beat
+    """Returns the context of music that has no original: one tempo, one meter, one instrument for each part.
+
+    Args:
+      num_steps, steps_per_beat, ticks_per_beat: length and resolution.
+      beats_per_minute: quarter notes a minute.
+      meter: numerator and denominator.
+      tonic: the key in which the roll, whose tonic is C, is to sound; as it stands, and without a signature, if None.
+      programs, velocities: one for each part.
+    """
+    bar = 4 * steps_per_beat * meter[0] // meter[1]
     num_bars = -(-num_steps // bar)
+    keys = () if tonic is None else (KeySignature(0, tonic_lib.fifths(tonic), tonic.minor),)
     return RollContext(
         ticks_per_beat=ticks_per_beat,
         offset_ticks=0,
         tempos=(Tempo(0, round(60e6 / beats_per_minute)),),
-        meters=(Meter(0, 4, 4),),
-        keys=(),
-        transposition=0,
-        tracks=((),) * parts_lib.NUM_PARTS,
+        meters=(Meter(0, *meter),),
+        keys=keys,
+        transposition=0 if tonic is None else tonic_lib.semitones_to(tonic),
+        tracks=tuple((PartTrack("", program),) for program in programs),
         bars=np.arange(num_bars + 1) * bar,
-        velocities=np.full((max(num_bars, 1), parts_lib.NUM_PARTS), _DEFAULT_VELOCITY, dtype=np.uint8),
+        velocities=np.tile(np.asarray(velocities, dtype=np.uint8), (max(num_bars, 1), 1)),
         copy_keys=np.zeros(0, dtype=np.int64),
         copy_counts=np.zeros(0, dtype=np.uint8),
         timing_ticks=np.zeros(0, dtype=np.int16),
@@ -217,7 +237,7 @@ def _mean_velocities(bar: np.ndarray, part: np.ndarray, velocity: np.ndarray, nu
     count = np.bincount(cell, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
     total = np.bincount(cell, velocity, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
     part_count = count.sum(axis=0)
-    part_mean = np.where(part_count > 0, total.sum(axis=0) / np.maximum(part_count, 1), _DEFAULT_VELOCITY)
+    part_mean = np.where(part_count > 0, total.sum(axis=0) / np.maximum(part_count, 1), DEFAULT_VELOCITY)
     mean = np.where(count > 0, total / np.maximum(count, 1), part_mean)
     return np.clip(np.round(mean), 1, 127).astype(np.uint8)
 

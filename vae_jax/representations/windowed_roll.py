@@ -13,7 +13,7 @@ from vae_jax import parts
 from vae_jax.metrics import Counts
 from vae_jax.models.roll import RollLogits
 from vae_jax.representations import Arrays, Calibration, Encoded, raster, roll, windows
-from vae_jax.representations.context import default_context, pack_roll_context, unpack_roll_context
+from vae_jax.representations.context import RollContext, default_context, pack_roll_context, unpack_roll_context
 from vae_jax.representations.roll import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.roll_config import RollConfig
 from vae_jax.score import Score
@@ -85,6 +85,10 @@ class RollRepresentation:
         }
         return Encoded(arrays, WindowedContext(piece, cut.starts, cut.valid), report)
 
+    def encode_at(self, piece: RollPiece, starts: np.ndarray) -> Arrays:
+        """Cuts windows of a roll that start at steps of the caller's choice, below zero and past the end too."""
+        return self._with_fixed_room(windows.windows(piece, starts=starts))[0]
+
     def encode_training(self, score: Score) -> Arrays:
         """Turns a piece into training windows, which may start on any beat and overlap."""
         if not self.training_hop_beats:
@@ -93,14 +97,14 @@ class RollRepresentation:
         hop, first = self.training_hop_beats * self.steps_per_beat, int(piece.bars[min(1, len(piece.bars) - 1)])
         last = max(piece.num_steps - self.config.window_steps, 0)
         starts = np.unique(np.concatenate([np.arange(first % hop, last + 1, hop), [0, last]]))
-        return self._with_fixed_room(windows.windows(piece, starts=starts))[0]
+        return self.encode_at(piece, starts)
 
     def decode(self, encoded: Encoded) -> Score:
         """Turns windows back into a piece, stitched without seams."""
         context: WindowedContext = encoded.context
         arrays = encoded.arrays
         notes = windows.stitch(np.asarray(arrays["notes"]), np.asarray(arrays["mask"]), context.starts, context.valid)
-        return roll.decode(windows.stitched(context.piece, self._with_durations(notes, context.piece.num_steps)))
+        return self.decode_notes(windows.stitched(context.piece, notes))
 
     def rasterise(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
         """Makes dense rolls of onsets, [B, T, P, C] float32, 0 or 1."""
@@ -174,11 +178,17 @@ class RollRepresentation:
     def context_of_length(self, num_windows: int) -> WindowedContext:
         """The context of music of so many windows that has no original."""
         length = self.config.window_steps
-        num_steps = num_windows * length
-        made_up = default_context(num_steps, self.steps_per_beat)
-        piece = RollPiece(np.zeros((0, 4), np.int32), num_steps, made_up, roll.RollReport(), self.config)
+        piece = self.empty_piece(default_context(num_windows * length, self.steps_per_beat), num_windows * length)
         starts = np.arange(num_windows, dtype=np.int32) * length
         return WindowedContext(piece, starts, np.ones((num_windows, length), dtype=bool))
+
+    def empty_piece(self, context: RollContext, num_steps: int) -> RollPiece:
+        """A piece of so many steps without notes."""
+        return RollPiece(np.zeros((0, 4), np.int32), num_steps, context, roll.RollReport(), self.config)
+
+    def decode_notes(self, piece: RollPiece) -> Score:
+        """Turns a roll into a piece; its notes of unknown duration get one by the rule of `decode`."""
+        return roll.decode(windows.stitched(piece, self._with_durations(piece.notes, piece.num_steps)))
 
     def first_full_example(self, context: WindowedContext) -> int:
         """Index of the first window that starts inside the piece: the one before it holds a pick-up."""
@@ -197,13 +207,7 @@ class RollRepresentation:
         """Turns it back."""
         steps = np.arange(self.config.window_steps)
         first, count = np.asarray(packed["valid"], dtype=np.int64).reshape(-1, 2).T[..., None]
-        piece = RollPiece(
-            np.zeros((0, 4), np.int32),
-            int(packed["num_steps"]),
-            unpack_roll_context(packed["roll"]),
-            roll.RollReport(),
-            self.config,
-        )
+        piece = self.empty_piece(unpack_roll_context(packed["roll"]), int(packed["num_steps"]))
         valid = (steps >= first) & (steps < first + count)
         return WindowedContext(piece, np.asarray(packed["starts"], dtype=np.int32), valid)
 

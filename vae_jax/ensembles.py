@@ -1,0 +1,73 @@
+"""Ensembles: what a piece is played by and how, taken whole from a training piece so that it fits together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from vae_jax import parts, tonic
+from vae_jax.continuations import Style, describe_style
+from vae_jax.representations.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
+from vae_jax.representations.roll import RollPiece
+from vae_jax.score import Score
+
+_MIN_BEATS_PER_MINUTE, _MAX_BEATS_PER_MINUTE = 40.0, 200.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """The players of a piece.
+
+    Attributes:
+      style: parts, mode, density and polyphony.
+      pitch_class: of the tonic, 0 is C.
+      beats_per_minute: quarter notes a minute, over the whole piece.
+      programs, velocities: one for each part: its first instrument, and its mean velocity.
+    """
+
+    style: Style
+    pitch_class: int
+    beats_per_minute: float
+    programs: tuple[int, ...]
+    velocities: tuple[int, ...]
+
+
+def read_ensemble(score: Score, piece: RollPiece) -> Ensemble:
+    """Reads the ensemble of a piece from its score and its roll."""
+    key = tonic.estimate_tonic(score.notes)
+    minutes = max(score.duration_sec, 1e-3) / 60
+    tempo = score.end_tick / score.ticks_per_beat / minutes
+    tracks = piece.context.tracks
+    programs = tuple(
+        tracks[part][0].program if tracks[part] else DEFAULT_PROGRAMS[part] for part in range(parts.NUM_PARTS)
+    )
+    part_of_note = parts.assign_parts(score)
+    counts = np.bincount(part_of_note, minlength=parts.NUM_PARTS)
+    totals = np.bincount(part_of_note, score.notes.velocity, minlength=parts.NUM_PARTS)
+    means = np.where(counts > 0, totals / np.maximum(counts, 1), DEFAULT_VELOCITY)
+    return Ensemble(
+        describe_style(piece, key.minor),
+        key.pitch_class,
+        round(float(np.clip(tempo, _MIN_BEATS_PER_MINUTE, _MAX_BEATS_PER_MINUTE)), 1),
+        programs,
+        tuple(int(velocity) for velocity in np.clip(np.round(means), 1, 127)),
+    )
+
+
+def pack(ensemble: Ensemble) -> dict[str, Any]:
+    """Turns an ensemble into what JSON can hold."""
+    return dataclasses.asdict(ensemble)
+
+
+def unpack(packed: dict[str, Any]) -> Ensemble:
+    """Turns it back."""
+    style = packed["style"]
+    return Ensemble(
+        Style(tuple(style["parts"]), style["minor"], style["density"], style["polyphony"]),
+        packed["pitch_class"],
+        packed["beats_per_minute"],
+        tuple(packed["programs"]),
+        tuple(packed["velocities"]),
+    )

@@ -1,0 +1,127 @@
+"""Writing a window with the composer: the same heads as in training, one onset after another."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.models.composer import Composer, Memory, Onset, first_onset, make_onset
+from vae_jax.onsets import NUM_PITCHED_PARTS
+
+_NEVER = -1e9
+
+
+class Temperatures(NamedTuple):
+    """What the logits are divided by before drawing: those of steps, and those of pitches, parts and drums."""
+
+    step: float
+    note: float
+
+
+def write_window(
+    composer: Composer, memory_inputs: dict[str, Any], key: jax.Array, temperatures: Temperatures, max_onsets: int
+) -> dict[str, jax.Array]:
+    """Draws the next window of B pieces (the key is consumed); to be called by `composer.apply(..., method=...)`.
+
+    Args:
+      composer: bound.
+      memory_inputs: the arguments of `Composer.remember`. Parts that the style does not have do not play.
+      key: consumed.
+      temperatures: see `Temperatures`.
+      max_onsets: K, onsets after which a window ends.
+
+    Returns:
+      Onset lists as in `vae_jax.onsets`, [B, K, ...], and "nats" [B]: minus the log likelihood of the steps, pitches
+      and drums drawn, at temperature one.
+    """
+    memory = composer.remember(**memory_inputs)
+    style = memory_inputs["style"]
+    allowed, drums_allowed = style[:, :NUM_PITCHED_PARTS] > 0, style[:, NUM_PITCHED_PARTS] > 0
+    shape = composer.shape
+    batch = len(style)
+
+    def write_onset(carry, onset_key):
+        h, before, over = carry
+        step_key, pitch_key, part_key, drum_key = jax.random.split(onset_key, 4)
+        x = composer.read_onset(memory, before) + memory.summary
+        h, output = composer.cell(h, x)
+        last = jnp.where(before.step > shape.window_steps, -1, before.step)
+        logits = composer.step_logits(memory, output, last)
+        step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / temperatures.step))
+        nats = jnp.where(over, 0.0, _nats(logits, step))
+        over = step == shape.window_steps
+        chord, features = composer.chord(memory, output, step, before)
+        pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, temperatures.note, over)
+        played_by = _choose_parts(
+            composer, memory, features, step, pitches, before, part_key, temperatures.note, allowed
+        )
+        drum_logits = composer.drum_head(memory, features, step)
+        struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / temperatures.note))
+        drums = (struck & drums_allowed[:, None] & ~over[:, None]).astype(jnp.float32)
+        drum_nats = jnp.sum(jax.nn.softplus(drum_logits) - drums * drum_logits, axis=-1)
+        onset = make_onset(step, pitches, played_by, drums, shape.num_pitches)
+        nats += jnp.where(over, 0.0, pitch_nats + drum_nats)
+        return (h, onset, over), (step, pitches, _pack(played_by), _pack(drums), nats)
+
+    start = (composer.start(memory), first_onset(batch, shape), jnp.zeros(batch, bool))
+    _, (steps, pitches, parts, drums, nats) = jax.lax.scan(write_onset, start, jax.random.split(key, max_onsets))
+    written = {"steps": steps, "pitches": pitches, "parts": parts, "drums": drums}
+    return {name: jnp.moveaxis(values, 0, 1) for name, values in written.items()} | {"nats": nats.sum(axis=0)}
+
+
+def _write_pitches(
+    composer: Composer, chord: Any, key: jax.Array, temperature: float, over: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the pitches of an onset from high to low, [B, M], and their nats, [B]."""
+    num_pitches, max_pitches = composer.shape.num_pitches, composer.shape.max_pitches
+    batch = len(over)
+
+    def write(carry, pitch_key):
+        chosen, last, complete = carry
+        logits = composer.pitch_head(chord, chosen, last)
+        pitch = jax.random.categorical(pitch_key, logits / temperature)
+        nats = jnp.where(complete, 0.0, _nats(logits, pitch))
+        pitch = jnp.where(complete, num_pitches, pitch)
+        complete = pitch == num_pitches
+        return (chosen + jax.nn.one_hot(pitch, num_pitches), jnp.where(complete, 0, pitch), complete), (pitch, nats)
+
+    start = (jnp.zeros((batch, num_pitches)), jnp.full(batch, num_pitches + 1, jnp.int32), over)
+    _, (pitches, nats) = jax.lax.scan(write, start, jax.random.split(key, max_pitches))
+    return pitches.T, nats.sum(axis=0)
+
+
+def _choose_parts(
+    composer: Composer,
+    memory: Memory,
+    features: jax.Array,
+    step: jax.Array,
+    pitches: jax.Array,
+    before: Onset,
+    key: jax.Array,
+    temperature: float,
+    allowed: jax.Array,
+) -> jax.Array:
+    """Draws the parts of every pitch, [B, M, parts] float32: at least the likeliest that is allowed."""
+
+    def choose(ahead, inputs):
+        pitch, part_key = inputs
+        logits = jnp.where(allowed, composer.part_head(memory, features, step, pitch, ahead), _NEVER)
+        plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / temperature))
+        likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
+        plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest).astype(jnp.float32)
+        plays *= (pitch < composer.shape.num_pitches)[:, None]
+        return plays, plays
+
+    keys = jax.random.split(key, composer.shape.max_pitches)
+    _, played_by = jax.lax.scan(choose, before.parts, (pitches.T, keys))
+    return jnp.moveaxis(played_by, 0, 1)
+
+
+def _pack(bits: jax.Array) -> jax.Array:
+    return jnp.sum(bits.astype(jnp.int32) << jnp.arange(bits.shape[-1]), axis=-1)
+
+
+def _nats(logits: jax.Array, chosen: jax.Array) -> jax.Array:
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[..., None], axis=-1)[..., 0]
