@@ -185,8 +185,8 @@ def test_scores_stand_beside_their_baselines_and_goals(tmp_path):
         "ceiling_note_f1_50ms": 0.993, "baseline_pca_note_f1_50ms": 0.642,
     }  # fmt: skip
     composed = {
-        "features": {"groove": {"composed": 0.75, "real": [0.5, 0.8]}},
-        "memorisation": {"rate": 0.125},
+        "features": {"groove": {"composed": 0.75, "real": [0.5, 0.8]}, "polyphony": {"composed": None}},
+        "memorisation": {"two_bars": {"real": {"mean": 0.25}, "composed": {"mean": 0.125}, "exceeds_real": False}},
         "bars": 32,
     }
     files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})
@@ -200,9 +200,10 @@ def test_scores_stand_beside_their_baselines_and_goals(tmp_path):
     assert "goal 0.99 met" in by_title["What the representation"]
     words = " ".join(Words(text).words)
     assert "Of 1 tunes that the model never heard, it plays 94.0% of the notes" in words
-    assert "groove 0.750 0.500 to 0.800" in words
-    assert "rate 0.125" in words
     assert "bars 32" in words
+    assert "features figure composed real groove 0.750 0.500 to 0.800 polyphony –" in words
+    assert "memorisation: two bars figure mean real 0.250 composed 0.125" in words
+    assert "memorisation: two bars figure value exceeds real no" in words
 
 
 class Words(html.parser.HTMLParser):

@@ -242,31 +242,31 @@ def _plots(run: Record) -> list[dict[str, str]]:
     ]
 
 
-def _tables(nested: Any) -> list[dict[str, Any]]:
-    """Any nest of figures as tables: a group of groups is one with columns, the figures of a group one without."""
+def _tables(nested: Any, title: str = "") -> list[dict[str, Any]]:
+    """Any nest of figures as tables: a group whose groups hold figures alone is one table, a row a group."""
     if not isinstance(nested, Mapping):
         return []
-    tables = []
-    flat = {name: value for name, value in nested.items() if not isinstance(value, Mapping)}
-    if flat:
-        rows = [{"name": _words(name), "cells": [_cell(value)]} for name, value in flat.items()]
-        tables.append({"title": "", "columns": ["value"], "rows": rows})
-    for title, group in nested.items():
-        if not isinstance(group, Mapping):
-            continue
-        deep = {name: value for name, value in group.items() if isinstance(value, Mapping)}
-        columns = list(dict.fromkeys(column for value in deep.values() for column in value)) if deep else ["value"]
-        rows = [
-            {
-                "name": _words(name),
-                "cells": [_cell(value.get(column, "")) for column in columns]
-                if isinstance(value, Mapping)
-                else [_cell(value), *[""] * (len(columns) - 1)],
-            }
-            for name, value in group.items()
-        ]
-        tables.append({"title": _words(title), "columns": [_words(column) for column in columns], "rows": rows})
+    groups = {name: value for name, value in nested.items() if isinstance(value, Mapping)}
+    figures = {name: {"value": value} for name, value in nested.items() if name not in groups}
+    tables = [_table(figures, title)] if figures else []
+    if any(isinstance(value, Mapping) for group in groups.values() for value in group.values()):
+        for name, group in groups.items():
+            tables += _tables(group, ": ".join(filter(None, [title, _words(name)])))
+    elif groups:
+        tables.insert(0, _table(groups, title))
     return tables
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]], title: str) -> dict[str, Any]:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    return {
+        "title": title,
+        "columns": [_words(column) for column in columns],
+        "rows": [
+            {"name": _words(name), "cells": [_cell(row.get(column, "")) for column in columns]}
+            for name, row in rows.items()
+        ],
+    }
 
 
 def _words(name: Any) -> str:
@@ -280,6 +280,6 @@ def _cell(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
         return f"{value[0]:.3f} to {value[1]:.3f}"
-    if isinstance(value, list | Mapping):
+    if isinstance(value, list):
         return f"{len(value)} values"
     return plain(str(value))
