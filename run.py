@@ -20,7 +20,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Calls the rooms in their order."""
-    from vae_jax import batches, corpus, evaluate, experiment, files, ingest, loop, present, runs
+    from vae_jax import batches, corpus, evaluate, experiment, files, ingest, loop, present, report, runs
     from vae_jax.inference import Inference, calibrate
 
     started = time.perf_counter()
@@ -45,9 +45,9 @@ def main() -> None:
         fold=data["fold"],
     )
     folder = runs.open_run(workdir, config, source, split)
-    report = ingest.ingest_report(source)
-    files.write_json(folder.ingest, report)
-    print(ingest.render_report(report).splitlines()[-1])
+    ingested = ingest.ingest_report(source)
+    files.write_json(folder.ingest, ingested)
+    print(ingest.render_report(ingested).splitlines()[-1])
 
     scores = [piece.score for piece in source.pieces]
     train_arrays, held_out_arrays = experiment.encode_split(setup, scores, split)
@@ -72,7 +72,8 @@ def main() -> None:
     present.write_latents(folder, split, reconstructions)
     present.write_pictures(folder, setup, source, split, reconstructions, results)
     present.write_music(folder, setup, source, split, reconstructions, inference)
-    files.write_json(folder.path / "timing.json", {"seconds": round(time.perf_counter() - started, 1)})
+    files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
+    report.write_report(folder, inference)
     print(evaluate.summarise(results))
     print(f"everything is in {workdir}")
 

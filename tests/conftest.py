@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from small_run import SMALL, run
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
 
@@ -42,3 +43,12 @@ def anthems() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def anthem_corpus(anthems: pathlib.Path) -> corpus_lib.Corpus:
     return corpus_lib.load_corpus(str(anthems))
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> pathlib.Path:
+    """Folder of a finished run that no test may change."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    done = run("run.py", *SMALL, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -132,7 +132,7 @@ def test_the_runs_folder_has_its_layout(smoke_run: SmokeRun):
     there = {path.name for path in smoke_run.folder.iterdir()}
     assert there >= {
         "config.json", "run.json", "ingest.json", "metrics.json", "metrics.jsonl", "checkpoints", "plots",
-        "reconstructions", "samples",
+        "reconstructions", "samples", "report.html",
     }  # fmt: skip
     assert list(smoke_run.folder.rglob("events.out.tfevents*"))
     assert not list(smoke_run.folder.rglob("*.tmp")) + list(smoke_run.folder.rglob("*.saving"))
@@ -154,8 +154,11 @@ def test_the_first_piece_and_the_held_out_ones_are_reconstructed(smoke_run: Smok
     expected = {
         pathlib.PurePosixPath(path).stem for path in ["builtin_0000_C_minor.mid", *split["held_out"]]
     }  # fmt: skip
-    written = {path.name for path in (smoke_run.folder / "reconstructions").iterdir()}
+    written = {path.name for path in (smoke_run.folder / "reconstructions").iterdir() if path.is_file()}
     assert written == {f"{name}{end}" for name in expected for end in (".original.mid", ".reconstruction.mid", ".png")}
+    others = {path.name for path in (smoke_run.folder / "reconstructions" / "training").iterdir()}
+    stems = {pathlib.PurePosixPath(path).stem for path in split["train"]} - expected
+    assert others == {f"{name}.{end}.mid" for name in stems for end in ("original", "reconstruction")}
     for path in (smoke_run.folder / "reconstructions").glob("*.mid"):
         score = music_in(path)
         assert len(score.notes) > 0 or path.name.endswith(".reconstruction.mid")
@@ -237,13 +240,16 @@ def test_a_resumed_run_says_so_and_ends_as_the_uninterrupted_one(
 
 
 def assert_same_end(folder: pathlib.Path, expected: pathlib.Path) -> None:
-    """Compares logs, scores, music and pictures byte by byte, and the arrays of the last checkpoint."""
+    """Compares logs, scores, music and pictures byte by byte, and the arrays of the last checkpoint.
+
+    The page tells how long the run took.
+    """
     ends = []
     for one in (folder, expected):
         ends.append({
             name: digest
             for name, digest in content(one).items()
-            if not name.startswith(("tensorboard/", "checkpoints/")) and name != "timing.json"
+            if not name.startswith(("tensorboard/", "checkpoints/", "timing.json", "report.html"))
         })  # fmt: skip
     assert ends[0] == ends[1]
     states = [load_arrays(one) for one in (folder, expected)]

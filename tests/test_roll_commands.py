@@ -5,43 +5,18 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from small_run import SMALL, run
 
 from vae_jax import builtin, midi
 from vae_jax.score import Meter, make_notes, make_score
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
-SMALL = [
-    "--config=configs/anthems.py",
-    "--config.data.num_builtin=6",
-    "--config.data.path=built-in",
-    "--config.data.num_held_out=2",
-    "--config.representation.training_hop_beats=4",
-    "--config.model.latent_dim=12",
-    "--config.model.num_onset_cells=600",
-    "--config.model.num_drum_cells=50",
-    "--config.train.num_epochs=2",
-    "--config.train.checkpoint_every_epochs=1",
-    "--config.train.min_steps=0",
-    "--config.sample.num=1",
-]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, check=False)
-
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    done = run("run.py", *SMALL, f"--workdir={folder}")
-    assert done.returncode == 0, done.stderr
-    return folder
+def workdir(small_run) -> pathlib.Path:
+    return small_run
 
 
 @pytest.fixture(scope="module")

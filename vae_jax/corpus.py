@@ -12,7 +12,7 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -77,11 +77,10 @@ class Corpus:
     def pieces(self) -> tuple[Piece, ...]:
         """The files that could be loaded."""
         loaded = [file for file in self.files if file.score is not None]
-        stems = [pathlib.PurePosixPath(file.path).stem for file in loaded]
-        taken = collections.Counter(stems) + collections.Counter(file.path for file in loaded)
+        labels = label_paths([file.path for file in loaded])
         return tuple(
-            Piece(file.path, stem if taken[stem] == 1 else file.path, file.score)
-            for file, stem in zip(loaded, stems, strict=True)
+            Piece(file.path, label, file.score)
+            for file, label in zip(loaded, labels, strict=True)
             if file.score is not None
         )
 
@@ -104,6 +103,13 @@ class Split:
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
+
+
+def label_paths(paths: Sequence[str]) -> list[str]:
+    """Short labels that are unique in a corpus: the file's stem, the whole path where two files share it."""
+    stems = [pathlib.PurePosixPath(path).stem for path in paths]
+    taken = collections.Counter(stems) + collections.Counter(paths)
+    return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
 def find_corpus(

@@ -98,6 +98,21 @@ class Inference:
         context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context, {}))
 
+    def decode_scores(self, latents: Sequence[np.ndarray]) -> list[Score]:
+        """Decodes several pieces without originals, each [W, Z], in full batches."""
+        decoded = self.decode(np.concatenate(latents))
+        ends = np.cumsum([len(z) for z in latents])
+        return [
+            self.representation.decode(
+                Encoded(
+                    {name: array[end - len(z) : end] for name, array in decoded.items()},
+                    self.representation.context_of_length(len(z)),
+                    {},
+                )
+            )
+            for z, end in zip(latents, ends, strict=True)
+        ]
+
 
 def calibrate(experiment: Experiment, variables: Any, arrays: Arrays) -> Calibration:
     """Tunes how outputs become notes, on at most 512 of the training examples given."""

@@ -33,10 +33,9 @@ def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, 
         first = inference.representation.first_full_example(encoded.context)
         means.append(inference.encode(encoded.arrays).mean[first:][:num_windows])
     count = min(len(mean) for mean in means)
-    return [
-        inference.decode_score(slerp(means[0][:count], means[1][:count], fraction))
-        for fraction in np.linspace(0, 1, num_steps)
-    ]
+    return inference.decode_scores(
+        [slerp(means[0][:count], means[1][:count], fraction) for fraction in np.linspace(0, 1, num_steps)]
+    )
 
 
 def _load_piece(path: str) -> Piece:

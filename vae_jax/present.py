@@ -12,9 +12,11 @@ from vae_jax import files, latents, loop, plots
 from vae_jax.corpus import Corpus, Split
 from vae_jax.experiment import Experiment
 from vae_jax.inference import Inference, Reconstruction
-from vae_jax.reconstruct import write_reconstructions
+from vae_jax.reconstruct import write_pair, write_reconstructions
 from vae_jax.runs import RunFolder
 from vae_jax.sample import POSTERIOR, PRIOR, load_density, sample_scores, write_samples
+
+_MAX_TRAINING = 200  # Training pieces whose reconstructions are kept: of a large corpus not all are listened to.
 
 
 def write_latents(folder: RunFolder, split: Split, reconstructions: Sequence[Reconstruction]) -> None:
@@ -73,11 +75,23 @@ def write_music(
     reconstructions: Sequence[Reconstruction],
     inference: Inference,
 ) -> None:
-    """Writes reconstructions of the first piece (the post's) and of all held-out pieces, and samples from the prior."""
+    """Writes reconstructions of the first piece (the post's) and of all held-out pieces, and samples.
+
+    The reconstructions of training pieces follow as MIDI alone, of the first 200.
+    """
     shown = sorted({0, *split.held_out})
-    labels = [corpus.pieces[n].label for n in shown]
+    labels = [piece.label for piece in corpus.pieces]
+    names = files.safe_names(labels)
     representation = experiment.representation
-    write_reconstructions(folder.reconstructions, representation, labels, [reconstructions[n] for n in shown])
+    write_reconstructions(
+        folder.reconstructions,
+        representation,
+        [names[n] for n in shown],
+        [labels[n] for n in shown],
+        [reconstructions[n] for n in shown],
+    )
+    for n in [n for n in split.train if n not in shown][:_MAX_TRAINING]:
+        write_pair(folder.training_reconstructions, names[n], reconstructions[n])
     config = experiment.config["sample"]
     for kind in (PRIOR, POSTERIOR):
         density = load_density(kind, folder, inference.latent_dim)

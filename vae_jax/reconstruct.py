@@ -21,15 +21,26 @@ from vae_jax.representations.windowed_roll import RollRepresentation
 def write_reconstructions(
     folder: pathlib.Path,
     representation: Representation,
+    names: Sequence[str],
     labels: Sequence[str],
     reconstructions: Sequence[Reconstruction],
 ) -> None:
-    """Writes each original and its reconstruction as MIDI, and both in one picture."""
+    """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
     draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
-    for name, label, one in zip(files.safe_names(labels), labels, reconstructions, strict=True):
-        files.write_bytes(folder / f"{name}.original.mid", midi.write_midi(one.original))
-        files.write_bytes(folder / f"{name}.reconstruction.mid", midi.write_midi(one.score))
+    for name, label, one in zip(names, labels, reconstructions, strict=True):
+        write_pair(folder, name, one)
         plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
+
+
+def write_pair(folder: pathlib.Path, name: str, one: Reconstruction) -> None:
+    """Writes an original and its reconstruction as MIDI."""
+    for path, score in zip(pair_paths(folder, name), (one.original, one.score), strict=True):
+        files.write_bytes(path, midi.write_midi(score))
+
+
+def pair_paths(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Paths of an original and of its reconstruction in a folder."""
+    return folder / f"{name}.original.mid", folder / f"{name}.reconstruction.mid"
 
 
 def score_line(label: str, one: Reconstruction) -> str:
@@ -47,8 +58,9 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     labels = [piece.label for piece in source.pieces]
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     representation = run.experiment.representation
-    write_reconstructions(output, representation, labels, reconstructions)
-    for name, label, one in zip(files.safe_names(labels), labels, reconstructions, strict=True):
+    names = files.safe_names(labels)
+    write_reconstructions(output, representation, names, labels, reconstructions)
+    for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save:
             target = output / f"{name}.latents.npz"
             latent_file.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])

@@ -95,9 +95,24 @@ class RunFolder:
         return self.path / "reconstructions"
 
     @property
+    def training_reconstructions(self) -> pathlib.Path:
+        """Folder of the same for training pieces, MIDI alone."""
+        return self.reconstructions / "training"
+
+    @property
     def samples(self) -> pathlib.Path:
         """Folder of new music as MIDI and pictures."""
         return self.path / "samples"
+
+    @property
+    def timing(self) -> pathlib.Path:
+        """How long the main job took."""
+        return self.path / "timing.json"
+
+    @property
+    def report(self) -> pathlib.Path:
+        """All of it on one page."""
+        return self.path / "report.html"
 
 
 def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Split) -> RunFolder:

@@ -1,0 +1,26 @@
+"""Makes a run's page again from what lies in its folder: `python -m vae_jax.report --workdir=RUN`."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from vae_jax import checkpoint, cli, report, runs
+from vae_jax.experiment import load_experiment
+from vae_jax.inference import Inference
+
+
+def main() -> None:
+    """Writes the page and says where it is."""
+    args = cli.flag_values("workdir")
+    folder, _, _ = runs.load_run(args.workdir)
+    inference = None
+    if checkpoint.steps(folder.checkpoints):
+        run = load_experiment(args.workdir)
+        inference = Inference(run.experiment, run.variables, run.calibration)
+    size = report.write_report(folder, inference)
+    print(f"{folder.report}: {size / 2**20:.1f} MB; open it in a browser")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "", "Folder of a run.")
+    cli.run(main)

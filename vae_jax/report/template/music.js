@@ -1,0 +1,125 @@
+"use strict";
+// Music to look at and to play: a heading with its button and file, and the roll below.
+
+/**
+ * Makes a block of music.
+ *
+ * @param title what the player calls it.
+ * @param label what stands above the roll.
+ * @param place the position that it shares with what it can be changed over to.
+ * @returns { element, item, roll, setMusic }
+ */
+function musicBlock({ title, label, music, axis = axisOf([music]), place = { sec: 0 }, onplace = () => {} }) {
+  const button = make("button", { type: "button", class: "play" });
+  const time = make("span", { class: "quiet" }, clock(music.sec));
+  const link = make("a", { href: "#", download: `${title.replace(/[^\p{L}\p{N}]+/gu, "_")}.mid` }, "MIDI");
+  const item = { title, music, place, refresh };
+  const roll = new Roll(item, axis);
+  link.setAttribute("aria-label", `${title} as a MIDI file`);
+  // Made when it is asked for: a file for every block would be made for nothing.
+  const giveFile = () => (link.href = midiUrl(item.music));
+  if (music.url) giveFile();
+  else for (const name of ["pointerenter", "focus", "click"]) link.addEventListener(name, giveFile);
+  button.addEventListener("click", () => player.toggle(item));
+
+  function refresh() {
+    const isPlaying = player.isPlaying && player.item === item;
+    setPlaying(button, isPlaying, title);
+    element.classList.toggle("is-playing", isPlaying);
+    roll.refresh();
+    onplace(place.sec);
+  }
+
+  function setMusic(next) {
+    const isPlaying = player.isPlaying && player.item === item;
+    item.music = next;
+    time.textContent = clock(next.sec);
+    roll.draw();
+    if (isPlaying) player.play(item, Math.min(place.sec, next.sec));
+  }
+
+  const heading = make(
+    "div",
+    { class: "music-head" },
+    button,
+    make("span", { class: "music-label" }, label),
+    time,
+    link,
+  );
+  const element = make("div", { class: "music" }, heading, roll.element);
+  refresh();
+  return { element, item, roll, setMusic };
+}
+
+/** Says which track of a file plays in which part. */
+function trackLine(tracks) {
+  const line = make("p", { class: "tracks quiet" });
+  tracks.forEach(({ name, part }) => {
+    line.append(
+      make(
+        "span",
+        { class: "track" },
+        make("span", { class: `dot part-${part}` }),
+        `${name} (${DATA.parts[part]})`,
+      ),
+      " ",
+    );
+  });
+  return make(
+    "details",
+    {},
+    make("summary", {}, `${tracks.length} ${tracks.length === 1 ? "track" : "tracks"}`),
+    line,
+  );
+}
+
+/** Fills a list with samples or compositions. */
+function fillMusicList(host, rows) {
+  for (const row of rows) {
+    const card = make("article", { class: "card" });
+    if (row.complaint) {
+      card.append(make("h3", {}, row.name), make("p", { class: "missing" }, row.complaint));
+    } else {
+      card.append(musicBlock({ title: row.name, label: row.name, music: row.music }).element);
+      if (row.tracks.length) card.append(trackLine(row.tracks));
+    }
+    host.append(card);
+  }
+}
+
+/** The ways from one tune to another, each with a slider. */
+function fillInterpolations(host) {
+  for (const way of DATA.interpolations) {
+    const last = way.steps.length - 1;
+    const words = (n) =>
+      n === 0
+        ? `${way.start}, decoded`
+        : n === last
+          ? `${way.end}, decoded`
+          : `${Math.round((100 * n) / last)}% of the way`;
+    const title = `${way.start} to ${way.end}`;
+    const block = musicBlock({
+      title: `the way from ${title}`,
+      label: words(0),
+      music: way.steps[0],
+      axis: axisOf(way.steps),
+    });
+    const slider = make("input", {
+      type: "range",
+      min: 0,
+      max: last,
+      step: 1,
+      value: 0,
+      "aria-label": `From ${title}`,
+      "aria-valuetext": words(0),
+    });
+    slider.addEventListener("input", () => {
+      const n = Number(slider.value);
+      slider.setAttribute("aria-valuetext", words(n));
+      block.element.querySelector(".music-label").textContent = words(n);
+      block.setMusic(way.steps[n]);
+    });
+    const row = make("div", { class: "way" }, make("span", {}, way.start), slider, make("span", {}, way.end));
+    host.append(make("article", { class: "card" }, row, block.element));
+  }
+}
