@@ -58,7 +58,8 @@ def fit(
     """
     checkpoint.remove_leftovers(folder.checkpoints)
     restored = checkpoint.restore(folder.checkpoints, abstract_state)
-    state = restored[0] if restored is not None else init_state()
+    # Placed on the device as what a step returns is: the step would be compiled twice otherwise.
+    state = jax.device_put(restored[0] if restored is not None else init_state(), jax.devices()[0])
     count, batch_size = batches.num_examples(train_arrays), config["batch_size"]
     epoch_steps = train.epoch_steps(config, count)
     last_step = epoch_steps * config["num_epochs"]

@@ -11,6 +11,7 @@ Using Tied Parallel Networks", do), so that all pitches learn from each other.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -245,8 +246,8 @@ class StepHead(nn.Module):
         by_place, by_distance = nn.Dense(length + 1)(h), nn.Dense(length)(h)
         gates = nn.Dense(2, bias_init=nn.initializers.constant(0.3))(h)
         steps = jnp.arange(length)
-        distance = jnp.clip(steps - last[..., None] - 1, 0, length - 1)
-        logits = by_place[..., :length] + jnp.take_along_axis(by_distance, distance, axis=-1)
+        # The step at distance d is at place T - 1 - d of the reversed steps.
+        logits = by_place[..., :length] + mirrored(by_distance, length - 2 - last, length, length)[..., ::-1]
         for n, values in enumerate(heard):
             logits += gates[..., n, None] * (values if h.ndim == 2 else values[:, None])
         logits = jnp.where(steps > last[..., None], logits, _NEVER)
@@ -286,18 +287,16 @@ class PitchHead(nn.Module):
         x = nn.gelu(self.mix(x)) + x
         by_pitch, gates = self.by_pitch(x), self.gates(x)
         pitch = jnp.arange(num_pitches)
-        below = last[..., None] - pitch
-        harmony = jnp.take_along_axis(self.by_harmony(x), jnp.clip(below, 0, _HARMONY_SEMITONES), axis=-1)
-        rise = pitch - chord.melody[..., None]
-        melody = jnp.take_along_axis(
-            self.by_melody(x), jnp.clip(rise + _MELODY_SEMITONES, 0, 2 * _MELODY_SEMITONES), axis=-1
+        far = 4 * num_pitches  # An origin from which nothing is near: there is no note yet, or no melody.
+        last_note = jnp.where(last < num_pitches, last, far)
+        logits = by_pitch[..., :num_pitches] + mirrored(
+            self.by_harmony(x), last_note, num_pitches, _HARMONY_SEMITONES + 1
         )
-        has_melody = (chord.melody[..., None] < num_pitches) & (jnp.abs(rise) <= _MELODY_SEMITONES)
-        logits = by_pitch[..., :num_pitches] + jnp.where(last[..., None] < num_pitches, harmony, 0.0)
-        logits += jnp.where(has_melody, melody, 0.0)
+        melody = jnp.broadcast_to(jnp.where(chord.melody < num_pitches, chord.melody, far), last.shape)
+        logits += mirrored(self.by_melody(x), melody + _MELODY_SEMITONES, num_pitches, 2 * _MELODY_SEMITONES + 1)
         for n, values in enumerate((*chord.heard, _MAX_LOGIT / 2 * chord.before)):
             logits += gates[..., n, None] * values
-        logits = jnp.where(below > 0, logits, _NEVER)
+        logits = jnp.where(pitch < last[..., None], logits, _NEVER)
         return jnp.concatenate([logits, by_pitch[..., num_pitches:]], axis=-1)
 
     def nats(self, chord: Chord, pitches: jax.Array) -> jax.Array:
@@ -361,6 +360,38 @@ class DrumHead(nn.Module):
         weights = self.param("heard", nn.initializers.constant(0.5), (2,))
         logits = nn.Dense(self.shape.num_drums)(features)
         return logits + sum(weights[n] * at(window.drum, step) for n, window in enumerate(memory.heard))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def mirrored(values: jax.Array, origin: jax.Array, size: int, span: int) -> jax.Array:
+    """Reads values by distance below an origin: out[..., p] = values[..., origin - p], 0 outside.
+
+    Written with its own derivative, which reads too: that of a general gather adds one by one, slowly on CPUs.
+
+    Args:
+      values: [..., span].
+      origin: int32 [...].
+      size: of the last axis of the result.
+      span: of the last axis of `values`.
+    """
+    return _read_mirrored(values, origin, size, span)
+
+
+def _read_mirrored(values: jax.Array, origin: jax.Array, size: int, span: int) -> jax.Array:
+    distance = origin[..., None] - jnp.arange(size)
+    read = jnp.take_along_axis(values, jnp.clip(distance, 0, span - 1), axis=-1)
+    return jnp.where((distance >= 0) & (distance < span), read, 0.0)
+
+
+def _mirrored_forward(values, origin, size, span):
+    return _read_mirrored(values, origin, size, span), origin
+
+
+def _mirrored_backward(size, span, origin, gradient):
+    return _read_mirrored(gradient, origin, span, size), None
+
+
+mirrored.defvjp(_mirrored_forward, _mirrored_backward)
 
 
 def at(values: jax.Array, place: jax.Array) -> jax.Array:
