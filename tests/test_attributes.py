@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vae_jax import attributes, parts
+from configs import anthems as anthems_config
+from vae_jax import attributes, batches, builtin, parts
 from vae_jax.attributes import ATTRIBUTES, Directions
 from vae_jax.errors import UserError
+from vae_jax.experiment import build_experiment
+from vae_jax.inference import Inference
 from vae_jax.representations.events import EventsRepresentation
+from vae_jax.representations.windowed_roll import RollRepresentation
 from vae_jax.runs import RunFolder
 
 C4 = 60 - 24
@@ -175,6 +179,43 @@ def test_the_effect_of_a_linear_decoder(fitted: Directions, means: np.ndarray):
     start, sd = linear(means[:50])["density"].mean(), effect["deviation"]["density"]
     np.testing.assert_allclose(found["means"]["density"], start + sd * np.arange(-2, 3), rtol=0.05)
     assert found["monotone"] == 1 and found["rank_correlation"] == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def pca_model() -> tuple[Inference, dict[str, np.ndarray]]:
+    """A model of piano rolls as it starts, from PCA, with the windows that it starts from."""
+    config = anthems_config.get_config()
+    config.model.update({"latent_dim": 24, "num_onset_cells": 1500, "num_drum_cells": 50})
+    experiment = build_experiment(config.to_dict())
+    scores = [score for _, score in builtin.compose_corpus(16, seed=2)]
+    arrays = batches.concatenate([experiment.representation.encode(score).arrays for score in scores])
+    variables = experiment.init_state(1, arrays).trained_variables
+    return Inference(experiment, variables, experiment.representation.default_calibration()), arrays
+
+
+def test_the_music_of_a_real_decoder_moves(pca_model: tuple[Inference, dict[str, np.ndarray]]):
+    inference, arrays = pca_model
+    means, decode = inference.encode(arrays).mean, attributes.attribute_decoder(inference)
+    found = attributes.fit_directions(
+        means, attributes.window_attributes(arrays, min_pitch=24), decode, seed=0, num_probes=1024
+    )
+    effect = attributes.measure_effect(means, found, decode)
+    for name in ATTRIBUTES:
+        measured = effect["effect"][name]["means"][name]
+        assert np.all(np.diff(measured) > 0), name
+        assert measured[-1] - measured[0] > found.deviation[found.names.index(name)]
+
+
+def test_density_and_register_are_those_of_the_whole_piece():
+    """Every note of a piece has its onset in one window."""
+    representation = RollRepresentation(max_notes=512)
+    score = builtin.compose_piece(2, 0)
+    encoded = representation.encode(score)
+    found = attributes.window_attributes(encoded.arrays, representation.min_pitch, representation.window_beats)
+    onsets = {(note[0], note[2]) for note in encoded.context.piece.notes.tolist() if note[1] != parts.DRUMS}
+    assert np.nansum(found["density"]) * 8 == len(onsets)
+    mean = np.mean([pitch for _, pitch in onsets]) + representation.min_pitch
+    np.testing.assert_allclose(np.nansum(found["density"] * found["register"]) * 8 / len(onsets), mean)
 
 
 def test_windows_that_fall_or_stand_still_are_not_monotone(fitted: Directions):

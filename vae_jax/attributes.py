@@ -218,7 +218,7 @@ def load(path: pathlib.Path, latent_dim: int) -> Directions:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             names = tuple(arrays["names"].tolist())
             count = len(names)
-            shapes = {"spread": (count, latent_dim), "gram": (count, count)}
+            shapes: dict[str, tuple[int, ...]] = {"spread": (count, latent_dim), "gram": (count, count)}
             shapes |= dict.fromkeys(("mean", "deviation", "reach"), (count,))
             found = {name: arrays[name].astype(np.float64) for name in shapes}
     except OSError as error:
