@@ -64,7 +64,7 @@ def fit_chain(sequences: Sequence[np.ndarray]) -> LatentChain:
     principal axes v a window follows the one before with a correlation of its own,
     r = sum_t (v x_t)(v x_{t-1}) / sum_t ((v x_t)^2 + (v x_{t-1})^2) / 2, which never passes 1 in size: so A = V R V^T
     keeps C for any number of steps, and the chain neither grows nor dies out. A free transition, Z^2 numbers, predicts
-    unseen pieces worse than none at all.
+    held-out anthems worse than none at all.
 
     A piece of a single window counts as a first window. A place that no window has takes the mean of all windows. Where
     no piece has two windows, the windows of a piece are independent of each other; where nothing differs (a single
