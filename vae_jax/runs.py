@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "latents.npz"
 
     @property
+    def attributes(self) -> pathlib.Path:
+        """Directions in latent space that change attributes of the music."""
+        return self.path / "attributes.npz"
+
+    @property
     def ingest(self) -> pathlib.Path:
         """The ingest report of the corpus."""
         return self.path / "ingest.json"
