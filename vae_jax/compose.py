@@ -1,0 +1,123 @@
+"""New pieces from a trained run.
+
+python -m vae_jax.compose --workdir=RUN --num=4 --seed=0 --output=DIR [--bars=32] [--meter=4/4] [--key=G]
+    [--temperature=1.0] [--prompt=FILE --prompt_bars=4 | --vary=FILE --amount=0.3] [--attribute=density:+1.5]
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from absl import flags
+
+from vae_jax import attributes, cli, corpus, files, midi, orders, plots, tonic, writing
+from vae_jax.attributes import Directions
+from vae_jax.composing import TrainedComposer, load_composer
+from vae_jax.errors import UserError
+from vae_jax.experiment import load_experiment
+from vae_jax.representations import Encoded
+from vae_jax.representations.windowed_roll import WindowedContext
+from vae_jax.score import Score
+from vae_jax.writing import Composition, Order
+
+DEFAULT_BARS, DEFAULT_METER = 32, "4/4"
+
+
+def compose(
+    composer: TrainedComposer,
+    num: int,
+    seed: int,
+    *,
+    num_bars: int = DEFAULT_BARS,
+    meter: tuple[int, int] = (4, 4),
+    key: tonic.Tonic | None = None,
+    temperature: float = 1.0,
+) -> list[Composition]:
+    """Composes new pieces; the same arguments give the same pieces."""
+    drawn = [orders.draw_order(composer, num_bars, meter, key, np.random.default_rng([seed, n])) for n in range(num)]
+    return writing.write_pieces(composer, drawn, jax.random.key(seed), temperature)
+
+
+def move_attributes(
+    composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
+) -> Score:
+    """Decodes the latents of a composed piece after moving them along attributes."""
+    length = composer.stage.representation.config.window_steps
+    starts = np.arange(len(piece.latents), dtype=np.int32) * length
+    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
+    arrays = composer.inference.decode(attributes.move(piece.latents, directions, amounts))
+    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))
+
+
+def write_compositions(folder: pathlib.Path, scores: Sequence[Score]) -> None:
+    """Writes each piece as MIDI and as a picture of its roll."""
+    for n, score in enumerate(scores):
+        title = f"composition_{n:03d}"
+        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
+        plots.save(plots.plot_roll_row([score], [title]), folder / f"{title}.png")
+
+
+def _read_piece(path: str) -> corpus.Piece:
+    return corpus.load_corpus(path).pieces[0]
+
+
+def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
+    """Makes the orders that the flags describe."""
+    if args.prompt and args.vary:
+        raise UserError("--prompt and --vary exclude each other")
+    given = [name for name in ("meter", "key") if args[name].present]
+    if (args.prompt or args.vary) and given:
+        raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
+    rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
+    if args.vary:
+        return [orders.vary_order(composer, _read_piece(args.vary), args.amount)] * args.num
+    if args.prompt:
+        piece = _read_piece(args.prompt)
+        return [orders.continue_order(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
+    meter = orders.parse_meter(args.meter, composer)
+    try:
+        key = tonic.parse_key(args.key) if args.key else None
+    except ValueError as error:
+        raise UserError(f"--key: {error}") from error
+    return [orders.draw_order(composer, args.bars, meter, key, rng) for rng in rngs]
+
+
+def main() -> None:
+    """Composes and writes the pieces."""
+    args = cli.flag_values("workdir", "output")
+    if not args.temperature >= 0:
+        raise UserError(f"--temperature must not be negative, got {args.temperature}")
+    amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
+    run = load_experiment(args.workdir)
+    composer = load_composer(run)
+    pieces = writing.write_pieces(composer, _orders(args, composer), jax.random.key(args.seed), args.temperature)
+    scores = [piece.score for piece in pieces]
+    if amounts:
+        directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)
+        scores = [move_attributes(composer, piece, directions, amounts) for piece in pieces]
+    write_compositions(pathlib.Path(args.output), scores)
+    print(f"{len(scores)} pieces with {sum(len(score.notes) for score in scores)} notes in {args.output}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_integer("num", 4, "How many pieces to compose.", lower_bound=1, upper_bound=1000)
+    flags.DEFINE_integer(
+        "seed", 0, "Seed: the same command gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1
+    )
+    flags.DEFINE_string("output", "", "Folder for the pieces as MIDI and pictures.")
+    flags.DEFINE_integer("bars", DEFAULT_BARS, "Length.", lower_bound=1, upper_bound=orders.MAX_BARS)
+    flags.DEFINE_string("meter", DEFAULT_METER, "Meter, such as 3/4.")
+    flags.DEFINE_string("key", "", "Key, such as G or Am; drawn from those of the training pieces by default.")
+    flags.DEFINE_float("temperature", 1.0, "Below 1 is more predictable, above 1 more daring.")
+    flags.DEFINE_string("prompt", "", "A MIDI file to go on from.")
+    flags.DEFINE_integer("prompt_bars", 4, "How many of its first full bars to keep.", lower_bound=1)
+    flags.DEFINE_string("vary", "", "A MIDI file to vary.")
+    flags.DEFINE_float("amount", 0.3, "How far from it: 0 follows closely, 1 is free.", lower_bound=0, upper_bound=1)
+    flags.DEFINE_multi_string(
+        "attribute", [], "An attribute of the music and by how many standard deviations to move it: density:+1.5"
+    )
+    cli.run(main)

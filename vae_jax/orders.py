@@ -1,0 +1,119 @@
+"""Orders for the composer: drawn from what the training pieces are like, or taken from a piece to continue or vary."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from vae_jax import ensembles, forms
+from vae_jax import grid as grid_lib
+from vae_jax.composing import TrainedComposer
+from vae_jax.corpus import Piece
+from vae_jax.ensembles import Ensemble
+from vae_jax.errors import UserError
+from vae_jax.forms import Form
+from vae_jax.representations import roll
+from vae_jax.representations.roll import STEP, RollPiece
+from vae_jax.tonic import Tonic
+from vae_jax.writing import Order, bar_steps, num_phrases
+
+MAX_BARS = 1000
+
+
+def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
+    """Reads a meter such as 3/4.
+
+    Raises:
+      UserError: for anything else, or a meter whose bar does not fit the grid or a window.
+    """
+    numerator, slash, denominator = text.partition("/")
+    if not (slash and numerator.isascii() and numerator.isdigit() and denominator in ("1", "2", "4", "8", "16")):
+        raise UserError(f"--meter must be written as 4/4 or 6/8, got {text!r}")
+    meter = int(numerator), int(denominator)
+    config = composer.stage.representation.config
+    if not 0 < bar_steps(meter, config.steps_per_beat) <= config.window_steps:
+        raise UserError(f"--meter={text}: a bar must last from one beat's twelfth to {config.window_beats} beats")
+    return meter
+
+
+def draw_order(
+    composer: TrainedComposer, num_bars: int, meter: tuple[int, int], key: Tonic | None, rng: np.random.Generator
+) -> Order:
+    """Draws players, form and, where it is None, the key of a piece from those of the training pieces."""
+    players = _draw_ensemble(composer, key, rng)
+    return Order(players, _draw_form(composer, num_bars, meter, 0, rng), num_bars, meter)
+
+
+def continue_order(
+    composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
+) -> Order:
+    """Orders a piece that begins with the first full bars of another.
+
+    Raises:
+      UserError: where the other has too few bars, or changes meter in them.
+    """
+    rolled, players, meter = _read(composer, piece)
+    first = int(np.searchsorted(rolled.bars, grid_lib.first_downbeat(rolled.bars)))
+    if first + prompt_bars >= len(rolled.bars):
+        raise UserError(f"{piece.path} has only {len(rolled.bars) - 1 - first} full bars; --prompt_bars={prompt_bars}")
+    if prompt_bars >= num_bars:
+        raise UserError(f"--bars={num_bars} leaves nothing to compose after --prompt_bars={prompt_bars}")
+    begin, end = int(rolled.bars[first]), int(rolled.bars[first + prompt_bars])
+    if end - begin != prompt_bars * bar_steps(meter, composer.stage.representation.steps_per_beat):
+        raise UserError(f"{piece.path} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
+    mine = (rolled.notes[:, STEP] >= begin) & (rolled.notes[:, STEP] < end)
+    opening = rolled.notes[mine] - np.array([begin, 0, 0, 0], dtype=np.int32)
+    form = _draw_form(composer, num_bars, meter, end - begin, rng)
+    return Order(players, form, num_bars, meter, opening, end - begin)
+
+
+def vary_order(composer: TrainedComposer, piece: Piece, amount: float) -> Order:
+    """Orders a variation of a piece: every phrase follows the original's, the less closely the larger the amount."""
+    rolled, players, meter = _read(composer, piece)
+    starts = forms.window_starts(rolled)
+    bar = bar_steps(meter, composer.stage.representation.steps_per_beat)
+    num_bars = max(-(-(int(rolled.bars[-1]) - int(starts[0])) // bar), 1)
+    windows = composer.stage.representation.encode_at(rolled, starts)
+    models = composer.inference.encode(windows).mean
+    form = Form(np.zeros(len(starts), dtype=np.int64), np.full(len(starts), 1.0 - amount))
+    return Order(players, form, num_bars, meter, models=models)
+
+
+def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble, tuple[int, int]]:
+    """The roll of a piece, its players and its usual meter."""
+    config = composer.stage.representation.config
+    rolled = roll.encode(piece.score, config)
+    starts = forms.window_starts(rolled)
+    if not len(starts) or not len(rolled.notes):
+        raise UserError(f"{piece.path} holds no notes to go on from")
+    lengths = np.diff(rolled.bars[rolled.bars >= starts[0]])
+    usual = int(np.bincount(lengths).argmax())
+    meters = [(meter.numerator, meter.denominator) for meter in piece.score.meters] or [(4, 4)]
+    fitting = [meter for meter in meters if bar_steps(meter, config.steps_per_beat) == usual]
+    if not fitting or usual > config.window_steps:
+        raise UserError(f"{piece.path}: its bars of {usual / config.steps_per_beat:g} beats do not fit the grid")
+    return rolled, ensembles.read_ensemble(piece.score, rolled), fitting[0]
+
+
+def _draw_ensemble(composer: TrainedComposer, key: Tonic | None, rng: np.random.Generator) -> Ensemble:
+    known = list(composer.ensembles)
+    if key is None:
+        return known[rng.integers(len(known))]
+    alike = [players for players in known if players.style.minor == key.minor] or known
+    players = alike[rng.integers(len(alike))]
+    style = dataclasses.replace(players.style, minor=key.minor)
+    return dataclasses.replace(players, style=style, pitch_class=key.pitch_class)
+
+
+def _draw_form(
+    composer: TrainedComposer, num_bars: int, meter: tuple[int, int], opening_steps: int, rng: np.random.Generator
+) -> Form:
+    """Draws a form for what is written after an opening, which may return to the opening."""
+    config = composer.stage.representation.config
+    bar = bar_steps(meter, config.steps_per_beat)
+    phrase = forms.phrase_steps(bar, config.window_steps)
+    nearest, heard = -(-config.window_steps // phrase), opening_steps // phrase
+    count = num_phrases(num_bars, bar, config.window_steps, opening_steps)
+    form = composer.form_model.draw(heard + count, nearest, rng)
+    return Form(form.back[heard:], form.similarity[heard:])
