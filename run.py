@@ -20,7 +20,20 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Calls the rooms in their order."""
-    from vae_jax import batches, corpus, evaluate, experiment, files, ingest, loop, present, report, runs
+    from vae_jax import (
+        batches,
+        composing,
+        corpus,
+        evaluate,
+        evaluate_composer,
+        experiment,
+        files,
+        ingest,
+        loop,
+        present,
+        report,
+        runs,
+    )
     from vae_jax.inference import Inference, calibrate
 
     started = time.perf_counter()
@@ -28,22 +41,7 @@ def main() -> None:
     workdir = _WORKDIR.value or str(pathlib.Path("runs", config["name"]))
 
     setup = experiment.build_experiment(config)
-    data = config["data"]
-    source = corpus.find_corpus(
-        data["path"],
-        url=data["url"],
-        allow_builtin=data["allow_builtin"],
-        num_builtin=data["num_builtin"],
-        builtin_seed=data["builtin_seed"],
-    )
-    split = corpus.split_corpus(
-        source,
-        data["num_held_out"],
-        data["split_seed"],
-        data["split_by"],
-        num_folds=data["num_folds"],
-        fold=data["fold"],
-    )
+    source, split = corpus.find_split(config["data"])
     folder = runs.open_run(workdir, config, source, split)
     ingested = ingest.ingest_report(source)
     files.write_json(folder.ingest, ingested)
@@ -72,9 +70,15 @@ def main() -> None:
     present.write_latents(folder, split, reconstructions)
     present.write_pictures(folder, setup, source, split, reconstructions, results)
     present.write_music(folder, setup, source, split, reconstructions, inference)
+    if "composer" in config:
+        composer = composing.train_composer(setup, inference, state.trained_variables, source, split, folder)
+        results |= present.write_compositions(folder, composer, source, split)
+        files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     report.write_report(folder, inference)
     print(evaluate.summarise(results))
+    if "composed" in results:
+        print(evaluate_composer.summarise(results))
     print(f"everything is in {workdir}")
 
 

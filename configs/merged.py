@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     """Returns the flagship's config without parts."""
     config = anthems.get_config()
     config.name = "merged"
+    del config["composer"]  # It needs the parts.
     config.model.with_parts = False
     config.model.latent_dim = 128
     config.model.num_iterations = 8

@@ -17,14 +17,15 @@ from vae_jax.errors import UserError
 from vae_jax.experiment import Experiment, TrainedRun
 from vae_jax.forms import FormModel
 from vae_jax.inference import Inference
-from vae_jax.models.composer import STYLE_SIZE, Composer, Heard
+from vae_jax.models.composer import STYLE_SIZE, Composer
+from vae_jax.models.composer_heads import Heard
 from vae_jax.onsets import OnsetShape
 from vae_jax.representations import Arrays, roll
 from vae_jax.representations.windowed_roll import RollRepresentation
 from vae_jax.runs import RunFolder
 from vae_jax.train import LossTerms, TrainState, Variables
 
-_ONSET_LISTS = ("steps", "pitches", "parts", "drums")
+_ONSET_LISTS = ("steps", "pitches", "durations", "parts", "drums")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class ComposerStage:
         empty = {
             "steps": jnp.full((1, self.shape.max_onsets), self.shape.window_steps),
             "pitches": jnp.full((1, self.shape.max_onsets, self.shape.max_pitches), self.shape.num_pitches),
+            "durations": jnp.zeros((1, self.shape.max_onsets, self.shape.max_pitches), jnp.int32),
             "parts": jnp.zeros((1, self.shape.max_onsets, self.shape.max_pitches), jnp.int32),
             "drums": jnp.zeros((1, self.shape.max_onsets), jnp.int32),
         }
@@ -73,7 +75,9 @@ class ComposerStage:
             "similarity": jnp.zeros(1),
         }
         variables = self.net.init(self.keys()["init"], empty, memory_inputs)
-        variables = {**variables, "first_stage": {"variables": vae_variables, "kit": kit}}
+        # A copy: a train step donates the state, and the first stage goes on using its variables.
+        first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "kit": kit})
+        variables = {**variables, "first_stage": first_stage}
         return train.init_state(variables, self._optimizer(num_steps), self.config["train"]["average_decay"])
 
     def abstract_state(self) -> TrainState:

@@ -18,7 +18,7 @@ from vae_jax import grid as grid_lib
 from vae_jax.models.composer import NO_LINK, PLACE_SIZES, STYLE_SIZE
 from vae_jax.onsets import OnsetShape
 from vae_jax.representations import Arrays
-from vae_jax.representations.roll import PART, PITCH, STEP, RollPiece
+from vae_jax.representations.roll import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.windowed_roll import RollRepresentation
 from vae_jax.score import Score
 
@@ -38,16 +38,19 @@ class Style:
       minor: the mode.
       density: notes a beat, unisons once.
       polyphony: pitches an onset step, unisons once.
+      length: geometric mean of how long notes last, in beats.
     """
 
     parts: tuple[bool, ...]
     minor: bool
     density: float
     polyphony: float
+    length: float
 
     def vector(self) -> np.ndarray:
         """The style as the composer reads it, float32 [STYLE_SIZE]: the scaled values are about -1 to 1."""
-        scaled = (float(self.minor), np.log(max(self.density, 0.5)) - 1.2, self.polyphony / 3 - 1)
+        density, length = np.log(max(self.density, 0.5)) - 1.2, np.log2(max(self.length, 1 / 16))
+        scaled = (float(self.minor), density, self.polyphony / 3 - 1, length)
         vector = np.array([*map(float, self.parts), *scaled], dtype=np.float32)
         assert vector.shape == (STYLE_SIZE,)
         return vector
@@ -59,8 +62,13 @@ def describe_style(piece: RollPiece, minor: bool) -> Style:
     cells = np.unique(pitched[:, STEP].astype(np.int64) * piece.config.num_pitches + pitched[:, PITCH])
     num_beats = max(piece.num_steps / piece.config.steps_per_beat, 1)
     num_onsets = max(len(np.unique(pitched[:, STEP])), 1)
+    beats = pitched[:, DURATION] / piece.config.steps_per_beat
     return Style(
-        tuple(bool(present) for present in piece.parts_present), minor, len(cells) / num_beats, len(cells) / num_onsets
+        parts=tuple(bool(present) for present in piece.parts_present),
+        minor=minor,
+        density=len(cells) / num_beats,
+        polyphony=len(cells) / num_onsets,
+        length=float(np.exp(np.mean(np.log(beats)))) if len(beats) else 1.0,
     )
 
 
@@ -70,7 +78,12 @@ def is_minor(score: Score) -> bool:
 
 
 def describe_place(
-    starts: np.ndarray, phases: np.ndarray, bar_steps: np.ndarray, first: int, end: int, steps_per_beat: int
+    starts: np.ndarray,
+    phases: np.ndarray,
+    bar_steps: np.ndarray,
+    first: int,
+    end: int | np.ndarray,
+    steps_per_beat: int,
 ) -> np.ndarray:
     """Says where windows stand, int16 [W, 4] with columns as in `composer.PLACE_SIZES`.
 
@@ -78,7 +91,7 @@ def describe_place(
       starts: [W] steps at which they start.
       phases: [W] steps since the bar line.
       bar_steps: [W] length of that bar.
-      first, end: first downbeat and end of the piece in steps.
+      first, end: first downbeat and end of the piece in steps; the end may be one for each window.
       steps_per_beat: steps in a beat.
     """
     columns = (

@@ -12,7 +12,8 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -296,3 +297,23 @@ def _member_refusal(member: zipfile.ZipInfo) -> str | None:
     if member.file_size > 2**16 and member.file_size > MAX_ZIP_RATIO * max(1, member.compress_size):
         return f"packed more than {MAX_ZIP_RATIO} times, as only a zip bomb is"
     return None
+
+
+def find_split(data: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
+    """Finds the corpus that a config's `data` section describes, or takes the one at another path, and splits it."""
+    source = find_corpus(
+        path or data["path"],
+        url=data["url"],
+        allow_builtin=data["allow_builtin"],
+        num_builtin=data["num_builtin"],
+        builtin_seed=data["builtin_seed"],
+    )
+    split = split_corpus(
+        source,
+        data["num_held_out"],
+        data["split_seed"],
+        data["split_by"],
+        num_folds=data["num_folds"],
+        fold=data["fold"],
+    )
+    return source, split

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import parts, tonic
+from vae_jax import grid, parts, tonic
 from vae_jax.continuations import Style, describe_style
 from vae_jax.representations.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
 from vae_jax.representations.roll import RollPiece
@@ -25,6 +25,8 @@ class Ensemble:
       pitch_class: of the tonic, 0 is C.
       beats_per_minute: quarter notes a minute, over the whole piece.
       programs, velocities: one for each part: its first instrument, and its mean velocity.
+      num_bars: full bars of the piece, its usual ones.
+      meter: of these bars, numerator and denominator.
     """
 
     style: Style
@@ -32,6 +34,8 @@ class Ensemble:
     beats_per_minute: float
     programs: tuple[int, ...]
     velocities: tuple[int, ...]
+    num_bars: int
+    meter: tuple[int, int]
 
 
 def read_ensemble(score: Score, piece: RollPiece) -> Ensemble:
@@ -47,13 +51,30 @@ def read_ensemble(score: Score, piece: RollPiece) -> Ensemble:
     counts = np.bincount(part_of_note, minlength=parts.NUM_PARTS)
     totals = np.bincount(part_of_note, score.notes.velocity, minlength=parts.NUM_PARTS)
     means = np.where(counts > 0, totals / np.maximum(counts, 1), DEFAULT_VELOCITY)
+    meter, num_bars = _usual_bars(score, piece)
     return Ensemble(
         describe_style(piece, key.minor),
         key.pitch_class,
         round(float(np.clip(tempo, _MIN_BEATS_PER_MINUTE, _MAX_BEATS_PER_MINUTE)), 1),
         programs,
         tuple(int(velocity) for velocity in np.clip(np.round(means), 1, 127)),
+        num_bars,
+        meter,
     )
+
+
+def _usual_bars(score: Score, piece: RollPiece) -> tuple[tuple[int, int], int]:
+    """The meter of a piece's most common bars, and how many such bars it lasts; 4/4 where no meter has such bars."""
+    first = grid.first_downbeat(piece.bars)
+    lengths = np.diff(piece.bars[piece.bars >= first])
+    steps_per_beat = piece.config.steps_per_beat
+    usual = int(np.bincount(lengths).argmax()) if len(lengths) else 4 * steps_per_beat
+    fitting = [
+        (meter.numerator, meter.denominator)
+        for meter in score.meters
+        if 4 * steps_per_beat * meter.numerator == usual * meter.denominator
+    ]
+    return (fitting[0] if fitting else (4, 4)), max(round((int(piece.bars[-1]) - first) / usual), 1)
 
 
 def pack(ensemble: Ensemble) -> dict[str, Any]:
@@ -65,9 +86,11 @@ def unpack(packed: dict[str, Any]) -> Ensemble:
     """Turns it back."""
     style = packed["style"]
     return Ensemble(
-        Style(tuple(style["parts"]), style["minor"], style["density"], style["polyphony"]),
+        Style(**(style | {"parts": tuple(style["parts"])})),
         packed["pitch_class"],
         packed["beats_per_minute"],
         tuple(packed["programs"]),
         tuple(packed["velocities"]),
+        packed["num_bars"],
+        tuple(packed["meter"]),
     )

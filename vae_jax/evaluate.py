@@ -1,4 +1,9 @@
-"""The final evaluation of a run: reconstructions scored against their originals, beside ceilings and baselines."""
+"""The final evaluation of a run: reconstructions scored against their originals, beside ceilings and baselines.
+
+python -m vae_jax.evaluate --workdir=RUN [--num=64] [--seed=0] [--path=FOLDER_OR_ZIP]
+
+prints the scores of a run; where it has a composer, new pieces are composed and scored, and `metrics.json` renewed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
-from vae_jax import baselines, batches, metrics, roll_baselines
+from vae_jax import baselines, batches, cli, files, metrics, roll_baselines
+from vae_jax import corpus as corpus_lib
 from vae_jax.corpus import Corpus, Split
-from vae_jax.experiment import Experiment
+from vae_jax.errors import UserError
+from vae_jax.experiment import Experiment, TrainedRun, load_experiment
 from vae_jax.files import plain
 from vae_jax.inference import Reconstruction
 from vae_jax.losses import gaussian_kl_nats
@@ -219,3 +227,47 @@ def _total_f1(pairs: Pairs) -> dict[str, float]:
 
 def _on_device(arrays: Arrays) -> dict[str, Any]:
     return {name: jnp.asarray(rows, jnp.float32) for name, rows in arrays.items()}
+
+
+def _corpus_of(run: TrainedRun, path: str) -> tuple[Corpus, Split]:
+    """Loads the corpus that a run was made on, and its split.
+
+    Raises:
+      UserError: where it is another corpus.
+    """
+    source, split = corpus_lib.find_split(run.experiment.config["data"], path)
+    known = run.description["corpus"]
+    if source.fingerprint != known["fingerprint"]:
+        raise UserError(
+            f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
+            f"({source.name}, {len(source.pieces)} pieces); give it by --path"
+        )
+    return source, split
+
+
+def main() -> None:
+    """Prints the scores of a run, those of the composer anew."""
+    from vae_jax import composing, evaluate_composer
+
+    args = cli.flag_values("workdir")
+    run = load_experiment(args.workdir)
+    if not run.folder.metrics.exists():
+        raise UserError(f"{args.workdir}: no {run.folder.metrics.name} yet; let run.py finish")
+    results = files.read_json(run.folder.metrics)
+    print(summarise(results))
+    if "composer" not in run.experiment.config:
+        return
+    composer = composing.load_composer(run)
+    source, split = _corpus_of(run, args.path)
+    composed, _ = evaluate_composer.score_composer(composer, source, split, run.folder, args.num, args.seed)
+    results |= {"composed": composed}
+    files.write_json(run.folder.metrics, results)
+    print(evaluate_composer.summarise(results))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_integer("num", 64, "How many pieces to compose for the scores.", lower_bound=2, upper_bound=1000)
+    flags.DEFINE_integer("seed", 0, "Seed of composing.", lower_bound=0, upper_bound=2**32 - 1)
+    flags.DEFINE_string("path", "", "The run's corpus, where it is not where the config says.")
+    cli.run(main)

@@ -1,8 +1,9 @@
 """Onset lists: a window as the list of its onsets, each a step and what starts there. What the composer writes.
 
 "steps" uint8 [W, K] is the step of each onset, ascending, T where there is none; "pitches" uint8 [W, K, M] the pitched
-cells that start there from high to low, P where there is none; "parts" uint8 [W, K, M] the pitched parts that play
-each, a bit a part; "drums" uint16 [W, K] the drums, a bit for each of the D pitches of the kit.
+cells that start there from high to low, P where there is none; "durations" uint8 [W, K, M] the class of how long each
+lasts, see `DURATION_STEPS`; "parts" uint8 [W, K, M] the pitched parts that play each, a bit a part; "drums" uint16
+[W, K] the drums, a bit for each of the D pitches of the kit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from vae_jax.representations.windowed_roll import UNKNOWN_DURATION
 
 NUM_PITCHED_PARTS = parts_lib.NUM_PARTS - 1
 MAX_DRUMS = 16  # Bits of "drums".
+# Steps that a note of each class lasts, at twelve to the beat: up to a beat every step, then ever coarser.
+DURATION_STEPS = np.array([*range(1, 13), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 44, 48, 60, 72, 96, 144])
 _LOWEST_KEPT = 2  # Of a chord with too many notes the lowest stay, and the highest; the middle is dropped.
 
 
@@ -58,7 +61,9 @@ def from_windows(notes: np.ndarray, mask: np.ndarray, kit: np.ndarray, shape: On
     """
     num_windows, length = len(notes), shape.window_steps
     window, row = np.nonzero(mask & (notes[..., STEP] >= 0))
-    step, part, pitch = (notes[window, row, column].astype(np.int64) for column in (STEP, PART, PITCH))
+    step, part, pitch, duration = (
+        notes[window, row, column].astype(np.int64) for column in (STEP, PART, PITCH, DURATION)
+    )
     is_drum = part == parts_lib.DRUMS
 
     places, place = np.unique(window * length + step, return_inverse=True)
@@ -76,21 +81,33 @@ def from_windows(notes: np.ndarray, mask: np.ndarray, kit: np.ndarray, shape: On
     np.bitwise_or.at(drums, (window[struck], onset[place[struck]]), (1 << bit[pitch[struck]]).astype(np.uint16))
 
     pitches = np.full((num_windows, shape.max_onsets, shape.max_pitches), shape.num_pitches, dtype=np.uint8)
-    bits = np.zeros(pitches.shape, dtype=np.uint8)
+    bits, durations = np.zeros(pitches.shape, dtype=np.uint8), np.zeros(pitches.shape, dtype=np.uint8)
     played = ~is_drum & kept[place]
     cells, cell = np.unique(place[played] * shape.num_pitches + pitch[played], return_inverse=True)
     cell_bits = np.zeros(len(cells), dtype=np.uint8)
     np.bitwise_or.at(cell_bits, cell, (1 << part[played]).astype(np.uint8))
+    longest = np.ones(len(cells), dtype=np.int64)
+    np.maximum.at(longest, cell, duration[played])
     cell_place, cell_pitch = np.divmod(cells, shape.num_pitches)
     slot = _slots(cell_place, shape.max_pitches)
     fits = slot >= 0
     index = (place_window[cell_place[fits]], onset[cell_place[fits]], slot[fits])
     pitches[index], bits[index] = cell_pitch[fits], cell_bits[fits]
-    return {"steps": steps, "pitches": pitches, "parts": bits, "drums": drums}
+    durations[index] = duration_class(longest[fits])
+    return {"steps": steps, "pitches": pitches, "durations": durations, "parts": bits, "drums": drums}
+
+
+def duration_class(steps: np.ndarray) -> np.ndarray:
+    """Returns the class whose length is nearest in proportion, uint8; `steps` at least 1."""
+    middles = np.sqrt(DURATION_STEPS[1:] * DURATION_STEPS[:-1])
+    return np.searchsorted(middles, steps).astype(np.uint8)
 
 
 def to_notes(arrays: Arrays, kit: np.ndarray, shape: OnsetShape) -> list[np.ndarray]:
-    """Makes notes of onset lists: for each window [N, 4] int32 step, part, pitch index and an unknown duration."""
+    """Makes notes of onset lists: for each window [N, 4] int32 step, part, pitch index and duration.
+
+    How long drums sound is not written: their duration is `UNKNOWN_DURATION`.
+    """
     windows = []
     for w in range(len(arrays["steps"])):
         steps = arrays["steps"][w].astype(np.int64)
@@ -103,7 +120,8 @@ def to_notes(arrays: Arrays, kit: np.ndarray, shape: OnsetShape) -> list[np.ndar
         notes[:, STEP] = np.concatenate([steps[onset], steps[struck]])
         notes[:, PART] = np.concatenate([part, np.full(len(struck), parts_lib.DRUMS)])
         notes[:, PITCH] = np.concatenate([arrays["pitches"][w][onset, slot], kit[drum]])
-        notes[:, DURATION] = UNKNOWN_DURATION
+        sounds_for = DURATION_STEPS[arrays["durations"][w][onset, slot]]
+        notes[:, DURATION] = np.concatenate([sounds_for, np.full(len(struck), UNKNOWN_DURATION)])
         windows.append(notes[np.lexsort((notes[:, PITCH], notes[:, PART], notes[:, STEP]))])
     return windows
 

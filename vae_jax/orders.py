@@ -12,13 +12,14 @@ from vae_jax.composing import TrainedComposer
 from vae_jax.corpus import Piece
 from vae_jax.ensembles import Ensemble
 from vae_jax.errors import UserError
-from vae_jax.forms import Form
+from vae_jax.forms import Form, phrase_steps
 from vae_jax.representations import roll
 from vae_jax.representations.roll import STEP, RollPiece
 from vae_jax.tonic import Tonic
 from vae_jax.writing import Order, bar_steps, num_phrases
 
 MAX_BARS = 1000
+_BARS_LIKE_CORPUS = (8, 64)
 
 
 def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
@@ -31,9 +32,9 @@ def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
     if not (slash and numerator.isascii() and numerator.isdigit() and denominator in ("1", "2", "4", "8", "16")):
         raise UserError(f"--meter must be written as 4/4 or 6/8, got {text!r}")
     meter = int(numerator), int(denominator)
-    config = composer.stage.representation.config
-    if not 0 < bar_steps(meter, config.steps_per_beat) <= config.window_steps:
-        raise UserError(f"--meter={text}: a bar must last from one beat's twelfth to {config.window_beats} beats")
+    if not _fits(composer, meter):
+        longest = composer.stage.representation.window_beats
+        raise UserError(f"--meter={text}: a bar must lie on the grid and last {longest} quarter notes at most")
     return meter
 
 
@@ -45,6 +46,14 @@ def draw_order(
     return Order(players, _draw_form(composer, num_bars, meter, 0, rng), num_bars, meter)
 
 
+def draw_like_corpus(composer: TrainedComposer, rng: np.random.Generator) -> Order:
+    """Draws a piece as long as a training piece and in its meter, within limits, with its players."""
+    players = _draw_ensemble(composer, None, rng)
+    meter = players.meter if _fits(composer, players.meter) else (4, 4)
+    num_bars = int(np.clip(players.num_bars, *_BARS_LIKE_CORPUS))
+    return Order(players, _draw_form(composer, num_bars, meter, 0, rng), num_bars, meter)
+
+
 def continue_order(
     composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
 ) -> Order:
@@ -53,7 +62,8 @@ def continue_order(
     Raises:
       UserError: where the other has too few bars, or changes meter in them.
     """
-    rolled, players, meter = _read(composer, piece)
+    rolled, players = _read(composer, piece)
+    meter = players.meter
     first = int(np.searchsorted(rolled.bars, grid_lib.first_downbeat(rolled.bars)))
     if first + prompt_bars >= len(rolled.bars):
         raise UserError(f"{piece.path} has only {len(rolled.bars) - 1 - first} full bars; --prompt_bars={prompt_bars}")
@@ -70,30 +80,34 @@ def continue_order(
 
 def vary_order(composer: TrainedComposer, piece: Piece, amount: float) -> Order:
     """Orders a variation of a piece: every phrase follows the original's, the less closely the larger the amount."""
-    rolled, players, meter = _read(composer, piece)
+    rolled, players = _read(composer, piece)
     starts = forms.window_starts(rolled)
-    bar = bar_steps(meter, composer.stage.representation.steps_per_beat)
+    bar = bar_steps(players.meter, composer.stage.representation.steps_per_beat)
     num_bars = max(-(-(int(rolled.bars[-1]) - int(starts[0])) // bar), 1)
+    phrases = num_phrases(num_bars, bar, rolled.config.window_steps)
+    starts = starts[0] + phrase_steps(bar, rolled.config.window_steps) * np.arange(phrases)
     windows = composer.stage.representation.encode_at(rolled, starts)
     models = composer.inference.encode(windows).mean
     form = Form(np.zeros(len(starts), dtype=np.int64), np.full(len(starts), 1.0 - amount))
-    return Order(players, form, num_bars, meter, models=models)
+    return Order(players, form, num_bars, players.meter, models=models)
 
 
-def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble, tuple[int, int]]:
-    """The roll of a piece, its players and its usual meter."""
+def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble]:
+    """The roll of a piece and its players."""
     config = composer.stage.representation.config
     rolled = roll.encode(piece.score, config)
-    starts = forms.window_starts(rolled)
-    if not len(starts) or not len(rolled.notes):
+    if not len(rolled.notes):
         raise UserError(f"{piece.path} holds no notes to go on from")
-    lengths = np.diff(rolled.bars[rolled.bars >= starts[0]])
-    usual = int(np.bincount(lengths).argmax())
-    meters = [(meter.numerator, meter.denominator) for meter in piece.score.meters] or [(4, 4)]
-    fitting = [meter for meter in meters if bar_steps(meter, config.steps_per_beat) == usual]
-    if not fitting or usual > config.window_steps:
-        raise UserError(f"{piece.path}: its bars of {usual / config.steps_per_beat:g} beats do not fit the grid")
-    return rolled, ensembles.read_ensemble(piece.score, rolled), fitting[0]
+    players = ensembles.read_ensemble(piece.score, rolled)
+    if not _fits(composer, players.meter):
+        raise UserError(f"{piece.path}: bars of {'/'.join(map(str, players.meter))} are too long or not on the grid")
+    return rolled, players
+
+
+def _fits(composer: TrainedComposer, meter: tuple[int, int]) -> bool:
+    """Whether a bar lies on the grid and inside a window."""
+    config = composer.stage.representation.config
+    return 0 < bar_steps(meter, config.steps_per_beat) <= config.window_steps
 
 
 def _draw_ensemble(composer: TrainedComposer, key: Tonic | None, rng: np.random.Generator) -> Ensemble:
@@ -112,7 +126,7 @@ def _draw_form(
     """Draws a form for what is written after an opening, which may return to the opening."""
     config = composer.stage.representation.config
     bar = bar_steps(meter, config.steps_per_beat)
-    phrase = forms.phrase_steps(bar, config.window_steps)
+    phrase = phrase_steps(bar, config.window_steps)
     nearest, heard = -(-config.window_steps // phrase), opening_steps // phrase
     count = num_phrases(num_bars, bar, config.window_steps, opening_steps)
     form = composer.form_model.draw(heard + count, nearest, rng)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import files, latents, loop, plots
+from vae_jax import attributes, compose, evaluate_composer, files, latents, loop, plots
+from vae_jax.composing import TrainedComposer
 from vae_jax.corpus import Corpus, Split
 from vae_jax.experiment import Experiment
 from vae_jax.inference import Inference, Reconstruction
@@ -97,3 +98,18 @@ def write_music(
         density = load_density(kind, folder, inference.latent_dim)
         scores = sample_scores(inference, density, config["num"], config["seed"])
         write_samples(folder.samples, representation, scores, kind)
+
+
+def write_compositions(
+    folder: RunFolder, composer: TrainedComposer, corpus: Corpus, split: Split
+) -> dict[str, dict[str, Any] | None]:
+    """Composes and scores, fits the attributes, writes some pieces and the directions; returns the scores of both."""
+    config = composer.stage.experiment.config
+    seed = config["sample"]["seed"]
+    composed, pieces = evaluate_composer.score_composer(
+        composer, corpus, split, folder, config["composer"]["num_scored"], seed
+    )
+    compose.write_compositions(folder.compositions, [piece.score for piece in pieces[: config["sample"]["num"]]])
+    directions, effect = evaluate_composer.fit_attributes(composer, corpus, split, folder, seed)
+    attributes.save(folder.attributes, directions)
+    return {"composed": composed, "attributes": effect}

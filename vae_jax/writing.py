@@ -72,27 +72,56 @@ def num_phrases(num_bars: int, bar: int, window_steps: int, opening_steps: int =
 def write_pieces(
     composer: TrainedComposer, orders: Sequence[Order], key: jax.Array, temperature: float = 1.0
 ) -> list[Composition]:
-    """Writes pieces of one length, meter and length of opening together (the key is consumed).
+    """Writes pieces side by side (the key is consumed).
 
     Args:
       composer: the trained composer.
       orders: what to write.
       key: consumed.
-      temperature: scales the temperatures of the config; 0 is as good as always choosing the likeliest.
+      temperature: scales the temperatures of the config; near 0 always the likeliest is chosen.
     """
-    representation = composer.stage.representation
-    config, first = representation.config, orders[0]
-    bar = bar_steps(first.meter, config.steps_per_beat)
-    num_steps, phrase = first.num_bars * bar, phrase_steps(bar, config.window_steps)
-    pieces = [_begin(composer, order, num_steps) for order in orders]
+    plans = [_Plan.of(composer, order) for order in orders]
+    pieces = [_begin(composer, plan) for plan in plans]
     write = _writer(composer, max(temperature, 1e-3))
-    for n in range(num_phrases(first.num_bars, bar, config.window_steps, first.opening_steps)):
-        start = first.opening_steps + n * phrase
-        arrays = _before(composer, pieces, orders, n, start, phrase, bar, num_steps)
+    for n in range(max(plan.count for plan in plans)):
+        arrays = _before(composer, pieces, plans, n)
         written = jax.device_get(write(composer.variables, arrays, jax.random.fold_in(key, n)))
         for b, notes in enumerate(onsets.to_notes(written, composer.kit, composer.stage.shape)):
-            pieces[b] = _add(pieces[b], notes, start, min(phrase, num_steps - start))
+            pieces[b] = _add(pieces[b], notes, plans[b], n)
     return [_finish(composer, piece) for piece in pieces]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Plan:
+    """An order in steps: of a bar, of a phrase, of the whole piece, and how many phrases are written."""
+
+    order: Order
+    bar: int
+    phrase: int
+    num_steps: int
+    count: int
+
+    @classmethod
+    def of(cls, composer: TrainedComposer, order: Order) -> _Plan:
+        config = composer.stage.representation.config
+        bar = bar_steps(order.meter, config.steps_per_beat)
+        phrase = phrase_steps(bar, config.window_steps)
+        count = num_phrases(order.num_bars, bar, config.window_steps, order.opening_steps)
+        return cls(order, bar, phrase, order.num_bars * bar, count)
+
+    def start(self, n: int) -> int:
+        """Where phrase n starts; a piece that is complete stays at its last one while others go on."""
+        return self.order.opening_steps + min(n, self.count - 1) * self.phrase
+
+    def source(self, n: int) -> int:
+        """Where the window starts that phrase n returns to."""
+        return self.start(n) - int(self.order.form.back[min(n, self.count - 1)]) * self.phrase
+
+    def similarity(self, n: int) -> float:
+        """How closely phrase n returns, or NO_LINK."""
+        n = min(n, self.count - 1)
+        linked = self.order.form.back[n] > 0 or self.order.models is not None
+        return float(self.order.form.similarity[n]) if linked else NO_LINK
 
 
 @functools.cache
@@ -112,58 +141,47 @@ def _writer(composer: TrainedComposer, temperature: float):
     return jax.jit(write)
 
 
-def _begin(composer: TrainedComposer, order: Order, num_steps: int) -> RollPiece:
+def _begin(composer: TrainedComposer, plan: _Plan) -> RollPiece:
     """The piece before anything is composed: its context and its opening."""
-    players = order.ensemble
+    players = plan.order.ensemble
     context = default_context(
-        num_steps,
+        plan.num_steps,
         composer.stage.representation.steps_per_beat,
         beats_per_minute=players.beats_per_minute,
-        meter=order.meter,
+        meter=plan.order.meter,
         tonic=Tonic(players.pitch_class, players.style.minor, 1.0),
         programs=players.programs,
         velocities=players.velocities,
     )
-    empty = composer.stage.representation.empty_piece(context, num_steps)
-    return dataclasses.replace(empty, notes=order.opening)
+    empty = composer.stage.representation.empty_piece(context, plan.num_steps)
+    return dataclasses.replace(empty, notes=plan.order.opening)
 
 
 def _before(
-    composer: TrainedComposer,
-    pieces: Sequence[RollPiece],
-    orders: Sequence[Order],
-    n: int,
-    start: int,
-    phrase: int,
-    bar: int,
-    num_steps: int,
+    composer: TrainedComposer, pieces: Sequence[RollPiece], plans: Sequence[_Plan], n: int
 ) -> dict[str, np.ndarray]:
-    """What the composer hears and knows before phrase n, which starts at a step."""
-    representation, inference = composer.stage.representation, composer.inference
-    length, count = representation.config.window_steps, len(pieces)
-    sources = [start - int(order.form.back[n]) * phrase for order in orders]
-    heard = [representation.encode_at(_sounding(piece), np.array([start - length])) for piece in pieces]
-    heard += [
-        representation.encode_at(_sounding(piece), np.array([source]))
-        for piece, source in zip(pieces, sources, strict=True)
+    """What the composer hears and knows before phrase n of every piece."""
+    representation = composer.stage.representation
+    length, steps_per_beat = representation.config.window_steps, representation.steps_per_beat
+    sounding = [_sounding(piece) for piece in pieces]
+    places = [[plan.start(n) - length for plan in plans], [plan.source(n) for plan in plans]]
+    heard = [
+        representation.encode_at(piece, np.array([start]))
+        for starts in places
+        for piece, start in zip(sounding, starts, strict=True)
     ]
-    latents = inference.encode(concatenate(heard)).mean
-    link = latents[count:]
-    linked = np.array([order.form.back[n] > 0 for order in orders])
-    if any(order.models is not None for order in orders):
-        linked = np.array([order.models is not None for order in orders])
-        link = np.stack([order.models[n] if order.models is not None else link[b] for b, order in enumerate(orders)])
-    similarity = np.array([order.form.similarity[n] for order in orders])
-    one = np.array([start])
-    place = continuations.describe_place(
-        one, np.zeros(1, np.int64), np.array([bar]), 0, num_steps, representation.steps_per_beat
-    )
+    previous, link = np.split(composer.inference.encode(concatenate(heard)).mean, 2)
+    for b, plan in enumerate(plans):
+        if plan.order.models is not None:
+            link[b] = plan.order.models[min(n, plan.count - 1)]
+    starts, ends = np.array([plan.start(n) for plan in plans]), np.array([plan.num_steps for plan in plans])
+    bars = np.array([plan.bar for plan in plans])
     return {
-        "previous": latents[:count],
-        "link": link.astype(np.float32),
-        "similarity": np.where(linked, similarity, NO_LINK).astype(np.float32),
-        "place": np.repeat(place, count, axis=0),
-        "style": np.stack([order.ensemble.style.vector() for order in orders]),
+        "previous": previous,
+        "link": link,
+        "similarity": np.array([plan.similarity(n) for plan in plans], dtype=np.float32),
+        "place": continuations.describe_place(starts, np.zeros_like(starts), bars, 0, ends, steps_per_beat),
+        "style": np.stack([plan.order.ensemble.style.vector() for plan in plans]),
     }
 
 
@@ -174,10 +192,14 @@ def _sounding(piece: RollPiece) -> RollPiece:
     return dataclasses.replace(piece, notes=notes)
 
 
-def _add(piece: RollPiece, notes: np.ndarray, start: int, length: int) -> RollPiece:
-    """Adds the notes of a window, from its start to a length in steps."""
-    mine = notes[notes[:, STEP] < length]
+def _add(piece: RollPiece, notes: np.ndarray, plan: _Plan, n: int) -> RollPiece:
+    """Adds what phrase n of a piece is to hold of the notes of a window; nothing to a piece that is complete."""
+    start = plan.start(n)
+    if n >= plan.count:
+        return piece
+    mine = notes[notes[:, STEP] < min(plan.phrase, plan.num_steps - start)]
     mine = mine + np.array([start, 0, 0, 0], dtype=mine.dtype)
+    mine[:, DURATION] = np.minimum(mine[:, DURATION], plan.num_steps - mine[:, STEP])
     joined = np.concatenate([piece.notes, mine])
     order = np.lexsort((joined[:, PITCH], joined[:, PART], joined[:, STEP]))
     return dataclasses.replace(piece, notes=joined[order])
@@ -187,4 +209,16 @@ def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
     representation = composer.stage.representation
     starts = np.arange(0, piece.num_steps, representation.config.window_steps)
     latents = composer.inference.encode(representation.encode_at(_sounding(piece), starts)).mean
+    piece = dataclasses.replace(piece, notes=_released(piece.notes))
     return Composition(piece, latents, representation.decode_notes(piece))
+
+
+def _released(notes: np.ndarray) -> np.ndarray:
+    """Ends every note where its part strikes the same pitch again, at the latest."""
+    order = np.lexsort((notes[:, STEP], notes[:, PITCH], notes[:, PART]))
+    sorted_notes = notes[order]
+    again = np.all(sorted_notes[1:, [PART, PITCH]] == sorted_notes[:-1, [PART, PITCH]], axis=1)
+    gap = np.diff(sorted_notes[:, STEP])
+    released = notes.copy()
+    released[order[:-1][again], DURATION] = np.minimum(sorted_notes[:-1, DURATION], gap)[again]
+    return released

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.models.composer import Composer, Memory, Onset, first_onset, make_onset
+from vae_jax.models.composer_heads import chosen_nats
 from vae_jax.onsets import NUM_PITCHED_PARTS
 
 _NEVER = -1e9
@@ -33,8 +34,8 @@ def write_window(
       max_onsets: K, onsets after which a window ends.
 
     Returns:
-      Onset lists as in `vae_jax.onsets`, [B, K, ...], and "nats" [B]: minus the log likelihood of the steps, pitches
-      and drums drawn, at temperature one.
+      Onset lists as in `vae_jax.onsets`, [B, K, ...], and "nats" [B]: minus the log likelihood of the steps, pitches,
+      durations and drums drawn, at temperature one.
     """
     memory = composer.remember(**memory_inputs)
     style = memory_inputs["style"]
@@ -44,30 +45,34 @@ def write_window(
 
     def write_onset(carry, onset_key):
         h, before, over = carry
-        step_key, pitch_key, part_key, drum_key = jax.random.split(onset_key, 4)
+        step_key, pitch_key, duration_key, part_key, drum_key = jax.random.split(onset_key, 5)
         x = composer.read_onset(memory, before) + memory.summary
         h, output = composer.cell(h, x)
         last = jnp.where(before.step > shape.window_steps, -1, before.step)
         logits = composer.step_logits(memory, output, last)
         step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / temperatures.step))
-        nats = jnp.where(over, 0.0, _nats(logits, step))
+        nats = jnp.where(over, 0.0, chosen_nats(logits, step))
         over = step == shape.window_steps
         chord, features = composer.chord(memory, output, step, before)
         pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, temperatures.note, over)
+        durations, duration_nats = _draw_durations(
+            composer, features, pitches, before.duration, duration_key, temperatures.note
+        )
         played_by = _choose_parts(
             composer, memory, features, step, pitches, before, part_key, temperatures.note, allowed
         )
-        drum_logits = composer.drum_head(memory, features, step)
+        drum_logits = composer.drum_head(memory.heard, features, step)
         struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / temperatures.note))
         drums = (struck & drums_allowed[:, None] & ~over[:, None]).astype(jnp.float32)
         drum_nats = jnp.sum(jax.nn.softplus(drum_logits) - drums * drum_logits, axis=-1)
-        onset = make_onset(step, pitches, played_by, drums, shape.num_pitches)
-        nats += jnp.where(over, 0.0, pitch_nats + drum_nats)
-        return (h, onset, over), (step, pitches, _pack(played_by), _pack(drums), nats)
+        onset = make_onset(step, pitches, durations, played_by, drums, shape.num_pitches)
+        nats += jnp.where(over, 0.0, pitch_nats + duration_nats + drum_nats)
+        return (h, onset, over), (step, pitches, durations, _pack(played_by), _pack(drums), nats)
 
     start = (composer.start(memory), first_onset(batch, shape), jnp.zeros(batch, bool))
-    _, (steps, pitches, parts, drums, nats) = jax.lax.scan(write_onset, start, jax.random.split(key, max_onsets))
-    written = {"steps": steps, "pitches": pitches, "parts": parts, "drums": drums}
+    _, written = jax.lax.scan(write_onset, start, jax.random.split(key, max_onsets))
+    *written, nats = written
+    written = dict(zip(("steps", "pitches", "durations", "parts", "drums"), written, strict=True))
     return {name: jnp.moveaxis(values, 0, 1) for name, values in written.items()} | {"nats": nats.sum(axis=0)}
 
 
@@ -82,7 +87,7 @@ def _write_pitches(
         chosen, last, complete = carry
         logits = composer.pitch_head(chord, chosen, last)
         pitch = jax.random.categorical(pitch_key, logits / temperature)
-        nats = jnp.where(complete, 0.0, _nats(logits, pitch))
+        nats = jnp.where(complete, 0.0, chosen_nats(logits, pitch))
         pitch = jnp.where(complete, num_pitches, pitch)
         complete = pitch == num_pitches
         return (chosen + jax.nn.one_hot(pitch, num_pitches), jnp.where(complete, 0, pitch), complete), (pitch, nats)
@@ -90,6 +95,28 @@ def _write_pitches(
     start = (jnp.zeros((batch, num_pitches)), jnp.full(batch, num_pitches + 1, jnp.int32), over)
     _, (pitches, nats) = jax.lax.scan(write, start, jax.random.split(key, max_pitches))
     return pitches.T, nats.sum(axis=0)
+
+
+def _draw_durations(
+    composer: Composer,
+    features: jax.Array,
+    pitches: jax.Array,
+    before: jax.Array,
+    key: jax.Array,
+    temperature: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Draws how long every pitch lasts, classes [B, M], and their nats, [B]."""
+
+    def draw(ahead, inputs):
+        pitch, duration_key = inputs
+        logits = composer.duration_head(features, pitch, ahead)
+        sounds = pitch < composer.shape.num_pitches
+        drawn = jnp.where(sounds, jax.random.categorical(duration_key, logits / temperature), 0)
+        return drawn, (drawn, jnp.where(sounds, chosen_nats(logits, drawn), 0.0))
+
+    keys = jax.random.split(key, composer.shape.max_pitches)
+    _, (durations, nats) = jax.lax.scan(draw, before, (pitches.T, keys))
+    return durations.T, nats.sum(axis=0)
 
 
 def _choose_parts(
@@ -107,7 +134,7 @@ def _choose_parts(
 
     def choose(ahead, inputs):
         pitch, part_key = inputs
-        logits = jnp.where(allowed, composer.part_head(memory, features, step, pitch, ahead), _NEVER)
+        logits = jnp.where(allowed, composer.part_head(memory.heard, features, step, pitch, ahead), _NEVER)
         plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / temperature))
         likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
         plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest).astype(jnp.float32)
@@ -121,7 +148,3 @@ def _choose_parts(
 
 def _pack(bits: jax.Array) -> jax.Array:
     return jnp.sum(bits.astype(jnp.int32) << jnp.arange(bits.shape[-1]), axis=-1)
-
-
-def _nats(logits: jax.Array, chosen: jax.Array) -> jax.Array:
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[..., None], axis=-1)[..., 0]
