@@ -27,47 +27,60 @@ Encode = Callable[[Arrays], np.ndarray]
 _MAX_WINDOWS = 1024  # Of one piece; the similarity of all to all is looked at.
 _HALF_WINDOW_BEATS = 4
 _KEEP_DRUMS = 0.7
+_MIDDLE_PITCH = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What stays the same through a piece.
+    """What stays the same through a piece; a pitch that several parts start together counts once, but for `shares`.
 
     Attributes:
-      parts: which parts play, NUM_PARTS of them.
+      shares: of all notes, drums too, that each part plays, NUM_PARTS of them.
       minor: the mode.
-      density: notes a beat, unisons once.
-      polyphony: pitches an onset step, unisons once.
+      density: pitches a beat.
+      chord_size, chord_deviation: mean and standard deviation of the pitches that start together.
+      register: mean pitch of the roll.
       length: geometric mean of how long notes last, in beats.
     """
 
-    parts: tuple[bool, ...]
+    shares: tuple[float, ...]
     minor: bool
     density: float
-    polyphony: float
+    chord_size: float
+    chord_deviation: float
+    register: float
     length: float
 
     def vector(self) -> np.ndarray:
         """The style as the composer reads it, float32 [STYLE_SIZE]: the scaled values are about -1 to 1."""
-        density, length = np.log(max(self.density, 0.5)) - 1.2, np.log2(max(self.length, 1 / 16))
-        scaled = (float(self.minor), density, self.polyphony / 3 - 1, length)
-        vector = np.array([*map(float, self.parts), *scaled], dtype=np.float32)
+        scaled = (
+            float(self.minor),
+            np.log(max(self.density, 0.5)) - 1.2,
+            self.chord_size / 3 - 1,
+            self.chord_deviation - 1,
+            (self.register - _MIDDLE_PITCH) / 12,
+            np.log2(max(self.length, 1 / 16)),
+        )
+        vector = np.array([*np.sqrt(self.shares), *scaled], dtype=np.float32)
         assert vector.shape == (STYLE_SIZE,)
         return vector
 
 
 def describe_style(piece: RollPiece, minor: bool) -> Style:
     """Measures the style of a piece."""
+    counts = np.bincount(piece.notes[:, PART], minlength=parts.NUM_PARTS)
     pitched = piece.notes[piece.notes[:, PART] != parts.DRUMS]
     cells = np.unique(pitched[:, STEP].astype(np.int64) * piece.config.num_pitches + pitched[:, PITCH])
-    num_beats = max(piece.num_steps / piece.config.steps_per_beat, 1)
-    num_onsets = max(len(np.unique(pitched[:, STEP])), 1)
+    steps, pitches = np.divmod(cells, piece.config.num_pitches)
+    chords = np.unique(steps, return_counts=True)[1] if len(cells) else np.zeros(1)
     beats = pitched[:, DURATION] / piece.config.steps_per_beat
     return Style(
-        parts=tuple(bool(present) for present in piece.parts_present),
+        shares=tuple((counts / max(counts.sum(), 1)).round(4).tolist()),
         minor=minor,
-        density=len(cells) / num_beats,
-        polyphony=len(cells) / num_onsets,
+        density=len(cells) / max(piece.num_steps / piece.config.steps_per_beat, 1),
+        chord_size=float(chords.mean()),
+        chord_deviation=float(chords.std()),
+        register=float(pitches.mean() + piece.config.min_pitch) if len(cells) else _MIDDLE_PITCH,
         length=float(np.exp(np.mean(np.log(beats)))) if len(beats) else 1.0,
     )
 

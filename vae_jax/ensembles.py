@@ -21,7 +21,7 @@ class Ensemble:
     """The players of a piece.
 
     Attributes:
-      style: parts, mode, density and polyphony.
+      style: see `continuations.Style`.
       pitch_class: of the tonic, 0 is C.
       beats_per_minute: quarter notes a minute, over the whole piece.
       programs, velocities: one for each part: its first instrument, and its mean velocity.
@@ -86,7 +86,7 @@ def unpack(packed: dict[str, Any]) -> Ensemble:
     """Turns it back."""
     style = packed["style"]
     return Ensemble(
-        Style(**(style | {"parts": tuple(style["parts"])})),
+        Style(**(style | {"shares": tuple(style["shares"])})),
         packed["pitch_class"],
         packed["beats_per_minute"],
         tuple(packed["programs"]),

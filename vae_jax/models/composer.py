@@ -36,7 +36,7 @@ from vae_jax.onsets import NUM_PITCHED_PARTS, OnsetShape
 NO_LINK = -1.0  # Similarity to an earlier window where there is none to return to.
 # Sizes of the one-hot columns of "place": beat of the bar, half beats in a bar, beats to the end, half windows done.
 PLACE_SIZES = (6, 13, 25, 13)
-STYLE_SIZE = 12  # Parts, mode, density, polyphony, length: see `continuations.Style`.
+STYLE_SIZE = 14  # Shares of the parts, mode and five measures: see `continuations.Style`.
 _BEAT_FEATURES = 128
 _COUNTDOWN_HALF_BEATS = 32  # Before the end of a piece.
 
@@ -71,12 +71,14 @@ class Memory:
       beats: features of their beats, [B, beats, features] each.
       summary: [B, hidden].
       place: see `PLACE_SIZES`.
+      style: [B, STYLE_SIZE].
     """
 
     heard: tuple[Heard, Heard]
     beats: tuple[jax.Array, jax.Array]
     summary: jax.Array
     place: jax.Array
+    style: jax.Array
 
 
 class Composer(nn.Module):
@@ -146,7 +148,7 @@ class Composer(nn.Module):
         for listen, window in zip(self.hear_latents, heard, strict=True):
             summary += listen(window.latent / 2)
         summary = self.summarise(self.drop(nn.gelu(summary), deterministic=deterministic))
-        return Memory(heard, (self._beats(heard[0]), self._beats(heard[1])), summary, place)
+        return Memory(heard, (self._beats(heard[0]), self._beats(heard[1])), summary, place, style)
 
     def read_onset(self, memory: Memory, onset: Onset) -> jax.Array:
         """Makes the GRU's input from the onset before, [..., hidden]."""
@@ -175,7 +177,10 @@ class Composer(nn.Module):
         """Returns what the notes of an onset at `step` depend on, and its features [..., hidden]."""
         played = tuple(at(window.onset, step) for window in memory.heard)
         target = self.embed_target(step) + self._embed_time(memory, step)
-        inputs = [h, target, *(nn.sigmoid(logits) for logits in played), before.pitches]
+        style = memory.style.reshape(len(memory.style), *(1,) * (step.ndim - 1), -1)
+        style = jnp.broadcast_to(style, (*step.shape, STYLE_SIZE))
+        size = jax.nn.one_hot(jnp.sum(before.pitches, axis=-1).astype(jnp.int32), self.shape.max_pitches + 1)
+        inputs = [h, target, *(nn.sigmoid(logits) for logits in played), before.pitches, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
         features = self.features[1](self.drop(nn.gelu(features), deterministic=deterministic))
         return Chord(self.pitch_head.prepare(features), played, before.pitches, before.top), features
