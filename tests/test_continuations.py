@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import hypothesis
 import numpy as np
@@ -43,7 +44,7 @@ def random_piece(seed: int, bars: list[int]) -> RollPiece:
     ]
     rows = [
         (start + step, part, pitch)
-        for start, end in zip(bars[:-1], bars[1:], strict=True)
+        for start, end in itertools.pairwise(bars)
         for step, part, pitch in patterns[rng.integers(0, 3)]
         if start + step < end and rng.random() < 0.9
     ]
