@@ -87,7 +87,7 @@ def test_a_corpus_of_one_form_is_drawn_as_it_is():
 def test_how_often_a_return_goes_on_is_that_of_the_corpus():
     """A model with two kinds of transition, after like and unlike windows."""
     before = np.array([1.0] * 4 + [0.1] * 4)
-    goes_on = np.array([True, True, True, False] + [True, False, False, False])
+    goes_on = np.array([True, True, True, False, True, False, False, False])
     back = np.where(goes_on, 3, 5)
     similarity = np.where(goes_on, 1.0, 0.1)
     model = FormModel(before, similarity, back, goes_on)
