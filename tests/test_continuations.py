@@ -15,7 +15,7 @@ from vae_jax.continuations import Style, best_returns, describe_place, describe_
 from vae_jax.models.composer import NO_LINK, PLACE_SIZES, STYLE_SIZE
 from vae_jax.onsets import OnsetShape
 from vae_jax.representations import context
-from vae_jax.representations.roll import PART, PITCH, STEP, RollPiece, RollReport
+from vae_jax.representations.roll import DURATION, PART, PITCH, STEP, RollPiece, RollReport
 from vae_jax.representations.windowed_roll import RollRepresentation
 from vae_jax.score import make_notes, make_score
 
@@ -127,12 +127,15 @@ def test_places_stay_in_their_tables(start, phase, bar, first, end, steps_per_be
 
 def test_style_by_hand():
     rows = [(0, parts.KEYS, 5), (0, parts.BASS, 5), (0, parts.KEYS, 9), (4, parts.KEYS, 7), (6, parts.DRUMS, 3)]
-    style = describe_style(piece_of(rows, 8), minor=True)
+    piece = piece_of(rows, 8)
+    piece.notes[:, DURATION] = [4, 1, 4, 16, 100]
+    style = describe_style(piece, minor=True)
     present = tuple(part in (parts.KEYS, parts.BASS, parts.DRUMS) for part in range(parts.NUM_PARTS))
-    assert style == Style(present, True, density=3 / 4, polyphony=3 / 2)
+    assert style == Style(present, True, density=3 / 4, polyphony=3 / 2, length=pytest.approx(2))
     vector = style.vector()
     assert vector.dtype == np.float32 and vector.shape == (STYLE_SIZE,)
     assert vector[:9].tolist() == [0, 0, 0, 0, 1, 0, 1, 1, 1]
+    assert vector[-1] == pytest.approx(1)  # Octaves of length: two beats.
     silent = describe_style(piece_of([], 8), minor=False)
     assert (silent.density, silent.polyphony) == (0, 0) and np.all(np.isfinite(silent.vector()))
 
@@ -152,6 +155,7 @@ def test_shapes_of_examples():
     assert {name: (rows.dtype, rows.shape) for name, rows in arrays.items()} == {
         "steps": (np.uint8, (count, 8)),
         "pitches": (np.uint8, (count, 8, 4)),
+        "durations": (np.uint8, (count, 8, 4)),
         "parts": (np.uint8, (count, 8, 4)),
         "drums": (np.uint16, (count, 8)),
         "previous": (np.float16, (count, 2)),

@@ -12,18 +12,18 @@ from vae_jax.ensembles import Ensemble
 from vae_jax.representations import roll
 from vae_jax.representations.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
 from vae_jax.representations.roll_config import RollConfig
-from vae_jax.score import Score, Tempo, make_notes, make_score
+from vae_jax.score import Meter, Score, Tempo, make_notes, make_score
 
 
 def ensemble_of(score: Score) -> Ensemble:
     return ensembles.read_ensemble(score, roll.encode(score, RollConfig(normalise_tonic=True)))
 
 
-def scale(*, tempos: tuple[Tempo, ...] = (), num_beats: int = 8, **columns) -> Score:
+def scale(*, tempos: tuple[Tempo, ...] = (), meters: tuple[Meter, ...] = (), num_beats: int = 8) -> Score:
     """G major from its tonic and back, a note a beat."""
     pitches = np.resize([67, 69, 71, 72, 74, 76, 78, 79], num_beats)
-    notes = make_notes(np.arange(num_beats) * 480, 480, pitches, **columns)
-    return make_score(480, notes, tempos=tempos)
+    notes = make_notes(np.arange(num_beats) * 480, 480, pitches)
+    return make_score(480, notes, tempos=tempos, meters=meters)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,22 @@ def test_packed_ensembles_come_back_whole(index):
     again = ensembles.unpack(json.loads(json.dumps(ensembles.pack(found))))
     assert again == found
     np.testing.assert_array_equal(again.style.vector(), found.style.vector())
+
+
+@pytest.mark.parametrize(
+    ("meters", "num_beats", "expected"),
+    [
+        ((), 16, ((4, 4), 4)),
+        ((Meter(0, 3, 4),), 24, ((3, 4), 8)),
+        ((Meter(0, 6, 8),), 24, ((6, 8), 8)),
+        ((Meter(0, 1, 4), Meter(480, 2, 4)), 17, ((2, 4), 8)),  # After a pick-up.
+        ((Meter(0, 2, 4), Meter(960, 4, 4)), 22, ((4, 4), 5)),
+        ((Meter(0, 3, 4), Meter(5 * 1440, 4, 4)), 15 + 4, ((3, 4), 6)),  # Its last bar counts as a usual one.
+    ],
+)
+def test_its_usual_bars(meters, num_beats, expected):
+    found = ensemble_of(scale(num_beats=num_beats, meters=meters))
+    assert (found.meter, found.num_bars) == expected
 
 
 def test_a_score_without_notes_has_an_ensemble():

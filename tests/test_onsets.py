@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis
 import numpy as np
 import pytest
@@ -16,16 +18,16 @@ SHAPE = OnsetShape(window_steps=12, num_pitches=20, max_onsets=4, max_pitches=5,
 ROOMY = OnsetShape(window_steps=12, num_pitches=20, max_onsets=12, max_pitches=20, num_drums=3)
 KIT = np.array([14, 2, 7], dtype=np.int32)
 
-Note = tuple[int, int, int]  # Step, part, pitch index.
+Note = tuple[int, ...]  # Step, part, pitch index, and a duration where it matters.
 
 
 def windows(*rolls: list[Note]) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of notes, padded with what must not be read."""
+    """Windows of notes, of six steps where nothing is said, padded with what must not be read."""
     room = max(map(len, rolls), default=0) + 1
     notes, mask = np.full((len(rolls), room, 4), 3, np.int16), np.zeros((len(rolls), room), bool)
     for w, roll in enumerate(rolls):
         for n, note in enumerate(roll):
-            notes[w, n], mask[w, n] = (*note, 6), True
+            notes[w, n], mask[w, n] = (*note, 6)[:4], True
     return notes, mask
 
 
@@ -33,18 +35,27 @@ def listed(*rolls: list[Note], shape: OnsetShape = SHAPE) -> dict[str, np.ndarra
     return onsets.from_windows(*windows(*rolls), KIT, shape)
 
 
-def read_slowly(roll: list[Note], shape: OnsetShape) -> list[tuple[int, list[tuple[int, set[int]]], set[int]]]:
-    """The onsets of a window: step, pitches from high to low with the parts that play them, drums of the kit."""
+def nearest_length(steps: int) -> int:
+    """The length of a class that a length is nearest to in proportion."""
+    return min(onsets.DURATION_STEPS.tolist(), key=lambda length: abs(math.log(length / steps)))
+
+
+def read_slowly(roll: list[Note], shape: OnsetShape) -> list:
+    """The onsets of a window: step, pitches from high to low with lengths and parts, drums of the kit."""
     kit = KIT.tolist()
+    heard = [(*note, 6)[:4] for note in roll if note[1] != parts.DRUMS or note[2] in kit]
     found = []
-    heard = [(step, part, pitch) for step, part, pitch in roll if part != parts.DRUMS or pitch in kit]
-    for step in sorted({step for step, _, _ in heard if step >= 0})[: shape.max_onsets]:
-        here = [(part, pitch) for at, part, pitch in roll if at == step]
-        pitches = sorted({pitch for part, pitch in here if part != parts.DRUMS}, reverse=True)
+    for step in sorted({note[0] for note in heard if note[0] >= 0})[: shape.max_onsets]:
+        here = [note[1:] for note in heard if note[0] == step]
+        pitched = [note for note in here if note[0] != parts.DRUMS]
+        pitches = sorted({pitch for _, pitch, _ in pitched}, reverse=True)
         if len(pitches) > shape.max_pitches:
             pitches = pitches[: shape.max_pitches - 2] + pitches[-2:]
-        chord = [(pitch, {part for part, p in here if p == pitch and part != parts.DRUMS}) for pitch in pitches]
-        found.append((step, chord, {kit.index(p) for part, p in here if part == parts.DRUMS and p in kit}))
+        chord = []
+        for pitch in pitches:
+            longest = max(length for _, p, length in pitched if p == pitch)
+            chord.append((pitch, nearest_length(longest), {part for part, p, _ in pitched if p == pitch}))
+        found.append((step, chord, {kit.index(p) for part, p, _ in here if part == parts.DRUMS}))
     return found
 
 
@@ -56,9 +67,13 @@ def spelled(arrays: dict[str, np.ndarray], w: int, shape: OnsetShape) -> list:
 
     found = []
     for k, step in enumerate(arrays["steps"][w].tolist()):
-        slots = list(zip(arrays["pitches"][w, k].tolist(), arrays["parts"][w, k].tolist(), strict=True))
-        chord = [(pitch, members(bits)) for pitch, bits in slots if pitch < shape.num_pitches]
-        assert slots[len(chord) :] == [(shape.num_pitches, 0)] * (shape.max_pitches - len(chord))
+        slots = list(zip(*(arrays[name][w, k].tolist() for name in ("pitches", "durations", "parts")), strict=True))
+        chord = [
+            (pitch, int(onsets.DURATION_STEPS[length]), members(bits))
+            for pitch, length, bits in slots
+            if pitch < shape.num_pitches
+        ]
+        assert slots[len(chord) :] == [(shape.num_pitches, 0, 0)] * (shape.max_pitches - len(chord))
         if step < shape.window_steps:
             found.append((step, chord, members(int(arrays["drums"][w, k]))))
         else:
@@ -72,6 +87,7 @@ def test_a_window_by_hand():
     assert {name: (rows.dtype, rows.shape) for name, rows in arrays.items()} == {
         "steps": (np.uint8, (2, 4)),
         "pitches": (np.uint8, (2, 4, 5)),
+        "durations": (np.uint8, (2, 4, 5)),
         "parts": (np.uint8, (2, 4, 5)),
         "drums": (np.uint16, (2, 4)),
     }
@@ -97,9 +113,9 @@ def test_onsets_beyond_the_room_are_left_out_whole():
 
 
 def test_drums_outside_the_kit_leave_nothing_behind():
-    assert spelled(listed([(2, parts.DRUMS, 5), (2, parts.KEYS, 5)]), 0, SHAPE) == [(2, [(5, {parts.KEYS})], set())]
+    assert spelled(listed([(2, parts.DRUMS, 5), (2, parts.KEYS, 5)]), 0, SHAPE) == [(2, [(5, 6, {parts.KEYS})], set())]
     alone = [(step, parts.DRUMS, 5) for step in range(4)]
-    assert spelled(listed([*alone, (9, parts.KEYS, 5)]), 0, SHAPE) == [(9, [(5, {parts.KEYS})], set())]
+    assert spelled(listed([*alone, (9, parts.KEYS, 5)]), 0, SHAPE) == [(9, [(5, 6, {parts.KEYS})], set())]
 
 
 def test_notes_that_sound_on_are_not_written_again():
@@ -114,7 +130,9 @@ def test_the_kit_is_what_is_struck_most_often():
 
 
 notes_of_a_window = st.lists(
-    st.tuples(st.integers(-2, 11), st.integers(0, parts.NUM_PARTS - 1), st.integers(0, 19)), max_size=60, unique=True
+    st.tuples(st.integers(-2, 11), st.integers(0, parts.NUM_PARTS - 1), st.integers(0, 19), st.integers(1, 300)),
+    max_size=60,
+    unique_by=lambda note: note[:3],
 )
 
 
@@ -136,8 +154,19 @@ def test_notes_come_back_from_a_roomy_list(rolls):
     for made, roll in zip(notes, rolls, strict=True):
         kept = [note for note in roll if note[0] >= 0 and (note[1] != parts.DRUMS or note[2] in KIT)]
         assert made.dtype == np.int32
-        assert [tuple(row) for row in made[:, :3].tolist()] == sorted(kept)
-        assert np.all(made[:, DURATION] == UNKNOWN_DURATION)
+        assert [tuple(row) for row in made[:, :3].tolist()] == sorted(note[:3] for note in kept)
+        for step, part, pitch, length in made.tolist():
+            if part == parts.DRUMS:
+                assert length == UNKNOWN_DURATION
+            else:  # Parts in unison last as long as the longest of them.
+                unison = [d for s, p, other, d in kept if (s, other) == (step, pitch) and p != parts.DRUMS]
+                assert length == nearest_length(max(unison))
+
+
+def test_lengths_up_to_a_beat_and_of_common_notes_are_kept():
+    common = [*range(1, 13), 18, 24, 36, 48, 72, 96]
+    assert onsets.DURATION_STEPS[onsets.duration_class(np.array(common))].tolist() == common
+    assert onsets.DURATION_STEPS[onsets.duration_class(np.array([13, 19, 50, 10_000]))].tolist() == [14, 20, 48, 144]
 
 
 def test_a_list_of_another_length_can_be_read():
@@ -145,11 +174,13 @@ def test_a_list_of_another_length_can_be_read():
     arrays = {
         "steps": np.array([[0, 2, 12, 12, 12, 12]], np.int32),
         "pitches": np.full((1, 6, 5), 20, np.int32),
+        "durations": np.zeros((1, 6, 5), np.int32),
         "parts": np.zeros((1, 6, 5), np.int32),
         "drums": np.array([[0, 0b110, 0, 0, 0, 0b1]], np.int32),  # The last lies beyond the end.
     }
-    arrays["pitches"][0, 0, 0], arrays["parts"][0, 0, 0] = 19, 2**parts.WINDS
+    arrays["pitches"][0, 0, 0], arrays["parts"][0, 0, 0], arrays["durations"][0, 0, 0] = 19, 2**parts.WINDS, 11
     (notes,) = onsets.to_notes(arrays, KIT, SHAPE)
+    assert notes[:, DURATION].tolist() == [12, UNKNOWN_DURATION, UNKNOWN_DURATION]
     assert notes[:, :3].tolist() == [[0, parts.WINDS, 19], [2, parts.DRUMS, 2], [2, parts.DRUMS, 7]]
 
 
