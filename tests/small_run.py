@@ -20,6 +20,12 @@ SMALL = [
     "--config.train.checkpoint_every_epochs=1",
     "--config.train.min_steps=0",
     "--config.sample.num=1",
+    "--config.composer.hidden=16",
+    "--config.composer.max_onsets=16",
+    "--config.composer.thinned_copies=0",
+    "--config.composer.train.num_epochs=1",
+    "--config.composer.train.min_steps=0",
+    "--config.composer.num_scored=4",
 ]
 
 

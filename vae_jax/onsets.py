@@ -60,7 +60,9 @@ def from_windows(notes: np.ndarray, mask: np.ndarray, kit: np.ndarray, shape: On
       shape: the shape.
     """
     num_windows, length = len(notes), shape.window_steps
-    window, row = np.nonzero(mask & (notes[..., STEP] >= 0))
+    # Drums without a bit make no onset: it would be empty.
+    written = (notes[..., PART] != parts_lib.DRUMS) | np.isin(notes[..., PITCH], kit)
+    window, row = np.nonzero(mask & (notes[..., STEP] >= 0) & written)
     step, part, pitch, duration = (
         notes[window, row, column].astype(np.int64) for column in (STEP, PART, PITCH, DURATION)
     )
@@ -75,9 +77,9 @@ def from_windows(notes: np.ndarray, mask: np.ndarray, kit: np.ndarray, shape: On
     steps[place_window[kept], onset[kept]] = places[kept] % length
 
     drums = np.zeros((num_windows, shape.max_onsets), dtype=np.uint16)
-    bit = np.full(shape.num_pitches, -1)
+    bit = np.zeros(shape.num_pitches, dtype=np.int64)
     bit[kit] = np.arange(len(kit))
-    struck = is_drum & kept[place] & (bit[pitch] >= 0)
+    struck = is_drum & kept[place]
     np.bitwise_or.at(drums, (window[struck], onset[place[struck]]), (1 << bit[pitch[struck]]).astype(np.uint16))
 
     pitches = np.full((num_windows, shape.max_onsets, shape.max_pitches), shape.num_pitches, dtype=np.uint8)

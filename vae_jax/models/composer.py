@@ -210,7 +210,8 @@ class Composer(nn.Module):
 
         length = self.shape.window_steps
         last = jnp.where(before.step > length, -1, before.step)
-        step_nats = chosen_nats(self.step_logits(memory, h, last), written.step) * (before.step != length)
+        step_nats = chosen_nats(self.step_logits(memory, h, last), written.step)
+        step_nats = jnp.where(before.step == length, 0.0, step_nats)
         sounds = (written.step < length).astype(jnp.float32)
         chord, features = self.chord(memory, h, written.step, before, deterministic)
         pitch_nats = self.pitch_head.nats(chord, onsets["pitches"].astype(jnp.int32)) * sounds

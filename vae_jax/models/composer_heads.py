@@ -120,7 +120,7 @@ class PitchHead(nn.Module):
         decided = last != nothing  # After the last pitch comes one "complete"; a full chord says it by being full.
         spread = jax.tree.map(lambda values: values[:, :, None], chord)
         logits = self(spread, chosen, jnp.where(decided, last, 0))
-        return jnp.sum(chosen_nats(logits, pitches) * decided, axis=-1)
+        return jnp.sum(jnp.where(decided, chosen_nats(logits, pitches), 0.0), axis=-1)
 
 
 class DurationHead(nn.Module):
@@ -140,7 +140,7 @@ class DurationHead(nn.Module):
         pitches = pitches.astype(jnp.int32)
         ahead = jnp.concatenate([before[:, :, None], durations[:, :, :-1]], axis=2)
         logits = self(features[:, :, None], pitches, ahead)
-        return jnp.sum(chosen_nats(logits, durations) * (pitches < self.shape.num_pitches), axis=-1)
+        return jnp.sum(jnp.where(pitches < self.shape.num_pitches, chosen_nats(logits, durations), 0.0), axis=-1)
 
 
 class PartHead(nn.Module):
@@ -178,7 +178,7 @@ class PartHead(nn.Module):
         step = jnp.broadcast_to(step[..., None], pitches.shape)
         logits = self(heard, features[:, :, None], step, pitches, ahead)
         nats = jnp.sum(jax.nn.softplus(logits) - played_by * logits, axis=-1)
-        return jnp.sum(nats * (pitches < self.shape.num_pitches), axis=-1)
+        return jnp.sum(jnp.where(pitches < self.shape.num_pitches, nats, 0.0), axis=-1)
 
 
 class DrumHead(nn.Module):

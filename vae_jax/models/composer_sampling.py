@@ -137,8 +137,8 @@ def _choose_parts(
         logits = jnp.where(allowed, composer.part_head(memory.heard, features, step, pitch, ahead), _NEVER)
         plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / temperature))
         likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
-        plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest).astype(jnp.float32)
-        plays *= (pitch < composer.shape.num_pitches)[:, None]
+        plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest)
+        plays = (plays & (pitch < composer.shape.num_pitches)[:, None]).astype(jnp.float32)
         return plays, plays
 
     keys = jax.random.split(key, composer.shape.max_pitches)
