@@ -31,7 +31,7 @@ from vae_jax.models.composer_heads import (
     at,
     chosen_nats,
 )
-from vae_jax.onsets import NUM_PITCHED_PARTS, OnsetShape
+from vae_jax.onsets import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetShape
 
 NO_LINK = -1.0  # Similarity to an earlier window where there is none to return to.
 # Sizes of the one-hot columns of "place": beat of the bar, half beats in a bar, beats to the end, half windows done.
@@ -172,15 +172,24 @@ class Composer(nn.Module):
         return self.step_head(h, last, [jnp.max(window.onset, axis=-1) for window in memory.heard])
 
     def chord(
-        self, memory: Memory, h: jax.Array, step: jax.Array, before: Onset, deterministic: bool = True
+        self,
+        memory: Memory,
+        h: jax.Array,
+        step: jax.Array,
+        before: Onset,
+        held: jax.Array,
+        deterministic: bool = True,
     ) -> tuple[Chord, jax.Array]:
-        """Returns what the notes of an onset at `step` depend on, and its features [..., hidden]."""
+        """Returns what the notes of an onset at `step` depend on, and its features [..., hidden].
+
+        `held` [..., P] is 1 for the pitches that sound on from earlier onsets of the window.
+        """
         played = tuple(at(window.onset, step) for window in memory.heard)
         target = self.embed_target(step) + self._embed_time(memory, step)
         style = memory.style.reshape(len(memory.style), *(1,) * (step.ndim - 1), -1)
         style = jnp.broadcast_to(style, (*step.shape, STYLE_SIZE))
         size = jax.nn.one_hot(jnp.sum(before.pitches, axis=-1).astype(jnp.int32), self.shape.max_pitches + 1)
-        inputs = [h, target, *(nn.sigmoid(logits) for logits in played), before.pitches, size, style]
+        inputs = [h, target, *(nn.sigmoid(logits) for logits in played), before.pitches, held, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
         features = self.features[1](self.drop(nn.gelu(features), deterministic=deterministic))
         return Chord(self.pitch_head.prepare(features), played, before.pitches, before.top), features
@@ -213,9 +222,10 @@ class Composer(nn.Module):
         step_nats = chosen_nats(self.step_logits(memory, h, last), written.step)
         step_nats = jnp.where(before.step == length, 0.0, step_nats)
         sounds = (written.step < length).astype(jnp.float32)
-        chord, features = self.chord(memory, h, written.step, before, deterministic)
-        pitch_nats = self.pitch_head.nats(chord, onsets["pitches"].astype(jnp.int32)) * sounds
         durations = onsets["durations"].astype(jnp.int32)
+        held = held_pitches(written.step, onsets["pitches"].astype(jnp.int32), durations, self.shape.num_pitches)
+        chord, features = self.chord(memory, h, written.step, before, held, deterministic)
+        pitch_nats = self.pitch_head.nats(chord, onsets["pitches"].astype(jnp.int32)) * sounds
         duration_nats = self.duration_head.nats(features, before.duration, onsets["pitches"], durations)
         part_nats = self.part_head.nats(
             memory.heard, features, written.step, before.parts, onsets["pitches"], played_by
@@ -293,6 +303,26 @@ def make_onset(
         parts=jnp.max(played_by, axis=-2),
         drums=drums,
     )
+
+
+def end_steps(step: jax.Array, durations: jax.Array) -> jax.Array:
+    """Returns when notes end, [..., M], for the step of their onset [...] and their duration classes [..., M]."""
+    return step[..., None] + jnp.asarray(DURATION_STEPS)[durations]
+
+
+def held_pitches(step: jax.Array, pitches: jax.Array, durations: jax.Array, num_pitches: int) -> jax.Array:
+    """Returns which pitches sound on at every onset from earlier ones, [B, K, P] 0 or 1.
+
+    Args:
+      step: [B, K].
+      pitches, durations: [B, K, M], P where there is no note.
+      num_pitches: P.
+    """
+    order = jnp.arange(step.shape[1])
+    sounds_on = end_steps(step, durations)[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
+    sounds_on &= (order < order[:, None])[None, :, :, None]
+    notes = jax.nn.one_hot(pitches, num_pitches)
+    return jnp.minimum(jnp.einsum("bkjm,bjmp->bkp", sounds_on.astype(jnp.float32), notes), 1.0)
 
 
 def unpack(onsets: dict[str, jax.Array], shape: OnsetShape) -> tuple[Onset, jax.Array]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vae_jax.models.composer import Composer, Memory, Onset, first_onset, make_onset
+from vae_jax.models.composer import Composer, Memory, Onset, end_steps, first_onset, make_onset
 from vae_jax.models.composer_heads import chosen_nats
 from vae_jax.onsets import NUM_PITCHED_PARTS
 
@@ -44,7 +44,7 @@ def write_window(
     batch = len(style)
 
     def write_onset(carry, onset_key):
-        h, before, over = carry
+        h, before, until, over = carry
         step_key, pitch_key, duration_key, part_key, drum_key = jax.random.split(onset_key, 5)
         x = composer.read_onset(memory, before) + memory.summary
         h, output = composer.cell(h, x)
@@ -53,7 +53,8 @@ def write_window(
         step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / temperatures.step))
         nats = jnp.where(over, 0.0, chosen_nats(logits, step))
         over = step == shape.window_steps
-        chord, features = composer.chord(memory, output, step, before)
+        held = (until > step[:, None]).astype(jnp.float32)
+        chord, features = composer.chord(memory, output, step, before, held)
         pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, temperatures.note, over)
         durations, duration_nats = _draw_durations(
             composer, features, pitches, before.duration, duration_key, temperatures.note
@@ -67,9 +68,12 @@ def write_window(
         drum_nats = jnp.sum(jax.nn.softplus(drum_logits) - drums * drum_logits, axis=-1)
         onset = make_onset(step, pitches, durations, played_by, drums, shape.num_pitches)
         nats += jnp.where(over, 0.0, pitch_nats + duration_nats + drum_nats)
-        return (h, onset, over), (step, pitches, durations, _pack(played_by), _pack(drums), nats)
+        ends = jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32) * end_steps(step, durations)[..., None]
+        until = jnp.maximum(until, jnp.max(ends, axis=1))
+        return (h, onset, until, over), (step, pitches, durations, _pack(played_by), _pack(drums), nats)
 
-    start = (composer.start(memory), first_onset(batch, shape), jnp.zeros(batch, bool))
+    nothing_held = jnp.zeros((batch, shape.num_pitches), jnp.int32)
+    start = (composer.start(memory), first_onset(batch, shape), nothing_held, jnp.zeros(batch, bool))
     _, written = jax.lax.scan(write_onset, start, jax.random.split(key, max_onsets))
     *written, nats = written
     written = dict(zip(("steps", "pitches", "durations", "parts", "drums"), written, strict=True))
