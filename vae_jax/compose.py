@@ -24,6 +24,7 @@ from vae_jax.score import Score
 from vae_jax.writing import Composition, Order
 
 DEFAULT_BARS, DEFAULT_METER = 32, "4/4"
+MAX_TEMPERATURE = 100.0  # Far beyond it even what cannot follow would be drawn.
 
 
 def compose(
@@ -88,8 +89,9 @@ def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
 def main() -> None:
     """Composes and writes the pieces."""
     args = cli.flag_values("workdir", "output")
-    if not args.temperature >= 0:
-        raise UserError(f"--temperature must not be negative, got {args.temperature}")
+    for name, most in (("temperature", MAX_TEMPERATURE), ("amount", 1)):
+        if not 0 <= args[name].value <= most:
+            raise UserError(f"--{name} must lie in 0..{most:g}, got {args[name].value}")
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = load_composer(run)
@@ -116,7 +118,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("prompt", "", "A MIDI file to go on from.")
     flags.DEFINE_integer("prompt_bars", 4, "How many of its first full bars to keep.", lower_bound=1)
     flags.DEFINE_string("vary", "", "A MIDI file to vary.")
-    flags.DEFINE_float("amount", 0.3, "How far from it: 0 follows closely, 1 is free.", lower_bound=0, upper_bound=1)
+    flags.DEFINE_float("amount", 0.3, "How far from it: 0 follows closely, 1 is free.")
     flags.DEFINE_multi_string(
         "attribute", [], "An attribute of the music and by how many standard deviations to move it: density:+1.5"
     )

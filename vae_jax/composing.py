@@ -180,6 +180,8 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     representation = experiment.representation
     if not isinstance(representation, RollRepresentation) or not getattr(experiment.model, "with_parts", False):
         raise UserError("config.composer needs config.representation.name=roll and config.model.with_parts=true")
+    if not representation.normalise_tonic:  # Pieces are written in C and transposed to their key.
+        raise UserError("config.composer needs config.representation.normalise_tonic=true")
     shape = OnsetShape(
         window_steps=representation.config.window_steps,
         num_pitches=representation.num_pitches,

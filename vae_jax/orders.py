@@ -14,7 +14,7 @@ from vae_jax.ensembles import Ensemble
 from vae_jax.errors import UserError
 from vae_jax.forms import Form, phrase_steps
 from vae_jax.representations import roll
-from vae_jax.representations.roll import STEP, RollPiece
+from vae_jax.representations.roll import DURATION, STEP, RollPiece
 from vae_jax.tonic import Tonic
 from vae_jax.writing import Order, bar_steps, num_phrases
 
@@ -29,7 +29,8 @@ def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
       UserError: for anything else, or a meter whose bar does not fit the grid or a window.
     """
     numerator, slash, denominator = text.partition("/")
-    if not (slash and numerator.isascii() and numerator.isdigit() and denominator in ("1", "2", "4", "8", "16")):
+    digits = numerator.isascii() and numerator.isdigit() and len(numerator) <= 3
+    if not (slash and digits and denominator in ("1", "2", "4", "8", "16")):
         raise UserError(f"--meter must be written as 4/4 or 6/8, got {text!r}")
     meter = int(numerator), int(denominator)
     if not _fits(composer, meter):
@@ -70,10 +71,13 @@ def continue_order(
     if prompt_bars >= num_bars:
         raise UserError(f"--bars={num_bars} leaves nothing to compose after --prompt_bars={prompt_bars}")
     begin, end = int(rolled.bars[first]), int(rolled.bars[first + prompt_bars])
-    if end - begin != prompt_bars * bar_steps(meter, composer.stage.representation.steps_per_beat):
+    bar = bar_steps(meter, composer.stage.representation.steps_per_beat)
+    if end - begin != prompt_bars * bar:
         raise UserError(f"{piece.path} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
     mine = (rolled.notes[:, STEP] >= begin) & (rolled.notes[:, STEP] < end)
     opening = rolled.notes[mine] - np.array([begin, 0, 0, 0], dtype=np.int32)
+    # A note that is held for long must not outlast the new piece.
+    opening[:, DURATION] = np.minimum(opening[:, DURATION], num_bars * bar - opening[:, STEP])
     form = _draw_form(composer, num_bars, meter, end - begin, rng)
     return Order(players, form, num_bars, meter, opening, end - begin)
 
