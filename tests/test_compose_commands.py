@@ -130,7 +130,7 @@ def test_players_are_those_of_a_training_piece(composer):
     assert order.ensemble in composer.ensembles
     (piece,) = write(composer, order, temperature=2.0)
     played = piece.roll.parts_present
-    assert np.any(played) and not np.any(played & ~np.array(order.ensemble.style.parts))
+    assert np.any(played) and not np.any(played & ~(np.array(order.ensemble.style.shares) > 0))
     (tempo,) = piece.score.tempos
     assert 60e6 / tempo.microseconds_per_beat == pytest.approx(order.ensemble.beats_per_minute, abs=0.01)
 

@@ -130,14 +130,22 @@ def test_style_by_hand():
     piece = piece_of(rows, 8)
     piece.notes[:, DURATION] = [4, 1, 4, 16, 100]
     style = describe_style(piece, minor=True)
-    present = tuple(part in (parts.KEYS, parts.BASS, parts.DRUMS) for part in range(parts.NUM_PARTS))
-    assert style == Style(present, True, density=3 / 4, polyphony=3 / 2, length=pytest.approx(2))
+    shares = tuple({parts.KEYS: 0.6, parts.BASS: 0.2, parts.DRUMS: 0.2}.get(part, 0.0) for part in range(8))
+    assert style == Style(
+        shares,
+        minor=True,
+        density=3 / 4,
+        chord_size=3 / 2,
+        chord_deviation=1 / 2,
+        register=48 + 7,
+        length=pytest.approx(2),
+    )
     vector = style.vector()
     assert vector.dtype == np.float32 and vector.shape == (STYLE_SIZE,)
-    assert vector[:9].tolist() == [0, 0, 0, 0, 1, 0, 1, 1, 1]
+    np.testing.assert_allclose(vector[:9] ** 2, [*shares, 1], rtol=1e-6)
     assert vector[-1] == pytest.approx(1)  # Octaves of length: two beats.
     silent = describe_style(piece_of([], 8), minor=False)
-    assert (silent.density, silent.polyphony) == (0, 0) and np.all(np.isfinite(silent.vector()))
+    assert not any(silent.shares) and silent.density == 0 and np.all(np.isfinite(silent.vector()))
 
 
 def test_the_mode_of_a_scale():

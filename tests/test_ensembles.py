@@ -52,7 +52,7 @@ def test_programs_and_velocities_of_its_parts():
     assert found.velocities[parts.WINDS] == 80  # Of 90, 100 and 50.
     assert found.velocities[parts.BASS] == 127
     assert found.velocities[parts.KEYS] == DEFAULT_VELOCITY
-    assert np.flatnonzero(found.style.parts).tolist() == [parts.WINDS, parts.BASS]
+    assert np.flatnonzero(found.style.shares).tolist() == [parts.WINDS, parts.BASS]
 
 
 def test_the_key():
@@ -89,4 +89,4 @@ def test_its_usual_bars(meters, num_beats, expected):
 def test_a_score_without_notes_has_an_ensemble():
     found = ensemble_of(make_score(480, make_notes([], [], [])))
     assert found.programs == DEFAULT_PROGRAMS
-    assert not any(found.style.parts)
+    assert not any(found.style.shares)
