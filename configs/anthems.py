@@ -72,8 +72,8 @@ def get_config() -> ConfigDict:
     config.composer.thinned_copies = 2  # Of every piece, with some of its parts.
     config.composer.latent_noise = 0.3
     config.composer.forget_link = 0.15
-    config.composer.step_temperature = 0.9
-    config.composer.note_temperature = 0.8
+    config.composer.step_temperature = 0.93
+    config.composer.note_temperature = 0.88
     config.composer.num_scored = 64  # Pieces composed for the scores.
     config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
     config.composer.optimizer.learning_rate = 2e-3
