@@ -58,7 +58,7 @@ def write_compositions(folder: pathlib.Path, scores: Sequence[Score]) -> None:
     for n, score in enumerate(scores):
         title = f"composition_{n:03d}"
         files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
-        plots.save(plots.plot_roll_row([score], [title]), folder / f"{title}.png")
+        plots.save(plots.plot_roll(score, title), folder / f"{title}.png")
 
 
 def _read_piece(path: str) -> corpus.Piece:

@@ -71,6 +71,20 @@ def plot_roll_row(scores: Sequence[Score], titles: Sequence[str]) -> Figure:
     return figure
 
 
+def plot_roll(score: Score, title: str) -> Figure:
+    """One piano roll, as wide as its length asks for, with the legend beside it."""
+    beats = score.end_tick / score.ticks_per_beat
+    width = float(np.clip(beats / 9, 6, 24))
+    figure, panel = plt.subplots(figsize=(width, 3.8), layout="constrained")
+    draw_roll(panel, score)
+    panel.set_title(_plain(title), fontsize=10)
+    panel.set_xlabel("time (beats)")
+    handles = _part_handles([score])
+    if handles:
+        panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    return figure
+
+
 def draw_roll(panel: Axes, score: Score) -> None:
     """Draws every pitched note as a bar from its onset to its end, coloured by its part; drums are dots below."""
     part_of = parts.assign_parts(score)
@@ -93,9 +107,13 @@ def draw_roll(panel: Axes, score: Score) -> None:
     panel.set_ylabel("note")
 
 
-def _roll_legend(panel: Axes, scores: Sequence[Score]) -> None:
+def _part_handles(scores: Sequence[Score]) -> list[Line2D]:
     shown = sorted({int(part) for score in scores for part in parts.assign_parts(score)})
-    handles = [Line2D([], [], color=COLOURS[part % len(COLOURS)], lw=3, label=parts.PART_NAMES[part]) for part in shown]
+    return [Line2D([], [], color=COLOURS[part % len(COLOURS)], lw=3, label=parts.PART_NAMES[part]) for part in shown]
+
+
+def _roll_legend(panel: Axes, scores: Sequence[Score]) -> None:
+    handles = _part_handles(scores)
     if handles:
         columns = len(handles) if panel.get_window_extent().width > 800 else 2
         panel.legend(handles=handles, fontsize=6, ncols=columns, loc="upper right", framealpha=0.7)
