@@ -20,7 +20,7 @@ from vae_jax.representations.windowed_roll import UNKNOWN_DURATION
 NUM_PITCHED_PARTS = parts_lib.NUM_PARTS - 1
 MAX_DRUMS = 16  # Bits of "drums".
 # Steps that a note of each class lasts, at twelve to the beat: up to a beat every step, then ever coarser.
-DURATION_STEPS = np.array([*range(1, 13), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 44, 48, 60, 72, 96, 144], dtype=np.int32)
+DURATION_STEPS = np.array([*range(1, 13), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 44, 48, 60, 72, 96, 144], np.int32)
 _LOWEST_KEPT = 2  # Of a chord with too many notes the lowest stay, and the highest; the middle is dropped.
 
 
