@@ -89,9 +89,9 @@ def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
 def main() -> None:
     """Composes and writes the pieces."""
     args = cli.flag_values("workdir", "output")
-    for name, most in (("temperature", MAX_TEMPERATURE), ("amount", 1)):
-        if not 0 <= args[name].value <= most:
-            raise UserError(f"--{name} must lie in 0..{most:g}, got {args[name].value}")
+    for name, value, most in (("temperature", args.temperature, MAX_TEMPERATURE), ("amount", args.amount, 1)):
+        if not 0 <= value <= most:  # Which is true of a value that is no number, too.
+            raise UserError(f"--{name} must lie in 0..{most:g}, got {value}")
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = load_composer(run)
