@@ -38,6 +38,7 @@ NO_LINK = -1.0  # Similarity to an earlier window where there is none to return 
 PLACE_SIZES = (6, 13, 25, 13)
 STYLE_SIZE = 14  # Shares of the parts, mode and five measures: see `continuations.Style`.
 _BEAT_FEATURES = 128
+_ECHO_KNOTS = 9
 _COUNTDOWN_HALF_BEATS = 32  # Before the end of a piece.
 
 
@@ -72,6 +73,7 @@ class Memory:
       summary: [B, hidden].
       place: see `PLACE_SIZES`.
       style: [B, STYLE_SIZE].
+      echo: [B], by how much what the window to return to plays is echoed.
     """
 
     heard: tuple[Heard, Heard]
@@ -79,6 +81,7 @@ class Memory:
     summary: jax.Array
     place: jax.Array
     style: jax.Array
+    echo: jax.Array
 
 
 class Composer(nn.Module):
@@ -112,6 +115,7 @@ class Composer(nn.Module):
         self.embed_near = nn.Dense(width)
         self.cell = nn.GRUCell(width)
         self.rnn = nn.RNN(self.cell)
+        self.echo_gain = self.param("echo_gain", lambda _: (jnp.arange(_ECHO_KNOTS) / (_ECHO_KNOTS - 1)) ** 3)
         self.step_head = StepHead(shape)
         self.features = [nn.Dense(width), nn.Dense(width)]
         self.embed_target = nn.Embed(shape.window_steps + 2, width)
@@ -148,7 +152,8 @@ class Composer(nn.Module):
         for listen, window in zip(self.hear_latents, heard, strict=True):
             summary += listen(window.latent / 2)
         summary = self.summarise(self.drop(nn.gelu(summary), deterministic=deterministic))
-        return Memory(heard, (self._beats(heard[0]), self._beats(heard[1])), summary, place, style)
+        beats = (self._beats(heard[0]), self._beats(heard[1]))
+        return Memory(heard, beats, summary, place, style, self._echo(similarity))
 
     def read_onset(self, memory: Memory, onset: Onset) -> jax.Array:
         """Makes the GRU's input from the onset before, [..., hidden]."""
@@ -169,7 +174,8 @@ class Composer(nn.Module):
 
     def step_logits(self, memory: Memory, h: jax.Array, last: jax.Array) -> jax.Array:
         """Returns the logits of the next onset's step, or of the end, [..., T + 1]; `last` is the step before or -1."""
-        return self.step_head(h, last, [jnp.max(window.onset, axis=-1) for window in memory.heard])
+        heard = [jnp.max(window.onset, axis=-1) for window in memory.heard]
+        return self.step_head(h, last, heard, memory.echo[:, None] * heard[1])
 
     def chord(
         self,
@@ -192,7 +198,8 @@ class Composer(nn.Module):
         inputs = [h, target, *(nn.sigmoid(logits) for logits in played), before.pitches, held, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
         features = self.features[1](self.drop(nn.gelu(features), deterministic=deterministic))
-        return Chord(self.pitch_head.prepare(features), played, before.pitches, before.top), features
+        echo = _spread(memory.echo, step) * played[1]
+        return Chord(self.pitch_head.prepare(features), played, echo, before.pitches, before.top), features
 
     def __call__(
         self,
@@ -241,6 +248,11 @@ class Composer(nn.Module):
         }
         return {"loss": sum(terms.values(), jnp.zeros(len(sounds))), **terms}
 
+    def _echo(self, similarity: jax.Array) -> jax.Array:
+        """How strong the echo is, [B]: straight lines between learned knots over the similarity, 0 without a link."""
+        knots = jnp.linspace(0.0, 1.0, _ECHO_KNOTS)
+        return jnp.where(similarity >= 0, jnp.interp(similarity, knots, self.echo_gain), 0.0)
+
     def start(self, memory: Memory) -> jax.Array:
         """The GRU's state before the first onset, [B, hidden]."""
         return nn.tanh(memory.summary)
@@ -267,6 +279,11 @@ class Composer(nn.Module):
         onset = nn.sigmoid(window.onset).reshape(batch, self.window_beats, steps_per_beat * pitches)
         share = nn.tanh(window.share[:, ::steps_per_beat, ::3] / 4).reshape(batch, self.window_beats, -1)
         return self.hear_beat(jnp.concatenate([onset, 0.3 * share], axis=-1))
+
+
+def _spread(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Gives [B] values the axes of `like` [B, ...] and one more."""
+    return values.reshape(-1, *(1,) * like.ndim)
 
 
 def first_onset(batch: int, shape: OnsetShape) -> Onset:

@@ -38,10 +38,11 @@ class Heard(NamedTuple):
 
 @flax.struct.dataclass
 class Chord:
-    """What the notes of an onset depend on: features, what is heard at its step (logits), and the onset before it."""
+    """What the notes of an onset depend on: features, what is heard and echoed at its step, and the onset before."""
 
     features: jax.Array
     heard: tuple[jax.Array, ...]
+    echo: jax.Array
     before: jax.Array
     melody: jax.Array
 
@@ -52,8 +53,8 @@ class StepHead(nn.Module):
     shape: OnsetShape
 
     @nn.compact
-    def __call__(self, h: jax.Array, last: jax.Array, heard: list[jax.Array]) -> jax.Array:
-        """Returns logits [..., T + 1] for features [..., H], the step before [...] and two windows [B, T]."""
+    def __call__(self, h: jax.Array, last: jax.Array, heard: list[jax.Array], echo: jax.Array) -> jax.Array:
+        """Returns logits [..., T + 1] for features [..., H], the step before [...], two windows and the echo [B, T]."""
         length = self.shape.window_steps
         by_place, by_distance = nn.Dense(length + 1)(h), nn.Dense(length)(h)
         gates = nn.Dense(2, bias_init=nn.initializers.constant(0.3))(h)
@@ -62,6 +63,7 @@ class StepHead(nn.Module):
         logits = by_place[..., :length] + mirrored(by_distance, length - 2 - last, length, length)[..., ::-1]
         for n, values in enumerate(heard):
             logits += gates[..., n, None] * (values if h.ndim == 2 else values[:, None])
+        logits += echo if h.ndim == 2 else echo[:, None]
         logits = jnp.where(steps > last[..., None], logits, _NEVER)
         return jnp.concatenate([logits, by_place[..., length:]], axis=-1)
 
@@ -108,6 +110,7 @@ class PitchHead(nn.Module):
         logits += mirrored(self.by_melody(x), melody + _MELODY_SEMITONES, num_pitches, 2 * _MELODY_SEMITONES + 1)
         for n, values in enumerate((*chord.heard, MAX_LOGIT / 2 * chord.before)):
             logits += gates[..., n, None] * values
+        logits += chord.echo
         logits = jnp.where(pitch < last[..., None], logits, _NEVER)
         return jnp.concatenate([logits, by_pitch[..., num_pitches:]], axis=-1)
 
