@@ -70,9 +70,9 @@ class Experiment:
         """Number of updates in a run on so many examples."""
         return self.config["train"]["num_epochs"] * train.epoch_steps(self.config["train"], num_examples)
 
-    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
-        """The gradient transformation of a run of so many updates."""
-        return train.make_optimizer(self.config["optimizer"], num_steps)
+    def optimizer(self, num_steps: int, rate_factor: float = 1.0) -> optax.GradientTransformation:
+        """The gradient transformation of a run of so many updates, its learning rate times a factor."""
+        return train.make_optimizer(self.config["optimizer"], num_steps, rate_factor)
 
     def init_state(self, num_steps: int, train_arrays: Arrays | None = None) -> TrainState:
         """Returns the state before the first step; a model that starts from its data needs the training examples."""
@@ -85,11 +85,11 @@ class Experiment:
         """Shapes and dtypes of the training state; they do not depend on the length of the run."""
         return jax.eval_shape(lambda: self.init_state(1))
 
-    def train_step(self, num_steps: int):
-        """Returns the jitted train step of a run of so many updates."""
+    def train_step(self, num_steps: int, rate_factor: float = 1.0):
+        """Returns the jitted train step of a run of so many updates, its learning rate times a factor."""
         return train.make_train_step(
             train.augmented_loss(self.model, self.objective, self._make_input()),
-            self.optimizer(num_steps),
+            self.optimizer(num_steps, rate_factor),
             self.keys()["train"],
             self.config["train"]["average_decay"],
         )
@@ -181,6 +181,11 @@ def load_experiment(workdir: str) -> TrainedRun:
 
 
 def _check_ranges(config: Mapping[str, Any]) -> None:
+    for section in ("train", "composer"):
+        chosen = config.get(section, {})
+        chosen = chosen if section == "train" else chosen.get("train", {})
+        if chosen.get("on_nan", "stop") not in ("stop", "restore"):
+            raise UserError(f"config.train.on_nan must be 'stop' or 'restore', got {chosen['on_nan']!r}")
     for name, seed in [("seed", config.get("seed", 0)), ("sample.seed", config.get("sample", {}).get("seed", 0))]:
         if seed >= 2**32:
             raise UserError(f"config.{name} must be below 2**32, got {seed}")
