@@ -1,6 +1,6 @@
 """The smallest run there is, for tests of the loop: seven examples, four epochs of three steps.
 
-    python tests/tiny_run.py FOLDER NUM_EPOCHS
+    python tests/tiny_run.py --folder=FOLDER --num_epochs=4
 
 trains it in a process of its own, with a checkpoint an epoch.
 """
@@ -11,13 +11,13 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from vae_jax import cli, loop
 from vae_jax.experiment import Experiment, build_experiment
@@ -113,11 +113,12 @@ def lines(path: pathlib.Path) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    folder, num_epochs = sys.argv[-2:]
-    make_tiny_run().fit(pathlib.Path(folder), num_epochs=int(num_epochs), checkpoint_every_epochs=1)
+    args = cli.flag_values("folder")
+    make_tiny_run().fit(pathlib.Path(args.folder), num_epochs=args.num_epochs, checkpoint_every_epochs=1)
     print("finished", flush=True)
 
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["--"]
+    flags.DEFINE_string("folder", "", "The run's folder.")
+    flags.DEFINE_integer("num_epochs", 4, "Epochs of three steps.")
     cli.run(main)

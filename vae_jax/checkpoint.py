@@ -17,7 +17,7 @@ import pathlib
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -54,7 +54,9 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mappi
     try:
         remove_leftovers(folder)
         temporary.mkdir(parents=True)
-        _orbax().save((temporary / _STATE).absolute(), state)
+        orbax = _orbax()
+        with _quiet():
+            orbax.save((temporary / _STATE).absolute(), state)
         manifest = {"step": step, "arrays": describe(state), "extra": dict(extra or {})}
         manifest["sha256"] = _hash_files(temporary / _STATE)
         files.write_json(temporary / _MANIFEST, manifest | {_OWN_HASH: _hash_manifest(manifest)})
@@ -203,7 +205,21 @@ def _first_difference(saved: dict[str, list], expected: dict[str, list]) -> str 
     return None
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the tracebacks off the terminal that orbax logs beside the error that it raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _one_line(error: Exception) -> str:
+    if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
+        return "no space left on the disk"
     return str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
 
 
