@@ -41,6 +41,7 @@ _POSITIVE = (
     "data.num_builtin",
 )
 _RASTER_BATCH = 256
+_TOO_LARGE = 2**32
 _WARM_START_EXAMPLES = 3072
 _NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
 
@@ -180,15 +181,22 @@ def load_experiment(workdir: str) -> TrainedRun:
     return TrainedRun(folder, experiment, description, state.trained_variables, calibration, step)
 
 
+def _check_numbers(config: Mapping[str, Any], prefix: str = "config") -> None:
+    """Refuses numbers that nothing can be counted or computed with."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_numbers(value, f"{prefix}.{name}")
+        elif isinstance(value, (int, float)) and not abs(value) < _TOO_LARGE:  # A NaN is not below it either.
+            raise UserError(f"{prefix}.{name} must be a number below 2**32, got {value}")
+
+
 def _check_ranges(config: Mapping[str, Any]) -> None:
+    _check_numbers(config)
     for section in ("train", "composer"):
         chosen = config.get(section, {})
         chosen = chosen if section == "train" else chosen.get("train", {})
         if chosen.get("on_nan", "stop") not in ("stop", "restore"):
             raise UserError(f"config.train.on_nan must be 'stop' or 'restore', got {chosen['on_nan']!r}")
-    for name, seed in [("seed", config.get("seed", 0)), ("sample.seed", config.get("sample", {}).get("seed", 0))]:
-        if seed >= 2**32:
-            raise UserError(f"config.{name} must be below 2**32, got {seed}")
     for name in (*_POSITIVE, *_NOT_NEGATIVE):
         section, _, field = name.rpartition(".")
         value = (config.get(section, {}) if section else config).get(field)
