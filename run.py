@@ -5,7 +5,7 @@ python run.py --config=configs/anthems.py [--workdir=runs/anthems] [--config.dat
 
 from __future__ import annotations
 
-import pathlib
+import functools
 import time
 
 from absl import flags
@@ -38,7 +38,7 @@ def main() -> None:
 
     started = time.perf_counter()
     config = cli.config_value(_CONFIG).to_dict()
-    workdir = _WORKDIR.value or str(pathlib.Path("runs", config["name"]))
+    workdir = _WORKDIR.value or runs.default_workdir(config)
 
     setup = experiment.build_experiment(config)
     source, split = corpus.find_split(config["data"])
@@ -53,7 +53,7 @@ def main() -> None:
     state = loop.fit(
         lambda: setup.init_state(num_steps, train_arrays),
         setup.abstract_state(),
-        setup.train_step(num_steps),
+        functools.partial(setup.train_step, num_steps),
         setup.eval_step(),
         train_arrays=train_arrays,
         held_out_arrays=held_out_arrays,

@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
     config.train.eval_every_epochs = 1
     config.train.checkpoint_every_epochs = 20
     config.train.keep_checkpoints = 2
+    config.train.on_nan = "stop"  # "restore": go back to the last good checkpoint and on with half the learning rate.
     config.train.average_decay = 0.0  # Above zero: evaluate a moving average of the parameters.
 
     config.sample = ConfigDict()

@@ -13,6 +13,7 @@ from small_run import SMALL, run
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
 
 import jax
+from tiny_run import TinyRun, make_tiny_run
 
 from vae_jax import corpus as corpus_lib
 
@@ -52,3 +53,9 @@ def small_run(tmp_path_factory) -> pathlib.Path:
     done = run("run.py", *SMALL, f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> TinyRun:
+    """The smallest run there is, compiled once."""
+    return make_tiny_run()

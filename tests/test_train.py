@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from collections.abc import Callable
@@ -13,93 +12,41 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny_run import CONFIG, HELD_OUT, LAST_STEP, NUM_TRAIN, STEPS_PER_EPOCH, TRAIN, TinyRun, bits, lines
 
 from vae_jax import batches, checkpoint, loop, train
 from vae_jax.errors import UserError
 from vae_jax.experiment import Experiment, build_experiment
-from vae_jax.runs import RunFolder
 from vae_jax.train import TrainState
-
-NUM_TRAIN, NUM_HELD_OUT = 7, 4
-CONFIG: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 3,
-    "representation": {"name": "events", "num_notes": 8, "num_tracks": 2},
-    "model": {"name": "post", "filters": 1, "hidden": 8, "latent_dim": 2, "reparameterisation": "standard"},
-    "loss": {"reconstruction": "msle", "loss_factor": 1.0, "reg_factor": 0.5},
-    "optimizer": {"name": "rmsprop", "learning_rate": 3e-3},
-    "train": {
-        "batch_size": 3,  # Batches of 3, 3 and 1.
-        "num_epochs": 4,
-        "eval_every_epochs": 2,
-        "checkpoint_every_epochs": 2,
-        "keep_checkpoints": 2,
-        "average_decay": 0.0,
-        "min_steps": 0,
-    },
-}
-STEPS_PER_EPOCH, LAST_STEP = 3, 12
-
-
-def random_arrays(count: int, seed: int) -> dict[str, np.ndarray]:
-    return {"events": np.random.default_rng(seed).uniform(0, 100, (count, 8, 3, 2)).astype(np.float32)}
-
-
-TRAIN, HELD_OUT = random_arrays(NUM_TRAIN, 0), random_arrays(NUM_HELD_OUT, 1)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Experiment:
-    return build_experiment(CONFIG)
-
-
-@pytest.fixture(scope="module")
-def initial(tiny: Experiment) -> Callable[[], TrainState]:
-    """Makes the initial state anew each time, because a step donates it."""
-    state = jax.device_get(jax.jit(lambda: tiny.init_state(LAST_STEP))())
-    return lambda: jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-
-
-@pytest.fixture(scope="module")
-def train_step(tiny: Experiment) -> loop.TrainStep:
-    return tiny.train_step(LAST_STEP)
-
-
-@pytest.fixture(scope="module")
-def eval_step(tiny: Experiment) -> loop.EvalStep:
-    return tiny.eval_step()
 
 
 @pytest.fixture
-def fit(initial, train_step, eval_step) -> Callable[..., TrainState]:
-    def call(path: pathlib.Path, step: loop.TrainStep = train_step, **changes: Any) -> TrainState:
-        path.mkdir(exist_ok=True)
-        return loop.fit(
-            initial,
-            jax.eval_shape(initial),
-            step,
-            eval_step,
-            train_arrays=TRAIN,
-            held_out_arrays=changes.pop("held_out", HELD_OUT),
-            config=CONFIG["train"] | changes,
-            seed=CONFIG["seed"],
-            folder=RunFolder(path),
-        )
+def tiny(tiny_run: TinyRun) -> Experiment:
+    return tiny_run.experiment
 
-    return call
+
+@pytest.fixture
+def initial(tiny_run: TinyRun) -> Callable[[], TrainState]:
+    return tiny_run.initial
+
+
+@pytest.fixture
+def train_step(tiny_run: TinyRun) -> loop.TrainStep:
+    return tiny_run.train_step
+
+
+@pytest.fixture
+def eval_step(tiny_run: TinyRun) -> loop.EvalStep:
+    return tiny_run.eval_step
+
+
+@pytest.fixture
+def fit(tiny_run: TinyRun) -> Callable[..., TrainState]:
+    return tiny_run.fit
 
 
 def examples() -> dict[str, jax.Array]:
     return jax.device_put(TRAIN)
-
-
-def bits(state: TrainState) -> dict[str, bytes]:
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
-
-
-def lines(path: pathlib.Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 # The optimiser.
@@ -267,10 +214,10 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     expected = fit(tmp_path / "whole")
     save, steps_made = checkpoint.save, []
 
-    def killed_save(folder, step, state, *, keep):
+    def killed_save(folder, step, *arguments, **options):
         if moment == "before the second save" and step == LAST_STEP:
             raise Killed
-        save(folder, step, state, keep=keep)
+        save(folder, step, *arguments, **options)
         if moment == "after the first save":
             raise Killed
 

@@ -2,18 +2,22 @@
 orbax.
 
 A checkpoint is a folder named by its step that holds what orbax wrote and `manifest.json`: the shape and dtype of every
-array and the sha256 of every file. orbax itself restores flipped bits without a word, so nothing is restored before its
-hashes agree.
+array, the sha256 of every file and its own. orbax itself restores flipped bits without a word, so nothing is restored
+before its hashes agree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
+import os
 import pathlib
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -25,11 +29,22 @@ State = TypeVar("State")
 
 _MANIFEST = "manifest.json"
 _STATE = "state"
+_OWN_HASH = "manifest_sha256"
 _TEMPORARY_SUFFIX = ".saving"
+_REMOVED_SUFFIX = ".removed"
 
 
-def save(folder: pathlib.Path, step: int, state: Any, *, keep: int) -> None:
+def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mapping[str, Any] | None = None) -> None:
     """Saves a training state as the checkpoint of a step and deletes the oldest ones beyond `keep`.
+
+    Checkpoints of later steps are deleted too: training went back behind them, because they were damaged.
+
+    Args:
+      folder: folder of checkpoints.
+      step: number of updates made.
+      state: a tree of arrays.
+      keep: how many checkpoints stay, this one counted.
+      extra: what else belongs to the state, as JSON; `read_extra` gives it back.
 
     Raises:
       UserError: where it cannot be written; the checkpoints before it are still there.
@@ -39,19 +54,26 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int) -> None:
     try:
         remove_leftovers(folder)
         temporary.mkdir(parents=True)
-        _orbax().save((temporary / _STATE).absolute(), state)
-        manifest = {"step": step, "arrays": describe(state), "sha256": _hash_files(temporary / _STATE)}
-        files.write_json(temporary / _MANIFEST, manifest)
+        orbax = _orbax()
+        with _quiet():
+            orbax.save((temporary / _STATE).absolute(), state)
+        manifest = {"step": step, "arrays": describe(state), "extra": dict(extra or {})}
+        manifest["sha256"] = _hash_files(temporary / _STATE)
+        files.write_json(temporary / _MANIFEST, manifest | {_OWN_HASH: _hash_manifest(manifest)})
+        _flush(temporary)
         if target.exists():
-            shutil.rmtree(target)
+            _remove(target)
         temporary.rename(target)
-    except (OSError, ValueError) as error:
+        _flush_folder(folder)
+    except (OSError, ValueError, UserError) as error:
         # orbax reports a full disk as a ValueError of its storage library.
+        shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"{target}: the checkpoint could not be saved ({_one_line(error)}); older ones are intact"
         ) from error
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"{old:08d}")
+    there = steps(folder)
+    for old in [one for one in there if one > step] + [one for one in there if one <= step][:-keep]:
+        _remove(folder / f"{old:08d}")
 
 
 def restore(folder: pathlib.Path, abstract: State) -> tuple[State, int] | None:
@@ -90,11 +112,17 @@ def steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
 
 
+def read_extra(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns what was saved with a checkpoint that has been restored."""
+    return files.read_json(folder / f"{step:08d}" / _MANIFEST).get("extra", {})
+
+
 def remove_leftovers(folder: pathlib.Path) -> None:
-    """Deletes what a save that was killed left behind."""
+    """Deletes what a save or a deletion that was killed left behind."""
     if folder.is_dir():
-        for path in folder.glob(f"*{_TEMPORARY_SUFFIX}"):
-            shutil.rmtree(path)
+        for suffix in (_TEMPORARY_SUFFIX, _REMOVED_SUFFIX):
+            for path in folder.glob(f"*{suffix}"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def describe(state: Any) -> dict[str, list]:
@@ -109,13 +137,43 @@ def _on_first_device(abstract: State) -> State:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
 
 
+def _remove(path: pathlib.Path) -> None:
+    """Deletes a checkpoint; one that is killed on the way leaves no half checkpoint."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path.rename(path.with_name(path.name + _REMOVED_SUFFIX)))
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Waits until everything in a folder is on the disk: the older checkpoints are deleted on the strength of it."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _flush_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    _flush_folder(folder)
+
+
+def _flush_folder(path: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):  # Windows opens no folder.
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _find_damage(path: pathlib.Path) -> str | None:
     """Returns what is wrong with a checkpoint, or None where every file is as it was written."""
     try:
         manifest = files.read_json(path / _MANIFEST)
+        own = manifest.pop(_OWN_HASH, None)
         expected, _ = manifest["sha256"], manifest["arrays"]
-    except (UserError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return f"no readable {_MANIFEST}"
+    # Checkpoints from before the manifest had a hash of its own carry none.
+    if own is not None and own != _hash_manifest(manifest):
+        return f"{_MANIFEST} has changed"
     actual = _hash_files(path / _STATE)
     missing = sorted(expected.keys() - actual.keys())
     if missing:
@@ -133,6 +191,10 @@ def _hash_files(folder: pathlib.Path) -> dict[str, str]:
     return hashes
 
 
+def _hash_manifest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _first_difference(saved: dict[str, list], expected: dict[str, list]) -> str | None:
     for name in sorted(saved.keys() | expected.keys()):
         if saved.get(name) != expected.get(name):
@@ -143,7 +205,21 @@ def _first_difference(saved: dict[str, list], expected: dict[str, list]) -> str 
     return None
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the tracebacks off the terminal that orbax logs beside the error that it raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _one_line(error: Exception) -> str:
+    if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
+        return "no space left on the disk"
     return str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
 
 

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from vae_jax import interrupts
 from vae_jax.errors import UserError
 from vae_jax.files import plain
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags, runs `main` and turns a UserError into one line on stderr and exit status 1."""
+    """Parses the flags, runs `main` and turns a UserError, a signal or a machine without room into one line on stderr
+    and a non-zero exit status."""
 
     def checked(arguments: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -22,12 +24,19 @@ def run(main: Callable[[], None]) -> None:
         try:
             if len(arguments) > 1:
                 raise UserError(f"unexpected argument {arguments[1]!r}; every option is written as --name=value")
+            interrupts.handle_signals()
             main()
         except UserError as error:
             _fail(str(error))
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
+        except interrupts.Interrupted as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.exit_code)
+        except OSError as error:  # The machine's doing, wherever it happened: a full disk, a folder that went away.
+            _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _fail("not enough memory for this config; try a smaller batch_size or model")
 
     app.run(checked, flags_parser=_parse)
 
@@ -70,6 +79,11 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         _fail(f"{error.filename}: not a config file ({error})")
     except (flags.Error, OSError, TypeError, ValueError, IndexError) as error:
         _fail(" ".join(str(error).split()))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or XLA, which has an error type for everything, had no memory left."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def _fail(message: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,11 +87,11 @@ class ComposerStage:
         kit = jax.ShapeDtypeStruct((self.shape.num_drums,), jnp.int32)
         return jax.eval_shape(lambda variables, kit: self.init_state(1, variables, kit), first, kit)
 
-    def train_step(self, num_steps: int):
-        """Returns the jitted train step of a run of so many updates."""
+    def train_step(self, num_steps: int, rate_factor: float = 1.0):
+        """Returns the jitted train step of a run of so many updates, its learning rate times a factor."""
         return train.make_train_step(
             self._training_loss(),
-            self._optimizer(num_steps),
+            self._optimizer(num_steps, rate_factor),
             self.keys()["train"],
             self.config["train"]["average_decay"],
         )
@@ -143,8 +144,8 @@ class ComposerStage:
 
         return loss_terms
 
-    def _optimizer(self, num_steps: int):
-        return train.make_optimizer(self.config["optimizer"], num_steps)
+    def _optimizer(self, num_steps: int, rate_factor: float = 1.0):
+        return train.make_optimizer(self.config["optimizer"], num_steps, rate_factor)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -231,7 +232,7 @@ def train_composer(
     state = loop.fit(
         lambda: stage.init_state(num_steps, vae_variables, jnp.asarray(kit)),
         stage.abstract_state(),
-        stage.train_step(num_steps),
+        functools.partial(stage.train_step, num_steps),
         stage.eval_step(),
         train_arrays=train_arrays,
         held_out_arrays=examples(held_out, 0) if held_out else None,

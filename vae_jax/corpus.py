@@ -11,7 +11,6 @@ import pathlib
 import stat
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -265,12 +264,15 @@ def _read_zip(source: pathlib.Path) -> Iterator[IngestedFile]:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if len(members) > MAX_ZIP_MEMBERS:
                 raise UserError(f"{source}: more than {MAX_ZIP_MEMBERS} members; unpack it and give the folder")
-            total = 0
+            total, taken = 0, set()
             for member in members:
                 name = member.filename.rsplit("/", 1)[-1]
                 if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
                     continue
                 reason = _member_refusal(member)
+                if member.filename in taken:
+                    reason = "the archive has another member of this name before it"
+                taken.add(member.filename)
                 if reason is None and total + member.file_size > MAX_ZIP_TOTAL_BYTES:
                     reason = "the archive's members pass the limit on their total size"
                 if reason is not None:
@@ -279,12 +281,13 @@ def _read_zip(source: pathlib.Path) -> Iterator[IngestedFile]:
                 try:
                     with archive.open(member) as file:
                         data = file.read(midi.MAX_FILE_BYTES + 1)
-                except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-                    yield IngestedFile(member.filename, reasons=(f"cannot be unpacked ({error})",))
+                except Exception as error:  # Each way of packing raises types of its own on damage.
+                    reason = str(error) or type(error).__name__
+                    yield IngestedFile(member.filename, reasons=(f"cannot be unpacked ({reason})",))
                     continue
                 total += len(data)
                 yield _ingest(member.filename, data)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{source}: a damaged zip archive ({error})") from error
 
 

@@ -41,6 +41,7 @@ _POSITIVE = (
     "data.num_builtin",
 )
 _RASTER_BATCH = 256
+_TOO_LARGE = 2**32
 _WARM_START_EXAMPLES = 3072
 _NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
 
@@ -70,9 +71,9 @@ class Experiment:
         """Number of updates in a run on so many examples."""
         return self.config["train"]["num_epochs"] * train.epoch_steps(self.config["train"], num_examples)
 
-    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
-        """The gradient transformation of a run of so many updates."""
-        return train.make_optimizer(self.config["optimizer"], num_steps)
+    def optimizer(self, num_steps: int, rate_factor: float = 1.0) -> optax.GradientTransformation:
+        """The gradient transformation of a run of so many updates, its learning rate times a factor."""
+        return train.make_optimizer(self.config["optimizer"], num_steps, rate_factor)
 
     def init_state(self, num_steps: int, train_arrays: Arrays | None = None) -> TrainState:
         """Returns the state before the first step; a model that starts from its data needs the training examples."""
@@ -85,11 +86,11 @@ class Experiment:
         """Shapes and dtypes of the training state; they do not depend on the length of the run."""
         return jax.eval_shape(lambda: self.init_state(1))
 
-    def train_step(self, num_steps: int):
-        """Returns the jitted train step of a run of so many updates."""
+    def train_step(self, num_steps: int, rate_factor: float = 1.0):
+        """Returns the jitted train step of a run of so many updates, its learning rate times a factor."""
         return train.make_train_step(
             train.augmented_loss(self.model, self.objective, self._make_input()),
-            self.optimizer(num_steps),
+            self.optimizer(num_steps, rate_factor),
             self.keys()["train"],
             self.config["train"]["average_decay"],
         )
@@ -180,10 +181,22 @@ def load_experiment(workdir: str) -> TrainedRun:
     return TrainedRun(folder, experiment, description, state.trained_variables, calibration, step)
 
 
+def _check_numbers(config: Mapping[str, Any], prefix: str = "config") -> None:
+    """Refuses numbers that nothing can be counted or computed with."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_numbers(value, f"{prefix}.{name}")
+        elif isinstance(value, (int, float)) and not abs(value) < _TOO_LARGE:  # A NaN is not below it either.
+            raise UserError(f"{prefix}.{name} must be a number below 2**32, got {value}")
+
+
 def _check_ranges(config: Mapping[str, Any]) -> None:
-    for name, seed in [("seed", config.get("seed", 0)), ("sample.seed", config.get("sample", {}).get("seed", 0))]:
-        if seed >= 2**32:
-            raise UserError(f"config.{name} must be below 2**32, got {seed}")
+    _check_numbers(config)
+    for section in ("train", "composer"):
+        chosen = config.get(section, {})
+        chosen = chosen if section == "train" else chosen.get("train", {})
+        if chosen.get("on_nan", "stop") not in ("stop", "restore"):
+            raise UserError(f"config.train.on_nan must be 'stop' or 'restore', got {chosen['on_nan']!r}")
     for name in (*_POSITIVE, *_NOT_NEGATIVE):
         section, _, field = name.rpartition(".")
         value = (config.get(section, {}) if section else config).get(field)

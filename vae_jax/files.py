@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from vae_jax.errors import UserError
 
 _MAX_NAME_BYTES = 160
+_TEMPORARY_NAME = r"\..+\.\w{8}\.tmp"  # What `tempfile` makes of prefix and suffix.
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
@@ -34,6 +36,15 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
         if temporary is not None:
             pathlib.Path(temporary).unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Deletes the temporary files of writers that were killed, in a folder and those below it."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if re.fullmatch(_TEMPORARY_NAME, name):
+                with contextlib.suppress(OSError):
+                    pathlib.Path(directory, name).unlink()
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import dataclasses
 import math
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from vae_jax import batches, checkpoint, files, train
-from vae_jax.errors import UserError
+from vae_jax import batches, checkpoint, interrupts, retries, train
+from vae_jax.interrupts import Interrupted
 from vae_jax.representations import Arrays
+from vae_jax.retries import NotFiniteError
 from vae_jax.runs import RunFolder
 from vae_jax.train import Metrics, TrainState
+from vae_jax.training_log import Log, Progress
 
 TrainStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]
+# Of every step of an epoch so far: the number of examples and the means over them.
+History = list[tuple[int, Metrics]]
+
+_STEPS_AHEAD = 3
 
 
 def fit(
     init_state: Callable[[], TrainState],
     abstract_state: TrainState,
-    train_step: TrainStep,
+    make_train_step: Callable[[float], TrainStep],
     eval_step: EvalStep,
     *,
     train_arrays: Arrays,
@@ -42,7 +44,7 @@ def fit(
     Args:
       init_state: makes the initial state; called where there is no checkpoint.
       abstract_state: its shapes and dtypes, from `jax.eval_shape`.
-      train_step: from `train.make_train_step`.
+      make_train_step: gives what `train.make_train_step` does, for a factor on the learning rate.
       eval_step: from `train.make_eval_step`.
       train_arrays: compact arrays of all training examples, each [N, ...].
       held_out_arrays: the same of the held-out examples; None where nothing is held out.
@@ -54,142 +56,167 @@ def fit(
       The final state, which is saved as a checkpoint.
 
     Raises:
-      UserError: where a loss or a gradient is not finite; names the step and the last good checkpoint.
+      UserError: where a loss, a gradient or the state is not finite; names the step and the last good checkpoint. With
+        config.train.on_nan=restore training goes back to that first, with a lower learning rate.
+      Interrupted: where a signal asked to stop; the state is saved.
     """
     checkpoint.remove_leftovers(folder.checkpoints)
-    restored = checkpoint.restore(folder.checkpoints, abstract_state)
-    # Placed on the device as what a step returns is: the step would be compiled twice otherwise.
-    state = jax.device_put(restored[0] if restored is not None else init_state(), jax.devices()[0])
-    count, batch_size = batches.num_examples(train_arrays), config["batch_size"]
-    epoch_steps = train.epoch_steps(config, count)
-    last_step = epoch_steps * config["num_epochs"]
+    job = _Job(
+        init_state=init_state,
+        abstract_state=abstract_state,
+        train_step=_StepOfFactor(make_train_step),
+        eval_step=eval_step,
+        examples=jax.device_put(dict(train_arrays)),
+        held_out=jax.device_put(dict(held_out_arrays)) if held_out_arrays is not None else None,
+        num_examples=batches.num_examples(train_arrays),
+        config=config,
+        seed=seed,
+        folder=folder,
+    )
+    while True:
+        try:
+            return _train(job)
+        except NotFiniteError as error:
+            retries.go_back(error, folder, config)
+
+
+class _StepOfFactor:
+    """Train steps by the factor on the learning rate; each is compiled once."""
+
+    def __init__(self, make: Callable[[float], TrainStep]):
+        self._make = make
+        self._made: dict[float, TrainStep] = {}
+
+    def __call__(self, factor: float) -> TrainStep:
+        if factor not in self._made:
+            self._made[factor] = self._make(factor)
+        return self._made[factor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Job:
+    """The arguments of `fit`, with the examples on the device."""
+
+    init_state: Callable[[], TrainState]
+    abstract_state: TrainState
+    train_step: Callable[[float], TrainStep]
+    eval_step: EvalStep
+    examples: dict[str, jax.Array]
+    held_out: dict[str, jax.Array] | None
+    num_examples: int
+    config: Mapping[str, Any]
+    seed: int
+    folder: RunFolder
+
+    @property
+    def epoch_steps(self) -> int:
+        """Number of updates in an epoch."""
+        return train.epoch_steps(self.config, self.num_examples)
+
+
+def _train(job: _Job) -> TrainState:
+    """Trains from what is in the folder to the last epoch."""
+    config, last_step = job.config, job.epoch_steps * job.config["num_epochs"]
+    lowered = retries.read_retries(job.folder.retries)
+    state, history = _restore(job)
     step = int(state.step)
     if step:
-        print(f"resuming {folder.path} from step {step} of {last_step}")
-    examples = jax.device_put(dict(train_arrays))
-    held_out = jax.device_put(dict(held_out_arrays)) if held_out_arrays is not None else None
-    with _Log(folder, step) as log, _Progress(step, last_step, config["num_epochs"]) as progress:
+        print(f"resuming {job.folder.path} from step {step} of {last_step}")
+    with (
+        Log(job.folder, step) as log,
+        Progress(step, last_step, config["num_epochs"]) as progress,
+        interrupts.deferred() as signal_number,
+    ):
         while step < last_step:
-            history = []
-            for _ in range(epoch_steps):
-                picked = batches.batch_indices(step, num_examples=count, batch_size=batch_size, seed=seed)
-                state, terms = train_step(state, examples, jnp.asarray(picked))
-                history.append((len(picked), terms))
-                step += 1
-                progress.step()
-            epoch = step // epoch_steps
-            # One transfer an epoch: fetching a loss after every step would make the device wait for the host.
-            means = _weighted_means(jax.device_get(history), first_step=step - epoch_steps + 1, folder=folder)
-            line = {"step": step, "epoch": epoch, **{f"train_{name}": value for name, value in means.items()}}
-            if held_out is not None and (epoch % config["eval_every_epochs"] == 0 or step == last_step):
-                line |= _evaluate(state, eval_step, held_out, batch_size)
-            log.write(line)
-            progress.epoch(line)
-            if epoch % config["checkpoint_every_epochs"] == 0 or step == last_step:
-                checkpoint.save(folder.checkpoints, step, state, keep=config["keep_checkpoints"])
+            factor = retries.learning_rate_factor(lowered, step)
+            state, terms = _make_step(job, state, step, factor)
+            history.append(terms)
+            step += 1
+            progress.step()
+            # The device may be some steps behind, so that it never waits for the host; whoever sends a signal waits
+            # for all of them, so that they are few.
+            if len(history) > _STEPS_AHEAD:
+                jax.block_until_ready(history[-1 - _STEPS_AHEAD])
+            epoch, of_epoch = divmod(step, job.epoch_steps)
+            if of_epoch == 0:
+                line = _end_epoch(job, state, step, history)
+                history = []
+                if lowered:
+                    line["learning_rate_factor"] = factor
+                log.write(line)
+                progress.epoch(line)
+            at_end = of_epoch == 0 and (epoch % config["checkpoint_every_epochs"] == 0 or step == last_step)
+            if at_end or signal_number():
+                _save(job, state, step, history)
+            if signal_number():
+                raise Interrupted(signal_number(), f"step {step} of {last_step} is saved; the same command resumes")
     return state
 
 
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
-
-    _NUM_LINES = 20
-
-    def __init__(self, start_step: int, last_step: int, num_epochs: int):
-        self._bar = tqdm.tqdm(
-            total=last_step, initial=start_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
-        self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs
-        self._started = time.perf_counter()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def step(self) -> None:
-        """Counts a step."""
-        self._bar.update()
-
-    def epoch(self, line: dict[str, float]) -> None:
-        """Shows the losses of an epoch."""
-        text = f"loss {line['train_loss']:.4g}"
-        if "held_out_loss" in line:
-            text += f", held-out {line['held_out_loss']:.4g}"
-        self._bar.set_postfix_str(text)
-        step, epoch = line["step"], line["epoch"]
-        due = epoch == 1 or step == self._last_step or epoch % max(1, self._num_epochs // self._NUM_LINES) == 0
-        if self._bar.disable and due:
-            rate = (step - self._first_step) / (time.perf_counter() - self._started)
-            left = (self._last_step - step) / rate
-            print(f"epoch {epoch}/{self._num_epochs} {text}, {rate:.3g} steps/s, {left:.0f} s left", flush=True)
+def _restore(job: _Job) -> tuple[TrainState, History]:
+    """Returns the newest whole checkpoint and what its epoch has logged so far, or the initial state."""
+    restored = checkpoint.restore(job.folder.checkpoints, job.abstract_state)
+    history: History = []
+    if restored is not None:
+        saved = checkpoint.read_extra(job.folder.checkpoints, restored[1])
+        history = [(size, terms) for size, terms in saved.get("history", [])]
+    state = restored[0] if restored is not None else job.init_state()
+    # Placed on the device as what a step returns is: the step would be compiled twice otherwise.
+    return jax.device_put(state, jax.devices()[0]), history
 
 
-class _Log:
-    """`metrics.jsonl`, one line a logged step, and TensorBoard events beside it.
-
-    Lines after the step that training starts from are dropped: they will be written again, with the same numbers.
-    """
-
-    def __init__(self, folder: RunFolder, start_step: int):
-        logging.getLogger("tensorboardX").setLevel(logging.ERROR)
-        import tensorboardX
-
-        self._file = _reopen_lines(folder, start_step)
-        self._events = tensorboardX.SummaryWriter(
-            str(folder.tensorboard), purge_step=start_step + 1, write_to_disk=True
-        )
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._events.close()
-
-    def write(self, line: dict[str, float]) -> None:
-        """Adds a line; every value but the step and epoch is a TensorBoard scalar too."""
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in line.items():
-            if name not in ("step", "epoch"):
-                self._events.add_scalar(name, value, line["step"])
+def _make_step(job: _Job, state: TrainState, step: int, factor: float) -> tuple[TrainState, tuple[int, Metrics]]:
+    picked = batches.batch_indices(
+        step, num_examples=job.num_examples, batch_size=job.config["batch_size"], seed=job.seed
+    )
+    state, terms = job.train_step(factor)(state, job.examples, jnp.asarray(picked))
+    return state, (len(picked), terms)
 
 
-def read_log(folder: RunFolder) -> list[dict[str, float]]:
-    """Returns the lines of `metrics.jsonl`; a last line that a kill cut short is left out."""
-    if not folder.metrics_lines.exists():
-        return []
-    lines = []
-    for text in folder.metrics_lines.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
+def _end_epoch(job: _Job, state: TrainState, step: int, history: History) -> dict[str, float]:
+    """Returns the line of an epoch: its number, training losses and, when due, held-out losses."""
+    epoch = step // job.epoch_steps
+    means = _weighted_means(_fetch(history, step))
+    line = {"step": step, "epoch": epoch, **{f"train_{name}": value for name, value in means.items()}}
+    last = epoch == job.config["num_epochs"]
+    if job.held_out is not None and (last or epoch % job.config["eval_every_epochs"] == 0):
+        line |= _evaluate(state, job.eval_step, job.held_out, job.config["batch_size"])
+    for name, value in line.items():
+        _check_finite(name, value, step)
+    return line
 
 
-def _reopen_lines(folder: RunFolder, start_step: int):
-    kept = [json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= start_step]
-    files.write_bytes(folder.metrics_lines, "".join(kept).encode())
-    return folder.metrics_lines.open("a", encoding="utf-8")
+def _save(job: _Job, state: TrainState, step: int, history: History) -> None:
+    """Saves a state that is finite, with what the running epoch has logged so far."""
+    fetched = [[size, {name: float(value) for name, value in terms.items()}] for size, terms in _fetch(history, step)]
+    if not _all_finite((state.params, state.opt_state, state.average)):
+        raise NotFiniteError(f"the training state is not finite after step {step}")
+    extra = {"history": fetched} if fetched else {}
+    checkpoint.save(job.folder.checkpoints, step, state, keep=job.config["keep_checkpoints"], extra=extra)
 
 
-def _weighted_means(history: list[tuple[int, Metrics]], first_step: int, folder: RunFolder) -> dict[str, float]:
-    """Means over an epoch's examples, as Keras reports them, after checking that every step's values are finite."""
-    for n, (_, terms) in enumerate(history):
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _fetch(history: History, last_step: int) -> History:
+    """Brings an epoch's values to the host at once, and checks that every step's are finite."""
+    fetched = jax.device_get(history)
+    for n, (_, terms) in enumerate(fetched):
         for name, value in terms.items():
-            if not math.isfinite(value):
-                saved = checkpoint.steps(folder.checkpoints)
-                good = (
-                    f"the last good checkpoint is step {saved[-1]} in {folder.checkpoints}"
-                    if saved
-                    else "no checkpoint was saved yet"
-                )
-                raise UserError(
-                    f"{name} is {value} at step {first_step + n}; {good}; try a lower config.optimizer.learning_rate"
-                )
+            _check_finite(name, value, last_step - len(fetched) + 1 + n)
+    return fetched
+
+
+def _check_finite(name: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise NotFiniteError(f"{name} is {value} at step {step}")
+
+
+def _weighted_means(history: History) -> dict[str, float]:
+    """Means over an epoch's examples, as Keras reports them."""
     sizes = np.array([size for size, _ in history], dtype=np.float64)
     names = history[0][1].keys()
     return {name: float(np.average([float(terms[name]) for _, terms in history], weights=sizes)) for name in names}

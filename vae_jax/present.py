@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import attributes, compose, evaluate_composer, files, latents, loop, plots
+from vae_jax import attributes, compose, evaluate_composer, files, latents, plots, training_log
 from vae_jax.composing import TrainedComposer
 from vae_jax.corpus import Corpus, Split
 from vae_jax.experiment import Experiment
@@ -56,7 +56,7 @@ def write_pictures(
         if "baseline_mean_loss" in results.get(part, {})
     }
     title = f"{config['name']} on {corpus.name}"
-    plots.save(plots.plot_losses(loop.read_log(folder), constants, title), folder.plots / "losses.png")
+    plots.save(plots.plot_losses(training_log.read_log(folder), constants, title), folder.plots / "losses.png")
 
     means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
     latent_map = latents.map_latents(means, config["seed"])

@@ -14,13 +14,17 @@ from typing import Any
 
 import jax
 
-from vae_jax import files
+from vae_jax import files, lock
 from vae_jax.corpus import Corpus, Split
 from vae_jax.errors import UserError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The same files may be reached by another path: the corpus is compared by its fingerprint.
-_FIELDS_NOT_COMPARED = ("data.path", "data.url", "data.allow_builtin")
+# What a run does about a NaN may be decided when there is one.
+_FIELDS_NOT_COMPARED = (
+    *("data.path", "data.url", "data.allow_builtin"),
+    *("train.on_nan", "composer.train.on_nan"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,11 @@ class RunFolder:
     def metrics_lines(self) -> pathlib.Path:
         """One line of JSON a logged step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def retries(self) -> pathlib.Path:
+        """From which steps on the learning rate was lowered, and why."""
+        return self.path / "retries.json"
 
     @property
     def metrics(self) -> pathlib.Path:
@@ -120,11 +129,24 @@ class RunFolder:
         return self.path / "report.html"
 
 
-def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Split) -> RunFolder:
-    """Makes a run's folder, or takes one that holds the same run.
+def default_workdir(config: Mapping[str, Any]) -> str:
+    """Returns the folder of a run that was given none.
 
     Raises:
-      UserError: where the folder holds something else; nothing in it is changed.
+      UserError: where the config's name is not that of a folder in `runs`.
+    """
+    if files.safe_name(config["name"]) != config["name"]:
+        raise UserError(
+            f"config.name must consist of letters, digits, dots, dashes and underscores, got {config['name']!r}"
+        )
+    return str(pathlib.Path("runs", config["name"]))
+
+
+def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Split) -> RunFolder:
+    """Makes a run's folder, or takes one that holds the same run, and locks it until the process ends.
+
+    Raises:
+      UserError: where the folder holds something else or another process is running in it; nothing in it is changed.
     """
     folder = RunFolder(pathlib.Path(workdir).expanduser())
     resolved = json.loads(json.dumps(config))
@@ -132,14 +154,17 @@ def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Spl
     try:
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"{workdir}: a file, not a folder; give another --workdir")
-        if folder.config.exists():
+        if not folder.config.exists():
+            _refuse_strangers(folder)
+        else:
             _refuse_other_run(folder, resolved, described)
-            return folder
-        strangers = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+        lock.hold(folder.path)
     except OSError as error:
         raise UserError(f"{workdir}: cannot be used as a run's folder ({error.strerror})") from error
-    if [name for name in strangers if name != folder.run.name and not name.startswith(".")]:
-        raise UserError(f"{workdir}: not empty and not a run's folder; give another --workdir")
+    files.remove_leftovers(folder.path)
+    if folder.config.exists():
+        _refuse_other_run(folder, resolved, described)  # It may have been made since.
+        return folder
     files.write_json(folder.run, described)
     files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
     return folder
@@ -177,6 +202,12 @@ def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dic
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
     }
+
+
+def _refuse_strangers(folder: RunFolder) -> None:
+    strangers = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+    if [name for name in strangers if name != folder.run.name and not name.startswith(".")]:
+        raise UserError(f"{folder.path}: not empty and not a run's folder; give another --workdir")
 
 
 def _refuse_other_run(folder: RunFolder, config: dict[str, Any], described: dict[str, Any]) -> None:

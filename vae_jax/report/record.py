@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import files, loop, runs
+from vae_jax import files, runs, training_log
 from vae_jax.errors import UserError
 from vae_jax.runs import RunFolder
 
@@ -52,7 +52,7 @@ def read_record(folder: RunFolder) -> Record:
         ingest=_json_if_there(folder.ingest),
         metrics=_json_if_there(folder.metrics),
         timing=_json_if_there(folder.timing),
-        log=loop.read_log(folder),
+        log=training_log.read_log(folder),
         latents=_arrays_if_there(folder.latents),
     )
 
