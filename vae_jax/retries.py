@@ -58,7 +58,8 @@ def go_back(error: NotFiniteError, folder: RunFolder, config: Mapping[str, Any])
         good = f"the last good checkpoint is step {saved[-1]} in {folder.checkpoints}"
     advice = "try a lower config.optimizer.learning_rate"
     if config.get("on_nan", "stop") != "restore":
-        raise UserError(f"{error}; {good}; {advice}, or --config.train.on_nan=restore") from error
+        option = "--config.train.on_nan=restore (of the second stage: --config.composer.train.on_nan=restore)"
+        raise UserError(f"{error}; {good}; {advice}, or {option}") from error
     if len(entries) >= MAX_RETRIES:
         raise UserError(f"{error}, after {MAX_RETRIES} retries; {good}; {advice}") from error
     from_step = saved[-1] if saved else 0
