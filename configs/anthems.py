@@ -75,6 +75,7 @@ def get_config() -> ConfigDict:
     config.composer.forget_link = 0.15
     config.composer.step_temperature = 0.93
     config.composer.note_temperature = 0.88
+    config.composer.last_note_temperature = 0.5  # In the last phrase: an end is what listeners expect.
     config.composer.num_scored = 64  # Pieces composed for the scores.
     config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
     config.composer.optimizer.learning_rate = 2e-3

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import continuations, onsets
@@ -82,10 +83,11 @@ def write_pieces(
     """
     plans = [_Plan.of(composer, order) for order in orders]
     pieces = [_begin(composer, plan) for plan in plans]
-    write = _writer(composer, max(temperature, 1e-3))
+    write = _writer(composer)
     for n in range(max(plan.count for plan in plans)):
         arrays = _before(composer, pieces, plans, n)
-        written = jax.device_get(write(composer.variables, arrays, jax.random.fold_in(key, n)))
+        temperatures = _temperatures(composer, plans, n, max(temperature, 1e-3))
+        written = jax.device_get(write(composer.variables, arrays, jax.random.fold_in(key, n), temperatures))
         for b, notes in enumerate(onsets.to_notes(written, composer.kit, composer.stage.shape)):
             pieces[b] = _add(pieces[b], notes, plans[b], n)
     return [_finish(composer, piece) for piece in pieces]
@@ -125,20 +127,26 @@ class _Plan:
 
 
 @functools.cache
-def _writer(composer: TrainedComposer, temperature: float):
+def _writer(composer: TrainedComposer):
     stage = composer.stage
-    temperatures = Temperatures(
-        stage.config["step_temperature"] * temperature, stage.config["note_temperature"] * temperature
-    )
     max_onsets = stage.shape.max_onsets + _MORE_ONSETS
 
-    def write(variables, arrays, key):
+    def write(variables, arrays, key, temperatures):
         inputs = stage.memory_inputs(variables, arrays)
         return stage.net.apply(
             {"params": variables["params"]}, inputs, key, temperatures, max_onsets, method=write_window
         )
 
     return jax.jit(write)
+
+
+def _temperatures(composer: TrainedComposer, plans: Sequence[_Plan], n: int, temperature: float) -> Temperatures:
+    """Temperatures for phrase n of every piece; the notes of the last one have their own: an end is expected."""
+    config = composer.stage.config
+    is_last = np.array([n >= plan.count - 1 for plan in plans])
+    note = np.where(is_last, config["last_note_temperature"], config["note_temperature"])
+    step = np.full(len(plans), config["step_temperature"])
+    return Temperatures(jnp.asarray(temperature * step, jnp.float32), jnp.asarray(temperature * note, jnp.float32))
 
 
 def _begin(composer: TrainedComposer, plan: _Plan) -> RollPiece:

@@ -15,10 +15,13 @@ _NEVER = -1e9
 
 
 class Temperatures(NamedTuple):
-    """What the logits are divided by before drawing: those of steps, and those of pitches, parts and drums."""
+    """What the logits are divided by before drawing: those of steps and durations; those of pitches, parts and drums.
 
-    step: float
-    note: float
+    One for all pieces, or [B].
+    """
+
+    step: jax.Array | float
+    note: jax.Array | float
 
 
 def write_window(
@@ -38,6 +41,7 @@ def write_window(
       durations and drums drawn, at temperature one.
     """
     memory = composer.remember(**memory_inputs)
+    step_temperature, note_temperature = (jnp.reshape(jnp.asarray(values), (-1, 1)) for values in temperatures)
     style = memory_inputs["style"]
     allowed, drums_allowed = style[:, :NUM_PITCHED_PARTS] > 0, style[:, NUM_PITCHED_PARTS] > 0
     shape = composer.shape
@@ -50,20 +54,20 @@ def write_window(
         h, output = composer.cell(h, x)
         last = jnp.where(before.step > shape.window_steps, -1, before.step)
         logits = composer.step_logits(memory, output, last)
-        step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / temperatures.step))
+        step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / step_temperature))
         nats = jnp.where(over, 0.0, chosen_nats(logits, step))
         over = step == shape.window_steps
         held = (until > step[:, None]).astype(jnp.float32)
         chord, features = composer.chord(memory, output, step, before, held)
-        pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, temperatures.note, over)
+        pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, note_temperature, over)
         durations, duration_nats = _draw_durations(
-            composer, features, pitches, before.duration, duration_key, temperatures.note
+            composer, features, pitches, before.duration, duration_key, step_temperature
         )
         played_by = _choose_parts(
-            composer, memory, features, step, pitches, before, part_key, temperatures.note, allowed
+            composer, memory, features, step, pitches, before, part_key, note_temperature, allowed
         )
         drum_logits = composer.drum_head(memory.heard, features, step)
-        struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / temperatures.note))
+        struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / note_temperature))
         drums = (struck & drums_allowed[:, None] & ~over[:, None]).astype(jnp.float32)
         drum_nats = jnp.sum(jax.nn.softplus(drum_logits) - drums * drum_logits, axis=-1)
         onset = make_onset(step, pitches, durations, played_by, drums, shape.num_pitches)
@@ -81,7 +85,7 @@ def write_window(
 
 
 def _write_pitches(
-    composer: Composer, chord: Any, key: jax.Array, temperature: float, over: jax.Array
+    composer: Composer, chord: Any, key: jax.Array, temperature: jax.Array, over: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Draws the pitches of an onset from high to low, [B, M], and their nats, [B]."""
     num_pitches, max_pitches = composer.shape.num_pitches, composer.shape.max_pitches
@@ -107,7 +111,7 @@ def _draw_durations(
     pitches: jax.Array,
     before: jax.Array,
     key: jax.Array,
-    temperature: float,
+    temperature: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws how long every pitch lasts, classes [B, M], and their nats, [B]."""
 
@@ -131,7 +135,7 @@ def _choose_parts(
     pitches: jax.Array,
     before: Onset,
     key: jax.Array,
-    temperature: float,
+    temperature: jax.Array,
     allowed: jax.Array,
 ) -> jax.Array:
     """Draws the parts of every pitch, [B, M, parts] float32: at least the likeliest that is allowed."""
