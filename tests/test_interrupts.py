@@ -23,7 +23,10 @@ from vae_jax.interrupts import Interrupted
 def handlers() -> Iterator[None]:
     """Ours in place of Python's, without the thread that ends the process."""
     previous = {number: signal.signal(number, interrupts.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A command that another test ran in this process may have started the thread: it must not hear of these signals.
+    wakeup = signal.set_wakeup_fd(-1)
     yield
+    signal.set_wakeup_fd(wakeup)
     for number, handler in previous.items():
         signal.signal(number, handler)
 
