@@ -134,6 +134,8 @@ def peak_bytes() -> int:
     status = pathlib.Path("/proc/self/status")
     if status.exists():
         return 1024 * int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
+    import resource  # Windows has none.
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
