@@ -34,7 +34,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         {
             "pieces": shelf.packed(latent_map),
             "samples": pieces.pack_folder(folder.samples, folder),
-            "compositions": pieces.pack_folder(folder.path / "compositions", folder),
+            "compositions": pieces.pack_folder(folder.compositions, folder),
             "interpolations": decoded.interpolations(inference, shelf),
             "grid": decoded.grid(inference, run, latent_map),
             **figures.curves(run),
