@@ -78,11 +78,12 @@ def test_a_signal_that_nobody_looked_at_is_not_lost(handlers: None):
 
 
 COMMAND = """
-import ctypes, sys, time
+import ctypes, signal, sys, time
 from absl import flags
 from vae_jax import cli, interrupts
 
 interrupts.GRACE_SEC = 1.0
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A test run in the background has it ignored.
 
 def main():
     if {deferred}:
