@@ -49,6 +49,7 @@ def page_file(small_run, tmp_path_factory) -> pathlib.Path:
     """The page of a run with a composition of hostile names."""
     folder = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(small_run, folder)
+    shutil.rmtree(folder / "compositions", ignore_errors=True)  # The hostile one is to be alone.
     hostile = make_score(480, make_notes(np.arange(8) * 480, 240, 60), track_names=[IMAGE])
     files.write_bytes(folder / "compositions" / f"{IMAGE}.mid", midi.write_midi(hostile))
     trained = load_experiment(str(folder))
