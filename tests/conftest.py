@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +13,7 @@ import pytest
 from small_run import SMALL, run
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
+os.environ["VAE_JAX_CACHE"] = tempfile.mkdtemp(prefix="vae_jax_cache_")  # Never the user's own, in no process.
 
 import jax
 from tiny_run import TinyRun, make_tiny_run
@@ -28,6 +31,13 @@ def strict_jax() -> Iterator[None]:
     """No silent promotion of dtypes, and no key used twice."""
     with jax.numpy_dtype_promotion("strict"), jax.debug_key_reuse(True):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_left() -> Iterator[None]:
+    """Deletes the cache of the tests."""
+    yield
+    shutil.rmtree(os.environ["VAE_JAX_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from configs import anthems as anthems_config
 from vae_jax import attributes, batches, builtin, parts
 from vae_jax.attributes import ATTRIBUTES, Directions
 from vae_jax.errors import UserError
+from vae_jax.examples import ArrayExamples
 from vae_jax.experiment import build_experiment
 from vae_jax.inference import Inference
 from vae_jax.representations.events import EventsRepresentation
@@ -189,7 +190,7 @@ def pca_model() -> tuple[Inference, dict[str, np.ndarray]]:
     experiment = build_experiment(config.to_dict())
     scores = [score for _, score in builtin.compose_corpus(16, seed=2)]
     arrays = batches.concatenate([experiment.representation.encode(score).arrays for score in scores])
-    variables = experiment.init_state(1, arrays).trained_variables
+    variables = experiment.init_state(1, ArrayExamples(arrays)).trained_variables
     return Inference(experiment, variables, experiment.representation.default_calibration()), arrays
 
 

@@ -33,7 +33,7 @@ REFUSED_URL = "http://127.0.0.1:9/NationalAnthems.zip"  # The discard service, w
 def start(cache: pathlib.Path, *arguments: object) -> subprocess.Popen[str]:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XDG_CACHE_HOME": str(cache),
+        "VAE_JAX_CACHE": str(cache),
         "no_proxy": "127.0.0.1",
         "PYTHONUNBUFFERED": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),  # The commands compile the same programs: once is enough.

@@ -91,7 +91,7 @@ def refused_url(monkeypatch: pytest.MonkeyPatch) -> str:
 def user_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """An empty cache folder in place of the user's own."""
     cache = tmp_path / "cache"
-    monkeypatch.setattr(download.platformdirs, "user_cache_dir", lambda *_, **__: str(cache))
+    monkeypatch.setenv("VAE_JAX_CACHE", str(cache))
     return cache
 
 

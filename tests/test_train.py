@@ -14,7 +14,7 @@ import optax
 import pytest
 from tiny_run import CONFIG, HELD_OUT, LAST_STEP, NUM_TRAIN, STEPS_PER_EPOCH, TRAIN, TinyRun, bits, lines
 
-from vae_jax import batches, checkpoint, loop, train
+from vae_jax import batches, checkpoint, devices, loop, train
 from vae_jax.errors import UserError
 from vae_jax.experiment import Experiment, build_experiment
 from vae_jax.train import TrainState
@@ -46,7 +46,11 @@ def fit(tiny_run: TinyRun) -> Callable[..., TrainState]:
 
 
 def examples() -> dict[str, jax.Array]:
-    return jax.device_put(TRAIN)
+    return devices.place_everywhere(TRAIN)
+
+
+def batch(*indices: int) -> jax.Array:
+    return devices.place_batch(np.array(indices, np.int32), len(indices))
 
 
 # The optimiser.
@@ -75,7 +79,7 @@ def test_an_unknown_optimiser_is_refused_by_name():
 
 
 def test_a_step_is_the_gradient_step_of_the_mean_loss(tiny: Experiment, initial, train_step):
-    state, picked = initial(), jnp.array([4, 0, 6])
+    state, picked = initial(), batch(4, 0, 6)
     x = examples()["events"][picked]
     key = jax.random.split(jax.random.fold_in(tiny.keys()["train"], 0))[1]
 
@@ -102,15 +106,17 @@ def test_a_step_is_the_gradient_step_of_the_mean_loss(tiny: Experiment, initial,
 
 
 def test_a_step_depends_on_its_arguments_alone(initial, train_step):
-    first, first_terms = train_step(initial(), examples(), jnp.array([0, 1, 2]))
-    again, again_terms = train_step(initial(), examples(), jnp.array([0, 1, 2]))
+    first, first_terms = train_step(initial(), examples(), batch(0, 1, 2))
+    again, again_terms = train_step(initial(), examples(), batch(0, 1, 2))
     assert bits(first) == bits(again)
     assert jax.device_get(first_terms) == jax.device_get(again_terms)
 
 
 def test_every_step_draws_with_a_key_of_its_own(initial, train_step):
     terms = [
-        train_step(initial().replace(step=jnp.asarray(step, jnp.int32)), examples(), jnp.array([0, 1, 2]))[1]
+        train_step(
+            initial().replace(step=devices.place_everywhere(jnp.asarray(step, jnp.int32))), examples(), batch(0, 1, 2)
+        )[1]
         for step in (0, 1)
     ]
     assert float(terms[0]["msle"]) != float(terms[1]["msle"])
@@ -119,16 +125,16 @@ def test_every_step_draws_with_a_key_of_its_own(initial, train_step):
 
 def test_the_state_is_donated(initial, train_step):
     state = initial()
-    train_step(state, examples(), jnp.array([0, 1, 2]))
+    train_step(state, examples(), batch(0, 1, 2))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 def test_a_third_shape_of_batch_is_not_traced(initial, train_step):
     state = initial()
     for picked in ([0, 1, 2], [0], [2, 3, 4], [4]):
-        state, _ = train_step(state, examples(), jnp.array(picked))
+        state, _ = train_step(state, examples(), batch(*picked))
     with pytest.raises(AssertionError, match="traced"):
-        train_step(state, examples(), jnp.array([0, 1]))
+        train_step(state, examples(), batch(0, 1))
 
 
 def test_evaluation_gives_the_terms_of_each_example(initial, eval_step):

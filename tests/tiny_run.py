@@ -2,7 +2,8 @@
 
     python tests/tiny_run.py --folder=FOLDER --num_epochs=4
 
-trains it in a process of its own, with a checkpoint an epoch.
+trains it in a process of its own, with a checkpoint an epoch; --num_train and --batch_size make it larger, and the
+flags of several processes are those of run.py.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, loop
+from vae_jax import cli, cluster, devices, loop
+from vae_jax.examples import ArrayExamples
 from vae_jax.experiment import Experiment, build_experiment
 from vae_jax.runs import RunFolder
 from vae_jax.train import TrainState
@@ -64,7 +66,7 @@ class TinyRun:
 
     def initial(self) -> TrainState:
         """Makes the initial state anew each time, because a step donates it."""
-        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial)
+        return devices.place_everywhere(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
 
     @property
     def train_step(self) -> loop.TrainStep:
@@ -83,6 +85,7 @@ class TinyRun:
         path: pathlib.Path,
         step: loop.TrainStep | None = None,
         make_step: Callable[[float], loop.TrainStep] | None = None,
+        train: dict[str, np.ndarray] = TRAIN,
         **changes: Any,
     ) -> TrainState:
         path.mkdir(exist_ok=True)
@@ -91,7 +94,7 @@ class TinyRun:
             self.experiment.abstract_state(),
             make_step or (lambda factor: step or self.train_step),
             self.eval_step,
-            train_arrays=TRAIN,
+            examples=ArrayExamples(train),
             held_out_arrays=changes.pop("held_out", HELD_OUT),
             config=CONFIG["train"] | changes,
             seed=CONFIG["seed"],
@@ -114,11 +117,21 @@ def lines(path: pathlib.Path) -> list[dict[str, float]]:
 
 def main() -> None:
     args = cli.flag_values("folder")
-    make_tiny_run().fit(pathlib.Path(args.folder), num_epochs=args.num_epochs, checkpoint_every_epochs=1)
+    cluster.join()
+    make_tiny_run().fit(
+        pathlib.Path(args.folder),
+        train=random_arrays(args.num_train, 0),
+        num_epochs=args.num_epochs,
+        batch_size=args.batch_size,
+        checkpoint_every_epochs=1,
+    )
     print("finished", flush=True)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("folder", "", "The run's folder.")
     flags.DEFINE_integer("num_epochs", 4, "Epochs of three steps.")
+    flags.DEFINE_integer("num_train", NUM_TRAIN, "Training examples.")
+    flags.DEFINE_integer("batch_size", CONFIG["train"]["batch_size"], "Examples a step.")
+    cluster.define_flags()
     cli.run(main)

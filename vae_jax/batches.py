@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from vae_jax.representations import Arrays
+
+_ORDER_LOCK = threading.Lock()
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -27,8 +31,18 @@ def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -
     Every epoch is a new order of all the examples; the last batch of an epoch may be smaller.
     """
     epoch, batch = divmod(step, steps_per_epoch(num_examples, batch_size))
-    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
-    return order[batch * batch_size : (batch + 1) * batch_size].astype(np.int32)
+    with _ORDER_LOCK:  # Threads that read ahead would all make the same order at the turn of an epoch.
+        order = _epoch_order(seed, epoch, num_examples)
+    return order[batch * batch_size : (batch + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=2)  # Whoever reads ahead is in the next epoch while this one is trained on.
+def _epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    """Returns the order of an epoch, [N] int32: that of `permutation(num_examples)`, in half of its memory."""
+    order = np.arange(num_examples, dtype=np.int32)
+    np.random.default_rng([seed, epoch]).shuffle(order)
+    order.flags.writeable = False
+    return order
 
 
 def concatenate(examples: Sequence[Arrays]) -> dict[str, np.ndarray]:
@@ -48,6 +62,10 @@ def take(arrays: dict[str, jax.Array], indices: jax.Array) -> dict[str, jax.Arra
 
 def spread(arrays: Arrays, limit: int) -> dict[str, np.ndarray]:
     """Picks at most so many examples, evenly spaced."""
-    count = num_examples(arrays)
-    rows = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
+    rows = spread_rows(num_examples(arrays), limit)
     return {name: array[rows] for name, array in arrays.items()}
+
+
+def spread_rows(count: int, limit: int) -> np.ndarray:
+    """Returns at most `limit` of `count` rows, evenly spaced, the first and the last among them; int64, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from vae_jax import files
+from vae_jax import devices, files
 from vae_jax.errors import UserError
 
 State = TypeVar("State")
@@ -37,7 +37,8 @@ _REMOVED_SUFFIX = ".removed"
 def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mapping[str, Any] | None = None) -> None:
     """Saves a training state as the checkpoint of a step and deletes the oldest ones beyond `keep`.
 
-    Checkpoints of later steps are deleted too: training went back behind them, because they were damaged.
+    Checkpoints of later steps are deleted too: training went back behind them, because they were damaged. Of several
+    processes all write, into a folder that they share.
 
     Args:
       folder: folder of checkpoints.
@@ -52,25 +53,35 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mappi
     target = folder / f"{step:08d}"
     temporary = folder / f"{step:08d}{_TEMPORARY_SUFFIX}"
     try:
-        remove_leftovers(folder)
-        temporary.mkdir(parents=True)
+        if devices.is_first():
+            remove_leftovers(folder)
+            temporary.mkdir(parents=True)
+        devices.wait_for_all("checkpoint begun")
         orbax = _orbax()
         with _quiet():
             orbax.save((temporary / _STATE).absolute(), state)
-        manifest = {"step": step, "arrays": describe(state), "extra": dict(extra or {})}
-        manifest["sha256"] = _hash_files(temporary / _STATE)
-        files.write_json(temporary / _MANIFEST, manifest | {_OWN_HASH: _hash_manifest(manifest)})
-        _flush(temporary)
-        if target.exists():
-            _remove(target)
-        temporary.rename(target)
-        _flush_folder(folder)
+        devices.wait_for_all("checkpoint written")
+        if devices.is_first():
+            manifest = {"step": step, "arrays": describe(state), "extra": dict(extra or {})}
+            manifest["sha256"] = _hash_files(temporary / _STATE)
+            files.write_json(temporary / _MANIFEST, manifest | {_OWN_HASH: _hash_manifest(manifest)})
+            _flush(temporary)
+            if target.exists():
+                _remove(target)
+            temporary.rename(target)
+            _flush_folder(folder)
     except (OSError, ValueError, UserError) as error:
         # orbax reports a full disk as a ValueError of its storage library.
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"{target}: the checkpoint could not be saved ({_one_line(error)}); older ones are intact"
         ) from error
+    if devices.is_first():
+        _remove_others(folder, step, keep)
+    devices.wait_for_all("checkpoint in place")
+
+
+def _remove_others(folder: pathlib.Path, step: int, keep: int) -> None:
     there = steps(folder)
     for old in [one for one in there if one > step] + [one for one in there if one <= step][:-keep]:
         _remove(folder / f"{old:08d}")
@@ -99,7 +110,7 @@ def restore(folder: pathlib.Path, abstract: State) -> tuple[State, int] | None:
         difference = _first_difference(files.read_json(path / _MANIFEST)["arrays"], describe(abstract))
         if difference:
             raise UserError(f"{path}: a checkpoint of another model or optimiser ({difference})")
-        return _orbax().load((path / _STATE).absolute(), _on_first_device(abstract)), step
+        return _orbax().load((path / _STATE).absolute(), _on_all_devices(abstract)), step
     if found:
         raise UserError(f"{folder}: every checkpoint is damaged; delete the folder to start again")
     return None
@@ -131,9 +142,9 @@ def describe(state: Any) -> dict[str, list]:
     return {jax.tree_util.keystr(path): [str(leaf.dtype), list(leaf.shape)] for path, leaf in leaves}
 
 
-def _on_first_device(abstract: State) -> State:
-    """Says where the arrays go, so that a checkpoint from any device can be restored on this one."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def _on_all_devices(abstract: State) -> State:
+    """Says where the arrays go, so that a checkpoint from other devices, and as many, can be restored on these."""
+    sharding = devices.everywhere()
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
 
 

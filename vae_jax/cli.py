@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from vae_jax import interrupts
+from vae_jax import cluster, compiled, interrupts
 from vae_jax.errors import UserError
 from vae_jax.files import plain
 
@@ -25,6 +25,7 @@ def run(main: Callable[[], None]) -> None:
             if len(arguments) > 1:
                 raise UserError(f"unexpected argument {arguments[1]!r}; every option is written as --name=value")
             interrupts.handle_signals()
+            compiled.keep()
             main()
         except UserError as error:
             _fail(str(error))
@@ -34,9 +35,12 @@ def run(main: Callable[[], None]) -> None:
         except OSError as error:  # The machine's doing, wherever it happened: a full disk, a folder that went away.
             _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if _is_out_of_memory(error):
+                _fail("not enough memory for this config; try a smaller batch_size or model")
+            if not cluster.is_one_of_several():
                 raise
-            _fail("not enough memory for this config; try a smaller batch_size or model")
+            reason = str(error).splitlines()[0][:200]
+            _fail(f"another process of the run is gone, or this one failed ({reason}); start all again to resume")
 
     app.run(checked, flags_parser=_parse)
 
@@ -88,4 +92,4 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _fail(message: str) -> NoReturn:
     print(f"error: {plain(message)}", file=sys.stderr)
-    sys.exit(1)
+    cluster.end(1)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import attributes, cli, corpus, files, midi, orders, plots, tonic, writing
+from vae_jax import attributes, cli, corpus, files, midi, orders, tonic, writing
 from vae_jax.attributes import Directions
 from vae_jax.composing import TrainedComposer, load_composer
 from vae_jax.errors import UserError
@@ -55,6 +55,8 @@ def move_attributes(
 
 def write_compositions(folder: pathlib.Path, scores: Sequence[Score]) -> None:
     """Writes each piece as MIDI and as a picture of its roll."""
+    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+
     for n, score in enumerate(scores):
         title = f"composition_{n:03d}"
         files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import batches, checkpoint, continuations, ensembles, files, forms, loop, onsets, train
+from vae_jax import batches, checkpoint, continuations, devices, ensembles, files, forms, loop, memory, onsets, train
 from vae_jax.corpus import Corpus, Split
 from vae_jax.ensembles import Ensemble
 from vae_jax.errors import UserError
+from vae_jax.examples import ArrayExamples
 from vae_jax.experiment import Experiment, TrainedRun
 from vae_jax.forms import FormModel
 from vae_jax.inference import Inference
@@ -66,19 +67,23 @@ class ComposerStage:
             "parts": jnp.zeros((1, self.shape.max_onsets, self.shape.max_pitches), jnp.int32),
             "drums": jnp.zeros((1, self.shape.max_onsets), jnp.int32),
         }
-        latents = jnp.zeros((1, self.experiment.model.latent_dim))
-        heard = self.hear(vae_variables, kit, latents)
-        memory_inputs = {
-            "previous": heard,
-            "link": heard,
-            "place": jnp.zeros((1, 4), jnp.int32),
-            "style": jnp.zeros((1, STYLE_SIZE)),
-            "similarity": jnp.zeros(1),
-        }
-        variables = self.net.init(self.keys()["init"], empty, memory_inputs)
+
+        def memory_inputs() -> dict[str, Any]:
+            heard = self.hear(vae_variables, kit, jnp.zeros((1, self.experiment.model.latent_dim)))
+            return {
+                "previous": heard,
+                "link": heard,
+                "place": jnp.zeros((1, 4), jnp.int32),
+                "style": jnp.zeros((1, STYLE_SIZE)),
+                "similarity": jnp.zeros(1),
+            }
+
+        # The shapes are enough: only the parameters are computed, as they would be with the inputs.
+        shapes = jax.eval_shape(lambda: (empty, memory_inputs()))
+        params = self.net.lazy_init(self.keys()["init"], *shapes)["params"]
         # A copy: a train step donates the state, and the first stage goes on using its variables.
         first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "kit": kit})
-        variables = {**variables, "first_stage": first_stage}
+        variables = {"params": dict(params), "first_stage": first_stage}
         return train.init_state(variables, self._optimizer(num_steps), self.config["train"]["average_decay"])
 
     def abstract_state(self) -> TrainState:
@@ -206,7 +211,8 @@ def train_composer(
     training = [n for n in split.train if len(pieces[n].notes)]
     form_model = forms.fit_forms([forms.read_form(pieces[n]) for n in training])
     known = {"forms": form_model.pack(), "ensembles": [ensembles.pack(players[n]) for n in training]}
-    files.write_json(folder.composer.path / "forms.json", known)
+    if devices.is_first():
+        files.write_json(folder.composer.path / "forms.json", known)
 
     windows = batches.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])
     kit = onsets.choose_kit(windows["notes"], windows["mask"], stage.shape)
@@ -224,22 +230,29 @@ def train_composer(
             chosen, styles, stage.representation, lambda arrays: inference.encode(arrays).mean, kit, stage.shape
         )
 
-    train_arrays = examples(training, stage.config["thinned_copies"])
+    to_train_on = ArrayExamples(examples(training, stage.config["thinned_copies"]))
     held_out = [n for n in split.held_out if len(pieces[n].notes)]
-    num_steps = stage.config["train"]["num_epochs"] * train.epoch_steps(
-        stage.config["train"], batches.num_examples(train_arrays)
-    )
+    num_steps = stage.config["train"]["num_epochs"] * train.epoch_steps(stage.config["train"], len(to_train_on))
+    held_out_arrays = examples(held_out, 0) if held_out else None
+
+    def first_state() -> TrainState:
+        state = stage.init_state(num_steps, vae_variables, jnp.asarray(kit))
+        memory.release()  # Hundreds of small programs, before the largest is compiled.
+        return state
+
+    memory.release()  # What the first stage compiled.
     state = loop.fit(
-        lambda: stage.init_state(num_steps, vae_variables, jnp.asarray(kit)),
+        first_state,
         stage.abstract_state(),
         functools.partial(stage.train_step, num_steps),
         stage.eval_step(),
-        train_arrays=train_arrays,
-        held_out_arrays=examples(held_out, 0) if held_out else None,
+        examples=to_train_on,
+        held_out_arrays=held_out_arrays,
         config=stage.config["train"],
         seed=experiment.config["seed"],
         folder=folder.composer,
     )
+    memory.release()
     return TrainedComposer(stage, inference, state.trained_variables, kit, form_model, [players[n] for n in training])
 
 
@@ -254,7 +267,7 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     restored = checkpoint.restore(folder.checkpoints, stage.abstract_state())
     if restored is None:
         raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
-    variables = restored[0].trained_variables
+    variables = devices.local(restored[0]).trained_variables
     known = files.read_json(folder.path / "forms.json")
     return TrainedComposer(
         stage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -11,12 +12,12 @@ import pathlib
 import stat
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vae_jax import builtin, download, midi, tunes
+from vae_jax import builtin, download, midi, reading, tunes
 from vae_jax.errors import UserError
 from vae_jax.score import Score
 
@@ -91,10 +92,23 @@ class Corpus:
         return tuple(tunes.group_tunes([piece.score for piece in self.pieces], [file.sha256 for file in loaded]))
 
     @property
+    def num_pieces(self) -> int:
+        """Number of files that could be loaded."""
+        return len(self.pieces)
+
+    @property
+    def whole_totals(self) -> Mapping[str, int] | None:
+        """The totals of the ingest report where these are only some pieces of a larger corpus."""
+        return None
+
+    def training_paths(self, split: Split) -> list[str]:
+        """The files that a model is trained on."""
+        return [self.pieces[n].path for n in split.train]
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the paths and contents of the loaded files: equal corpora have equal fingerprints."""
-        loaded = [(file.path, file.sha256) for file in self.files if file.score is not None]
-        return hashlib.sha256(repr(loaded).encode()).hexdigest()
+        return fingerprint([(file.path, file.sha256) for file in self.files if file.score is not None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +117,11 @@ class Split:
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
+
+
+def fingerprint(loaded: Sequence[tuple[str, str]]) -> str:
+    """Hashes the paths and content hashes of a corpus's loaded files, in order of the paths."""
+    return hashlib.sha256(repr(list(loaded)).encode()).hexdigest()
 
 
 def label_paths(paths: Sequence[str]) -> list[str]:
@@ -148,12 +167,24 @@ def find_corpus(
     return load_corpus(str(archive))
 
 
+def fetch_anthems(url: str) -> str:
+    """Returns the path of the anthem archive, cached or downloaded.
+
+    Raises:
+      UserError: where it cannot be had.
+    """
+    try:
+        return str(download.fetch_anthems(url))
+    except download.DownloadError as error:
+        raise UserError(f"{error}; give your own files with --path=FOLDER_OR_ZIP") from error
+
+
 def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
     """Returns the generated corpus, read back from its own MIDI bytes so that it goes the way of every file."""
     if num_pieces < 1:
         raise UserError(f"the built-in corpus needs at least one piece, got {num_pieces}")
     pieces = builtin.compose_corpus(num_pieces, seed)
-    return Corpus(BUILTIN_NAME, tuple(_ingest(name, midi.write_midi(score)) for name, score in pieces))
+    return Corpus(BUILTIN_NAME, _ingest((name, midi.write_midi(score)) for name, score in pieces))
 
 
 def load_corpus(path: str) -> Corpus:
@@ -165,15 +196,15 @@ def load_corpus(path: str) -> Corpus:
     source = pathlib.Path(path).expanduser()
     try:
         if source.is_dir():
-            files = tuple(_read_folder(source))
+            files = _ingest(_read_folder(source))
         elif not source.exists():
             raise UserError(f"{path}: no such file or folder")
         elif not source.is_file():
             raise UserError(f"{path}: neither a file nor a folder")
         elif zipfile.is_zipfile(source):
-            files = tuple(_read_zip(source))
+            files = _ingest(_read_zip(source))
         else:
-            files = (_ingest(source.name, _read_limited(source)),)
+            files = _ingest([(source.name, _read_limited(source))])
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not files:
@@ -187,10 +218,17 @@ def load_corpus(path: str) -> Corpus:
 def split_corpus(
     corpus: Corpus, num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
 ) -> Split:
-    """Splits a corpus at random, or into folds.
+    """Splits a corpus at random, or into folds: `split_groups` of its tunes."""
+    return split_groups(corpus.tune_groups, num_held_out, seed, by, num_folds=num_folds, fold=fold)
+
+
+def split_groups(
+    tune_groups: Sequence[int], num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
+) -> Split:
+    """Splits pieces at random, or into folds.
 
     Args:
-      corpus: the corpus.
+      tune_groups: of each piece the index of the first with the same tune.
       num_held_out: how many tunes (or files) are held out; at most a half of what there is.
       seed: seed of the split.
       num_folds: above zero, the tunes are dealt into so many folds and `num_held_out` does not count.
@@ -204,7 +242,7 @@ def split_corpus(
         raise UserError(f"config.data.split_by must be 'tune' or 'file', got {by!r}")
     if num_held_out < 0:
         raise UserError(f"config.data.num_held_out must not be negative, got {num_held_out}")
-    groups = corpus.tune_groups if by == "tune" else tuple(range(len(corpus.pieces)))
+    groups = tune_groups if by == "tune" else tuple(range(len(tune_groups)))
     names = sorted(set(groups))
     order = np.random.default_rng(seed).permutation(len(names))
     if num_folds:
@@ -217,18 +255,19 @@ def split_corpus(
         chosen = order[: min(num_held_out, len(names) // 2)]
     held_out_groups = {names[n] for n in chosen}
     held_out = tuple(n for n, group in enumerate(groups) if group in held_out_groups)
-    return Split(tuple(n for n in range(len(groups)) if n not in set(held_out)), held_out)
+    return Split(tuple(n for n, group in enumerate(groups) if group not in held_out_groups), held_out)
 
 
-def _ingest(path: str, data: bytes) -> IngestedFile:
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        reading = midi.read_midi(data)
-    except midi.MidiError as error:
-        return IngestedFile(path, digest, None, (str(error),))
-    if not len(reading.score.notes):
-        return IngestedFile(path, digest, None, (*reading.warnings, "the file holds no note"))
-    return IngestedFile(path, digest, reading.score, reading.warnings)
+def _ingest(found: Iterable[tuple[str, bytes | str]]) -> tuple[IngestedFile, ...]:
+    """Reads files in their order: the path of each with its bytes, or with the reason why there are none."""
+    files = []
+    with contextlib.closing(reading.read_files(found)) as outcomes:
+        for path, outcome in outcomes:
+            if isinstance(outcome, str):
+                files.append(IngestedFile(path, reasons=(outcome,)))
+            else:
+                files.append(IngestedFile(path, outcome.sha256, outcome.verdict.score, outcome.verdict.reasons))
+    return tuple(files)
 
 
 def _read_limited(path: pathlib.Path) -> bytes:
@@ -237,7 +276,7 @@ def _read_limited(path: pathlib.Path) -> bytes:
         return file.read(midi.MAX_FILE_BYTES + 1)
 
 
-def _read_folder(folder: pathlib.Path) -> Iterator[IngestedFile]:
+def _read_folder(folder: pathlib.Path) -> Iterator[tuple[str, bytes | str]]:
     count = 0
     for directory, subfolders, names in os.walk(folder):
         subfolders.sort()
@@ -251,14 +290,14 @@ def _read_folder(folder: pathlib.Path) -> Iterator[IngestedFile]:
             relative = path.relative_to(folder).as_posix()
             try:
                 if not stat.S_ISREG(path.stat().st_mode):  # Opening a FIFO would wait for ever.
-                    yield IngestedFile(relative, reasons=("not a regular file",))
+                    yield relative, "not a regular file"
                     continue
-                yield _ingest(relative, _read_limited(path))
+                yield relative, _read_limited(path)
             except OSError as error:
-                yield IngestedFile(relative, reasons=(f"cannot be read ({error.strerror or error})",))
+                yield relative, f"cannot be read ({error.strerror or error})"
 
 
-def _read_zip(source: pathlib.Path) -> Iterator[IngestedFile]:
+def _read_zip(source: pathlib.Path) -> Iterator[tuple[str, bytes | str]]:
     try:
         with zipfile.ZipFile(source) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
@@ -269,29 +308,29 @@ def _read_zip(source: pathlib.Path) -> Iterator[IngestedFile]:
                 name = member.filename.rsplit("/", 1)[-1]
                 if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
                     continue
-                reason = _member_refusal(member)
+                reason = member_refusal(member)
                 if member.filename in taken:
                     reason = "the archive has another member of this name before it"
                 taken.add(member.filename)
                 if reason is None and total + member.file_size > MAX_ZIP_TOTAL_BYTES:
                     reason = "the archive's members pass the limit on their total size"
                 if reason is not None:
-                    yield IngestedFile(member.filename, reasons=(reason,))
+                    yield member.filename, reason
                     continue
                 try:
                     with archive.open(member) as file:
                         data = file.read(midi.MAX_FILE_BYTES + 1)
                 except Exception as error:  # Each way of packing raises types of its own on damage.
                     reason = str(error) or type(error).__name__
-                    yield IngestedFile(member.filename, reasons=(f"cannot be unpacked ({reason})",))
+                    yield member.filename, f"cannot be unpacked ({reason})"
                     continue
                 total += len(data)
-                yield _ingest(member.filename, data)
+                yield member.filename, data
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{source}: a damaged zip archive ({error})") from error
 
 
-def _member_refusal(member: zipfile.ZipInfo) -> str | None:
+def member_refusal(member: zipfile.ZipInfo) -> str | None:
     """Returns why a zip member is not even opened, or None."""
     if member.flag_bits & 0x1:
         return "encrypted"

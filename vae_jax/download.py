@@ -8,10 +8,9 @@ import pathlib
 import urllib.error
 import urllib.request
 
-import platformdirs
 import tqdm
 
-from vae_jax import files
+from vae_jax import files, user_cache
 from vae_jax.errors import UserError
 
 ANTHEMS_URL = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
@@ -38,12 +37,12 @@ def fetch_anthems(
       url: where it is published.
       sha256: the hash that the bytes must have.
       num_bytes: its size; a longer answer is cut off and refused.
-      cache: the cache folder; by default the platform's own for this user.
+      cache: the cache folder; by default this user's (`user_cache`).
 
     Raises:
       DownloadError: where it can neither be found nor downloaded.
     """
-    cache = cache or pathlib.Path(platformdirs.user_cache_dir("vae_jax", appauthor=False))
+    cache = cache or user_cache.folder()
     target = cache / "NationalAnthems.zip"
     try:
         if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:

@@ -15,9 +15,9 @@ import numpy as np
 from absl import flags
 
 from vae_jax import baselines, batches, cli, files, metrics, roll_baselines
-from vae_jax import corpus as corpus_lib
 from vae_jax.corpus import Corpus, Split
 from vae_jax.errors import UserError
+from vae_jax.examples import Examples
 from vae_jax.experiment import Experiment, TrainedRun, load_experiment
 from vae_jax.files import plain
 from vae_jax.inference import Reconstruction
@@ -27,7 +27,9 @@ from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Arrays, Encoded
 from vae_jax.representations.windowed_roll import RollRepresentation, WindowedContext
 from vae_jax.score import Score
+from vae_jax.shards import shown
 
+_BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
 _PIECE_SCORES = ("note_f1_50ms", "note_f1_instrument")
 _SUMMARY = {
     "pieces": "pieces",
@@ -75,7 +77,7 @@ def evaluate(
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
-    train_arrays: Arrays,
+    examples: Examples,
 ) -> dict[str, Any]:
     """Scores the reconstructions of all pieces of a corpus, part by part of the split, for `metrics.json`.
 
@@ -84,14 +86,16 @@ def evaluate(
       corpus: the corpus of the run.
       split: its split.
       reconstructions: one for each piece of the corpus.
-      train_arrays: the examples that the model was trained on, for the baselines that are fitted.
+      examples: the examples that the model was trained on, for the baselines that are fitted.
     """
     parts = {"held_out": split.held_out, "training": split.train}
     pieces = {part: [reconstructions[n] for n in index] for part, index in parts.items() if index}
     tunes = {part: [corpus.tune_groups[n] for n in index] for part, index in parts.items() if index}
     representation = experiment.representation
     on_grid = isinstance(representation, RollRepresentation)
-    baseline_scores = (_roll_baselines if on_grid else _events_baselines)(experiment, pieces, train_arrays)
+    baseline_scores = (_roll_baselines if on_grid else _events_baselines)(
+        experiment, pieces, examples.sample(_BASELINE_EXAMPLES)
+    )
     results: dict[str, Any] = {"corpus": corpus.name, "pieces": _per_piece(corpus, parts, reconstructions)}
     for part, mine in pieces.items():
         results[part] = {"pieces": len(mine)} | _model_scores(mine, tunes[part]) | _ceiling_scores(mine)
@@ -235,12 +239,13 @@ def _corpus_of(run: TrainedRun, path: str) -> tuple[Corpus, Split]:
     Raises:
       UserError: where it is another corpus.
     """
-    source, split = corpus_lib.find_split(run.experiment.config["data"], path)
+    config = run.experiment.config
+    source, split = shown.find_split(config["data"], config["representation"], path)
     known = run.description["corpus"]
     if source.fingerprint != known["fingerprint"]:
         raise UserError(
             f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
-            f"({source.name}, {len(source.pieces)} pieces); give it by --path"
+            f"({source.name}, {source.num_pieces} pieces); give it by --path"
         )
     return source, split
 

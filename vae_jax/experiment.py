@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from vae_jax import batches, checkpoint, files, losses, models, representations, runs, train
-from vae_jax.corpus import Split
+from vae_jax import batches, checkpoint, devices, files, losses, models, representations, runs, train
+from vae_jax.corpus import Corpus, Split
 from vae_jax.errors import UserError
+from vae_jax.examples import ArrayExamples, Examples
 from vae_jax.losses import Objective
 from vae_jax.representations import Arrays, Representation
 from vae_jax.representations.augment import RollAugmentation
 from vae_jax.runs import RunFolder
-from vae_jax.score import Score
+from vae_jax.shards.shown import ShownCorpus
 from vae_jax.train import TrainState
 
 # Fields that have to be above zero, and those that may be zero but not below it.
@@ -39,10 +40,11 @@ _POSITIVE = (
     "train.checkpoint_every_epochs",
     "train.keep_checkpoints",
     "data.num_builtin",
+    "data.num_shown",
 )
 _RASTER_BATCH = 256
 _TOO_LARGE = 2**32
-_WARM_START_EXAMPLES = 3072
+_WARM_START_EXAMPLES = 3072  # Evenly spaced, as many as PCA needs.
 _NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
 
 
@@ -75,11 +77,12 @@ class Experiment:
         """The gradient transformation of a run of so many updates, its learning rate times a factor."""
         return train.make_optimizer(self.config["optimizer"], num_steps, rate_factor)
 
-    def init_state(self, num_steps: int, train_arrays: Arrays | None = None) -> TrainState:
+    def init_state(self, num_steps: int, examples: Examples | None = None) -> TrainState:
         """Returns the state before the first step; a model that starts from its data needs the training examples."""
         variables = train.init_variables(self.keys()["init"], self.model, self.representation.example_shape)
-        if train_arrays is not None and hasattr(self.model, "warm_start"):
-            variables = self.model.warm_start(variables, self._rasterised(train_arrays), self.config["seed"])
+        if examples is not None and hasattr(self.model, "warm_start"):
+            rolls = self._rasterised(examples.sample(_WARM_START_EXAMPLES))
+            variables = self.model.warm_start(variables, rolls, self.config["seed"])
         return train.init_state(variables, self.optimizer(num_steps), self.config["train"]["average_decay"])
 
     def abstract_state(self) -> TrainState:
@@ -107,9 +110,7 @@ class Experiment:
         return lambda key, arrays: self.representation.rasterise(arrays)
 
     def _rasterised(self, arrays: Arrays) -> Callable[[], Iterable[np.ndarray]]:
-        """Rasterises evenly spaced examples, as many as PCA needs."""
         rasterise = jax.jit(self.representation.rasterise)
-        arrays = batches.spread(arrays, _WARM_START_EXAMPLES)
         count = batches.num_examples(arrays)
 
         def parts() -> Iterable[np.ndarray]:
@@ -152,15 +153,21 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
         raise UserError(f"the config lacks a field, has one too many or a value that does not fit: {error}") from error
 
 
-def encode_split(experiment: Experiment, scores: Sequence[Score], split: Split) -> tuple[Arrays, Arrays | None]:
-    """Encodes both parts of a split: the examples to train on, and the held-out ones where there are any."""
+def encode_split(experiment: Experiment, source: Corpus, split: Split) -> tuple[Examples, Arrays | None]:
+    """Encodes both parts of a split: the examples to train on, those of shards where the corpus lies in shards, and the
+    held-out ones where there are any."""
     if not split.train:
         raise UserError("the corpus leaves nothing to train on")
-    representation = experiment.representation
-    train_arrays = batches.concatenate([representation.encode_training(scores[n]) for n in split.train])
+    representation, pieces = experiment.representation, source.pieces
+    examples: Examples
+    if isinstance(source, ShownCorpus):
+        examples = source.training_examples()
+    else:
+        training = [representation.encode_training(pieces[n].score) for n in split.train]
+        examples = ArrayExamples(batches.concatenate(training))
     if not split.held_out:
-        return train_arrays, None
-    return train_arrays, batches.concatenate([representation.encode(scores[n]).arrays for n in split.held_out])
+        return examples, None
+    return examples, batches.concatenate([representation.encode(pieces[n].score).arrays for n in split.held_out])
 
 
 def load_experiment(workdir: str) -> TrainedRun:
@@ -174,7 +181,7 @@ def load_experiment(workdir: str) -> TrainedRun:
     restored = checkpoint.restore(folder.checkpoints, experiment.abstract_state())
     if restored is None:
         raise UserError(f"{workdir}: the run has no checkpoint yet; train it with run.py first")
-    state, step = restored
+    state, step = devices.local(restored[0]), restored[1]
     calibration = experiment.representation.default_calibration()
     if folder.calibration.exists():
         calibration = files.read_json(folder.calibration)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import batches
+from vae_jax.examples import Examples
 from vae_jax.experiment import Experiment
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations import Arrays, Calibration, Encoded
@@ -114,10 +115,10 @@ class Inference:
         ]
 
 
-def calibrate(experiment: Experiment, variables: Any, arrays: Arrays) -> Calibration:
-    """Tunes how outputs become notes, on at most 512 of the training examples given."""
+def calibrate(experiment: Experiment, variables: Any, examples: Examples) -> Calibration:
+    """Tunes how outputs become notes, on at most 512 of the training examples."""
     representation, model = experiment.representation, experiment.model
-    arrays = batches.spread(arrays, _CALIBRATION_EXAMPLES)
+    arrays = examples.sample(_CALIBRATION_EXAMPLES)
     parts = []
     apply = jax.jit(
         lambda variables, x: model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")

@@ -1,15 +1,25 @@
-"""What is in a folder or zip of MIDI files, file by file: `python -m vae_jax.ingest --path=FOLDER_OR_ZIP`."""
+"""What is in a folder or zip of MIDI files, file by file, and the same as shards for a corpus too large for memory.
+
+python -m vae_jax.ingest --path=FOLDER_OR_ZIP
+python -m vae_jax.ingest --path=FOLDER_OR_ZIP --shards=DIR --config=configs/anthems.py [--workers=8]
+python -m vae_jax.ingest --shards=DIR [--verify]
+
+The last goes on with shards that are not finished, or compares them with their hashes.
+"""
 
 from __future__ import annotations
 
 import collections
+import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from vae_jax import cli, corpus, files
 from vae_jax.corpus import Corpus, IngestedFile
+from vae_jax.errors import UserError
 from vae_jax.files import plain
 from vae_jax.score import KeySignature, Score
 
@@ -24,17 +34,18 @@ def ingest_report(source: Corpus) -> dict[str, Any]:
     groups = collections.defaultdict(list)
     for piece, group in zip(source.pieces, source.tune_groups, strict=True):
         groups[group].append(piece.path)
+    totals = source.whole_totals or {
+        "files": len(source.files),
+        "loaded": statuses["loaded"] + statuses["repaired"],
+        "repaired": statuses["repaired"],
+        "refused": statuses["refused"],
+        "notes": sum(file["notes"] for file in described),
+        "tunes": len(groups),
+    }
     return {
         "corpus": source.name,
         "fingerprint": source.fingerprint,
-        "totals": {
-            "files": len(source.files),
-            "loaded": statuses["loaded"] + statuses["repaired"],
-            "repaired": statuses["repaired"],
-            "refused": statuses["refused"],
-            "notes": sum(file["notes"] for file in described),
-            "tunes": len(groups),
-        },
+        "totals": dict(totals),
         "files": described,
         "duplicates": [paths for paths in groups.values() if len(paths) > 1],
     }
@@ -53,12 +64,16 @@ def render_report(report: dict[str, Any]) -> str:
         lines.append(row)
         lines.extend(f"    {plain(reason)}" for reason in file["reasons"])
     lines.extend("same tune: " + ", ".join(map(plain, paths)) for paths in report["duplicates"])
-    totals = report["totals"]
-    lines.append(
+    lines.append(render_totals(report["totals"]))
+    return "\n".join(lines)
+
+
+def render_totals(totals: Mapping[str, int]) -> str:
+    """Shows the totals of a report as a line."""
+    return (
         f"{totals['files']} files: {totals['loaded']} loaded ({totals['repaired']} of them repaired), "
         f"{totals['refused']} refused, {totals['notes']:,} notes, {totals['tunes']} tunes"
     )
-    return "\n".join(lines)
 
 
 def key_name(key: KeySignature) -> str:
@@ -97,9 +112,31 @@ def _main_meter(score: Score) -> str | None:
     return ticks.most_common(1)[0][0] if ticks else None
 
 
+def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> None:
+    """Writes shards, goes on with them or checks them."""
+    from vae_jax.shards import reading, writing
+
+    folder = pathlib.Path(args.shards).expanduser()
+    if args.verify:
+        reading.verify(folder)
+        print(f"{folder}: every file is as it was written")
+        return
+    plan = writing.make_plan(folder, config, args.path)
+    num_workers = args.workers or os.cpu_count() or 1
+    manifest = writing.write_shards(plan, folder, num_workers=num_workers)
+    print(render_totals(manifest["totals"]))
+    print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
+
+
 def main() -> None:
-    """Prints the report and writes it where asked."""
+    """Prints the report and writes it where asked, or writes shards."""
     args = cli.flag_values()
+    if args.shards:
+        _write_shards(args, None if args.config is None else cli.config_value(_CONFIG).to_dict())
+        return
+    for name in ("config", "workers", "verify"):
+        if args[name].present:
+            raise UserError(f"--{name} goes with --shards alone")
     source = corpus.find_corpus(args.path, allow_builtin=False)
     report = ingest_report(source)
     print(render_report(report))
@@ -108,6 +145,12 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from ml_collections import config_flags
+
     flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; empty for the national anthems.")
     flags.DEFINE_string("output", "", "Where to write the report as JSON; empty to print only.")
+    flags.DEFINE_string("shards", "", "Where to write the examples of a config's representation, to train from.")
+    flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for as many as cores.", lower_bound=0)
+    flags.DEFINE_bool("verify", False, "Compare every file of --shards with its hash.")
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config whose representation --shards writes.")
     cli.run(main)

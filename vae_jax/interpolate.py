@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, corpus, files, midi, plots
+from vae_jax import cli, corpus, files, midi
 from vae_jax.corpus import Piece
 from vae_jax.experiment import load_experiment
 from vae_jax.inference import Inference
@@ -44,6 +44,8 @@ def _load_piece(path: str) -> Piece:
 
 def main() -> None:
     """Writes the path as MIDI files and one picture."""
+    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+
     args = cli.flag_values("workdir", "start", "end", "output")
     run = load_experiment(args.workdir)
     inference = Inference(run.experiment, run.variables, run.calibration)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.cluster.hierarchy
-import sklearn.cluster
-import sklearn.decomposition
 
 _MAX_CLUSTERS = 10
 
@@ -36,6 +33,10 @@ def map_latents(means: np.ndarray, seed: int) -> LatentMap:
       means: [N, Z], one row a piece.
       seed: seed of k-means.
     """
+    import scipy.cluster.hierarchy
+    import sklearn.cluster  # A second to import.
+    import sklearn.decomposition
+
     distinct = len(np.unique(means, axis=0))
     fits = [
         sklearn.cluster.KMeans(n_clusters=k, n_init=10, random_state=seed).fit(means)

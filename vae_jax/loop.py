@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -11,16 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import batches, checkpoint, interrupts, retries, train
+from vae_jax import checkpoint, devices, interrupts, retries, train
+from vae_jax.examples import Examples
 from vae_jax.interrupts import Interrupted
 from vae_jax.representations import Arrays
 from vae_jax.retries import NotFiniteError
 from vae_jax.runs import RunFolder
-from vae_jax.train import Metrics, TrainState
+from vae_jax.train import EvalStep, Metrics, TrainState, TrainStep
 from vae_jax.training_log import Log, Progress
 
-TrainStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]
-EvalStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]
 # Of every step of an epoch so far: the number of examples and the means over them.
 History = list[tuple[int, Metrics]]
 
@@ -33,7 +34,7 @@ def fit(
     make_train_step: Callable[[float], TrainStep],
     eval_step: EvalStep,
     *,
-    train_arrays: Arrays,
+    examples: Examples,
     held_out_arrays: Arrays | None,
     config: Mapping[str, Any],
     seed: int,
@@ -46,36 +47,42 @@ def fit(
       abstract_state: its shapes and dtypes, from `jax.eval_shape`.
       make_train_step: gives what `train.make_train_step` does, for a factor on the learning rate.
       eval_step: from `train.make_eval_step`.
-      train_arrays: compact arrays of all training examples, each [N, ...].
-      held_out_arrays: the same of the held-out examples; None where nothing is held out.
+      examples: the training examples.
+      held_out_arrays: compact arrays of the held-out examples, each [N, ...]; None where nothing is held out.
       config: the config's `train` section.
       seed: seed of the order of the examples.
       folder: where checkpoints and `metrics.jsonl` go.
 
     Returns:
-      The final state, which is saved as a checkpoint.
+      The final state, which is saved as a checkpoint, on this process's first device.
 
     Raises:
       UserError: where a loss, a gradient or the state is not finite; names the step and the last good checkpoint. With
         config.train.on_nan=restore training goes back to that first, with a lower learning rate.
       Interrupted: where a signal asked to stop; the state is saved.
     """
-    checkpoint.remove_leftovers(folder.checkpoints)
+    if devices.is_first():
+        checkpoint.remove_leftovers(folder.checkpoints)
+    if not devices.divides(config["batch_size"]):
+        print(
+            f"batches of {config['batch_size']} cannot be shared out over {jax.device_count()} devices: each computes "
+            "the whole; a multiple is faster"
+        )
     job = _Job(
         init_state=init_state,
         abstract_state=abstract_state,
         train_step=_StepOfFactor(make_train_step),
         eval_step=eval_step,
-        examples=jax.device_put(dict(train_arrays)),
-        held_out=jax.device_put(dict(held_out_arrays)) if held_out_arrays is not None else None,
-        num_examples=batches.num_examples(train_arrays),
+        examples=examples,
+        resident=examples.resident(),
+        held_out=devices.place_everywhere(dict(held_out_arrays)) if held_out_arrays is not None else None,
         config=config,
         seed=seed,
         folder=folder,
     )
     while True:
         try:
-            return _train(job)
+            return devices.local(_train(job))
         except NotFiniteError as error:
             retries.go_back(error, folder, config)
 
@@ -95,15 +102,15 @@ class _StepOfFactor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Job:
-    """The arguments of `fit`, with the examples on the device."""
+    """The arguments of `fit`, with what stays on the devices."""
 
     init_state: Callable[[], TrainState]
     abstract_state: TrainState
     train_step: Callable[[float], TrainStep]
     eval_step: EvalStep
-    examples: dict[str, jax.Array]
+    examples: Examples
+    resident: dict[str, jax.Array]
     held_out: dict[str, jax.Array] | None
-    num_examples: int
     config: Mapping[str, Any]
     seed: int
     folder: RunFolder
@@ -111,7 +118,7 @@ class _Job:
     @property
     def epoch_steps(self) -> int:
         """Number of updates in an epoch."""
-        return train.epoch_steps(self.config, self.num_examples)
+        return train.epoch_steps(self.config, len(self.examples))
 
 
 def _train(job: _Job) -> TrainState:
@@ -122,15 +129,18 @@ def _train(job: _Job) -> TrainState:
     step = int(state.step)
     if step:
         print(f"resuming {job.folder.path} from step {step} of {last_step}")
+    feed = job.examples.feed(range(step, last_step), batch_size=config["batch_size"], seed=job.seed)
+    stops = _Stops()
     with (
-        Log(job.folder, step) as log,
+        Log(job.folder, step) if devices.is_first() else contextlib.nullcontext() as log,
         Progress(step, last_step, config["num_epochs"]) as progress,
         interrupts.deferred() as signal_number,
+        contextlib.closing(feed),
     ):
-        while step < last_step:
+        for size, picked in feed:
             factor = retries.learning_rate_factor(lowered, step)
-            state, terms = _make_step(job, state, step, factor)
-            history.append(terms)
+            state, terms = job.train_step(factor)(state, job.resident, picked)
+            history.append((size, terms))
             step += 1
             progress.step()
             # The device may be some steps behind, so that it never waits for the host; whoever sends a signal waits
@@ -143,13 +153,15 @@ def _train(job: _Job) -> TrainState:
                 history = []
                 if lowered:
                     line["learning_rate_factor"] = factor
-                log.write(line)
+                if log is not None:
+                    log.write(line)
                 progress.epoch(line)
+            stop = stops.agree(signal_number())
             at_end = of_epoch == 0 and (epoch % config["checkpoint_every_epochs"] == 0 or step == last_step)
-            if at_end or signal_number():
+            if at_end or stop:
                 _save(job, state, step, history)
-            if signal_number():
-                raise Interrupted(signal_number(), f"step {step} of {last_step} is saved; the same command resumes")
+            if stop:
+                raise Interrupted(stop, f"step {step} of {last_step} is saved; the same command resumes")
     return state
 
 
@@ -160,17 +172,22 @@ def _restore(job: _Job) -> tuple[TrainState, History]:
     if restored is not None:
         saved = checkpoint.read_extra(job.folder.checkpoints, restored[1])
         history = [(size, terms) for size, terms in saved.get("history", [])]
-    state = restored[0] if restored is not None else job.init_state()
-    # Placed on the device as what a step returns is: the step would be compiled twice otherwise.
-    return jax.device_put(state, jax.devices()[0]), history
+    state = restored[0] if restored is not None else devices.place_everywhere(devices.from_first(job.init_state()))
+    return state, history
 
 
-def _make_step(job: _Job, state: TrainState, step: int, factor: float) -> tuple[TrainState, tuple[int, Metrics]]:
-    picked = batches.batch_indices(
-        step, num_examples=job.num_examples, batch_size=job.config["batch_size"], seed=job.seed
-    )
-    state, terms = job.train_step(factor)(state, job.examples, jnp.asarray(picked))
-    return state, (len(picked), terms)
+class _Stops:
+    """Lets all processes stop after the same step: each step's signals are looked at when all have had the time to
+    tell, some steps later."""
+
+    def __init__(self) -> None:
+        self._told: collections.deque[Any] = collections.deque()
+        self._delay = _STEPS_AHEAD if jax.process_count() > 1 else 0
+
+    def agree(self, signal_number: int) -> int:
+        """Takes this process's signal after a step, and returns the one to stop for, 0 for none."""
+        self._told.append(devices.highest(signal_number))
+        return int(self._told.popleft()) if len(self._told) > self._delay else 0
 
 
 def _end_epoch(job: _Job, state: TrainState, step: int, history: History) -> dict[str, float]:
@@ -227,9 +244,9 @@ def _evaluate(
 ) -> dict[str, float]:
     """Means over the held-out examples."""
     count = len(next(iter(held_out.values())))
-    parts = [
-        eval_step(state, held_out, jnp.arange(start, min(start + batch_size, count)))
-        for start in range(0, count, batch_size)
-    ]
+    parts = []
+    for start in range(0, count, batch_size):
+        rows = np.arange(start, min(start + batch_size, count), dtype=np.int32)
+        parts.append(eval_step(state, held_out, devices.place_batch(rows[devices.my_rows(len(rows))], len(rows))))
     fetched = jax.device_get(parts)
     return {f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched]))) for name in fetched[0]}

@@ -72,7 +72,11 @@ def _read_events(
     status, interrupted = 0, False
     notes = track.notes
     while position < end:
-        delta, position = _read_variable_length(data, position, end)
+        delta = data[position]
+        if delta < 0x80:  # As most are: a call takes longer than the rest of this loop's head.
+            position += 1
+        else:
+            delta, position = _read_variable_length(data, position, end)
         tick += delta
         track.end_tick = tick
         if position >= end:

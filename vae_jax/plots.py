@@ -12,7 +12,6 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.cluster.hierarchy
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -217,6 +216,8 @@ def plot_elbow(latents: LatentMap) -> Figure:
 
 def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
     """The complete-linkage tree of the pieces."""
+    import scipy.cluster.hierarchy
+
     figure, panel = plt.subplots(figsize=(7, max(3.0, 0.13 * len(labels))), layout="constrained")
     if len(latents.linkage):
         names = [_plain(label) for label in labels]

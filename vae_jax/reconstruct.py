@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from vae_jax import cli, corpus, evaluate, files, latent_file, midi, plots
+from vae_jax import cli, corpus, evaluate, files, latent_file, midi
 from vae_jax.experiment import TrainedRun, load_experiment
 from vae_jax.inference import Inference, Reconstruction
 from vae_jax.representations import Representation
@@ -26,6 +26,8 @@ def write_reconstructions(
     reconstructions: Sequence[Reconstruction],
 ) -> None:
     """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
+    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+
     draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         write_pair(folder, name, one)

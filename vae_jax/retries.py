@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from vae_jax import checkpoint, files
+from vae_jax import checkpoint, devices, files
 from vae_jax.errors import UserError
 from vae_jax.runs import RunFolder
 
@@ -64,7 +64,9 @@ def go_back(error: NotFiniteError, folder: RunFolder, config: Mapping[str, Any])
         raise UserError(f"{error}, after {MAX_RETRIES} retries; {good}; {advice}") from error
     from_step = saved[-1] if saved else 0
     entries = [*entries, {"from_step": from_step, "reason": str(error)}]
-    files.write_json(folder.retries, entries)
+    if devices.is_first():
+        files.write_json(folder.retries, entries)
+    devices.wait_for_all("retry noted")
     factor = learning_rate_factor(entries, from_step)
     print(
         f"{error}: going back to step {from_step} with the learning rate times {factor:g} "

@@ -12,9 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
-from vae_jax import files, lock
+from vae_jax import devices, files, lock
 from vae_jax.corpus import Corpus, Split
 from vae_jax.errors import UserError
 
@@ -22,9 +20,10 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "nump
 # The same files may be reached by another path: the corpus is compared by its fingerprint.
 # What a run does about a NaN may be decided when there is one.
 _FIELDS_NOT_COMPARED = (
-    *("data.path", "data.url", "data.allow_builtin"),
+    *("data.path", "data.shards", "data.url", "data.allow_builtin"),
     *("train.on_nan", "composer.train.on_nan"),
 )
+_MAX_NAMED = 5000  # Training files in `run.json`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,15 +157,18 @@ def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Spl
             _refuse_strangers(folder)
         else:
             _refuse_other_run(folder, resolved, described)
-        lock.hold(folder.path)
+        if devices.is_first():
+            lock.hold(folder.path)
     except OSError as error:
         raise UserError(f"{workdir}: cannot be used as a run's folder ({error.strerror})") from error
-    files.remove_leftovers(folder.path)
-    if folder.config.exists():
-        _refuse_other_run(folder, resolved, described)  # It may have been made since.
-        return folder
-    files.write_json(folder.run, described)
-    files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
+    if devices.is_first():
+        files.remove_leftovers(folder.path)
+        if folder.config.exists():
+            _refuse_other_run(folder, resolved, described)  # It may have been made since.
+        else:
+            files.write_json(folder.run, described)
+            files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
+    devices.wait_for_all("folder opened")
     return folder
 
 
@@ -187,21 +189,33 @@ def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
 
 def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dict[str, Any]:
     """Describes a run for `run.json`: what it runs on and with, and which files it trains on and holds out."""
-    device = jax.devices()[0]
     identity = json.dumps([_compared(config), corpus.fingerprint], sort_keys=True)
     return {
         "run_id": hashlib.sha256(identity.encode()).hexdigest()[:12],
         "seed": config["seed"],
-        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "pieces": len(corpus.pieces)},
-        "split": {
-            "train": [corpus.pieces[n].path for n in split.train],
-            "held_out": [corpus.pieces[n].path for n in split.held_out],
-        },
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "pieces": corpus.num_pieces},
+        "split": _describe_split(corpus, split),
+        "device": dict(devices.describe()),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
     }
+
+
+def _describe_split(corpus: Corpus, split: Split) -> dict[str, Any]:
+    """Names the files of both parts; of a huge corpus those that are held out, and who the others are."""
+    training = corpus.training_paths(split)
+    described: dict[str, Any] = {
+        "train": training,
+        "held_out": [corpus.pieces[n].path for n in split.held_out],
+    }
+    if len(training) > _MAX_NAMED:
+        described |= {
+            "train": [],
+            "num_train": len(training),
+            "train_is": "every file of the shards that ingest.json does not call refused, but split.held_out",
+        }
+    return described
 
 
 def _refuse_strangers(folder: RunFolder) -> None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, files, latents, midi, plots
+from vae_jax import cli, files, latents, midi
 from vae_jax.errors import UserError
 from vae_jax.experiment import load_experiment
 from vae_jax.inference import Inference
@@ -50,6 +50,8 @@ def load_density(kind: str, folder: RunFolder, latent_dim: int) -> LatentDensity
 
 def write_samples(folder: pathlib.Path, representation: Representation, scores: Sequence[Score], name: str) -> None:
     """Writes each piece as MIDI and as a picture."""
+    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+
     on_grid = isinstance(representation, RollRepresentation)
     for n, score in enumerate(scores):
         title = f"{name}_{n:03d}"

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vae_jax import batches
+from vae_jax import batches, devices, examples
 from vae_jax.errors import UserError
+from vae_jax.examples import Picked
 from vae_jax.losses import Objective
 from vae_jax.representations import Representation
 
@@ -53,6 +54,10 @@ class TrainState:
         return {"params": self.average if self.average != () else self.params, **self.constants}
 
 
+TrainStep = Callable[[TrainState, dict[str, jax.Array], Picked], tuple[TrainState, Metrics]]
+EvalStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]
+
+
 def make_optimizer(config: Mapping[str, Any], num_steps: int, rate_factor: float = 1.0) -> optax.GradientTransformation:
     """Returns the optimiser that a config's `optimizer` section describes, for a run of so many steps; its learning
     rate is multiplied by a factor.
@@ -81,8 +86,16 @@ def epoch_steps(config: Mapping[str, Any], num_examples: int) -> int:
 
 def init_variables(key: jax.Array, model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, Any]:
     """Draws a model's initial variables (the key is consumed)."""
-    params_key, sample_key = jax.random.split(key)
-    return dict(model.init(params_key, jnp.zeros((1, *example_shape), jnp.float32), sample_key))
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        params_key, sample_key = jax.random.split(key)
+        return dict(model.init(params_key, jnp.zeros((1, *example_shape), jnp.float32), sample_key))
+
+    if isinstance(key, jax.core.Tracer):
+        return init(key)
+    # One program and not a hundred, and not optimised on a CPU: LLVM takes longer over it than it ever runs.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return jax.jit(init, compiler_options=options)(key)
 
 
 def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, average_decay: float) -> TrainState:
@@ -100,18 +113,19 @@ def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
 
 def make_train_step(
     loss_terms: LossTerms, optimizer: optax.GradientTransformation, base_key: jax.Array, average_decay: float = 0.0
-) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]:
-    """Returns the jitted step `(state, examples, indices) -> (state, metrics)`; it donates the state.
+) -> TrainStep:
+    """Returns the jitted step `(state, resident, picked) -> (state, metrics)`; it donates the state.
 
-    `examples` holds all compact arrays on the device, `indices` [B] picks the batch and `loss_terms(variables, arrays,
-    key)` gives the terms of the loss, each [B]; the one called "loss" is minimised. The key of a step is derived from
-    `base_key` and the state's step, so that a resumed run draws what an uninterrupted one would. Metrics are means over
-    the batch.
+    `resident` and `picked` are what `Examples` gives: the arrays that stay on the devices, and the batch.
+    `loss_terms(variables, arrays, key)` gives the terms of the loss, each [B]; the one called "loss" is minimised. The
+    key of a step is derived from `base_key` and the state's step, so that a resumed run draws what an uninterrupted one
+    would. Metrics are means over the batch. A batch that is shared out over several devices makes the same step as on
+    one, up to the order of float32 sums.
     """
 
-    def train_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, resident: dict[str, jax.Array], picked: Picked) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(base_key, state.step)
-        arrays = batches.take(examples, indices)
+        arrays = examples.take(resident, picked)
 
         def mean_loss(params):
             terms = loss_terms({"params": params, **state.constants}, arrays, key)
@@ -132,7 +146,7 @@ def make_train_step(
         return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
     # Two shapes at most: a full batch, and the smaller one at the end of an epoch.
-    return jax.jit(_traced_at_most(2, train_step), donate_argnums=0)
+    return jax.jit(_traced_at_most(2, train_step), donate_argnums=0, out_shardings=devices.everywhere())
 
 
 def _traced_at_most(num_traces: int, step: Callable) -> Callable:
@@ -151,16 +165,14 @@ def _traced_at_most(num_traces: int, step: Callable) -> Callable:
     return counted
 
 
-def make_eval_step(
-    loss_terms: LossTerms, base_key: jax.Array
-) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]:
-    """Returns the jitted `(state, examples, indices) -> terms`, each [B], of the variables that are to be used."""
+def make_eval_step(loss_terms: LossTerms, base_key: jax.Array) -> EvalStep:
+    """Returns the jitted `(state, arrays, indices) -> terms`, each [B], of the variables that are to be used."""
 
-    def eval_step(state: TrainState, examples: dict[str, jax.Array], indices: jax.Array) -> Metrics:
+    def eval_step(state: TrainState, arrays: dict[str, jax.Array], indices: jax.Array) -> Metrics:
         key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
-        return loss_terms(state.trained_variables, batches.take(examples, indices), key)
+        return loss_terms(state.trained_variables, examples.take(arrays, indices), key)
 
-    return jax.jit(eval_step)
+    return jax.jit(eval_step, out_shardings=devices.everywhere())
 
 
 def augmented_loss(model: nn.Module, objective: Objective, make_input: MakeInput) -> LossTerms:

@@ -10,7 +10,7 @@ import time
 
 import tqdm
 
-from vae_jax import files
+from vae_jax import devices, files
 from vae_jax.errors import UserError
 from vae_jax.runs import RunFolder
 
@@ -22,7 +22,11 @@ class Progress:
 
     def __init__(self, start_step: int, last_step: int, num_epochs: int):
         self._bar = tqdm.tqdm(
-            total=last_step, initial=start_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
+            total=last_step,
+            initial=start_step,
+            unit="step",
+            disable=not (sys.stderr.isatty() and devices.is_first()),
+            dynamic_ncols=True,
         )
         self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs
         self._started = time.perf_counter()

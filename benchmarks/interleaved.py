@@ -1,0 +1,186 @@
+"""Competitors timed in turn: one process each, of which one works at a time, so that all meet the same machine.
+
+A table of ratios is only as good as the conditions that its rows share. Every round gives each competitor one turn, the
+order moves on by one a round, and a ratio is taken within a round; medians and quartiles are over rounds. Whatever else
+the machine does then hits all alike. No thread count is set: each library uses as many as it finds right, on all cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+_REST_SEC = 0.05  # Thread pools of the one before may still spin for some milliseconds.
+_MISSING, _FAILED, _DONE = "missing", "failed", "done"
+
+
+@dataclasses.dataclass(frozen=True)
+class Competitor:
+    """One row of a table.
+
+    Attributes:
+      name: as the table shows it.
+      factory: "module:function", called in the competitor's own process; returns an object whose methods `ask` calls.
+      arguments: of the factory.
+      environment: variables of the process, set before anything is imported.
+    """
+
+    name: str
+    factory: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Worker:
+    """A competitor's process, asleep until it is asked."""
+
+    def __init__(self, competitor: Competitor):
+        self.name = competitor.name
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(competitor, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ready(self) -> bool:
+        """Waits until the process has built its competitor; tells what it lacks and returns False where it cannot."""
+        status, value = self._receive()
+        if status == _MISSING:
+            print(f"{self.name}: left out, {value}; pip install -r benchmarks/requirements.txt", file=sys.stderr)
+        elif status == _FAILED:
+            print(f"{self.name}: left out, {value.strip().splitlines()[-1]}", file=sys.stderr)
+        return status == _DONE
+
+    def ask(self, method: str, *arguments: Any) -> tuple[float, Any]:
+        """Calls a method of the competitor; returns the seconds that it took there and what it returned.
+
+        Raises:
+          RuntimeError: with the traceback, where it raised or its process ended.
+        """
+        self._connection.send((method, arguments))
+        status, value = self._receive()
+        if status == _FAILED:
+            raise RuntimeError(f"{self.name}: {value}")
+        return value
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.terminate()
+        self._process.join()
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            return self._connection.recv()
+        except EOFError:
+            return _FAILED, "its process ended"
+
+
+@contextlib.contextmanager
+def workers(competitors: Sequence[Competitor]) -> Iterator[list[Worker]]:
+    """Starts the competitors one after the other, so that each is built undisturbed, and gives those that could be."""
+    started: list[Worker] = []
+    try:
+        able = []
+        for competitor in competitors:
+            started.append(Worker(competitor))
+            if started[-1].ready():
+                able.append(started[-1])
+        yield able
+    finally:
+        for worker in started:
+            worker.close()
+
+
+def turn_order(players: Sequence[Worker], turn: int) -> Iterator[Worker]:
+    """Gives every player once, beginning with another one in every round, with a rest before each."""
+    first = turn % len(players)
+    for player in (*players[first:], *players[:first]):
+        time.sleep(_REST_SEC)
+        yield player
+
+
+def quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return float(low), float(median), float(high)
+
+
+def spread(values: np.ndarray, digits: int = 2) -> str:
+    """A median with its quartiles, as a table shows it."""
+    low, median, high = quartiles(values)
+    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns aligned."""
+    widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (header, *rows)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(packages: Sequence[str]) -> str:
+    """Names the machine: processor, cores, system, and the versions of Python and of those packages that are there."""
+    versions = [f"Python {platform.python_version()}"]
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    return f"{_processor()}, {_num_cores()} cores, {platform.system()}; {', '.join(versions)}"
+
+
+def matmul_seconds(multiply: Any, num_repeats: int = 5) -> float:
+    """The shortest of some calls, in seconds."""
+    multiply()
+    return min(_timed(multiply)[0] for _ in range(num_repeats))
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _timed(function: Any, *arguments: Any) -> tuple[float, Any]:
+    started = time.perf_counter()
+    value = function(*arguments)
+    return time.perf_counter() - started, value
+
+
+def _serve(competitor: Competitor, connection: Connection) -> None:
+    """What a competitor's process does."""
+    os.environ.update(competitor.environment)
+    module, _, function = competitor.factory.partition(":")
+    try:
+        built = getattr(importlib.import_module(module), function)(**competitor.arguments)
+    except ModuleNotFoundError as error:
+        connection.send((_MISSING, str(error)))
+        return
+    except Exception:
+        connection.send((_FAILED, traceback.format_exc()))
+        return
+    connection.send((_DONE, None))
+    while True:
+        method, arguments = connection.recv()
+        try:
+            connection.send((_DONE, _timed(getattr(built, method), *arguments)))
+        except Exception:
+            connection.send((_FAILED, traceback.format_exc()))
