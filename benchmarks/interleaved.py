@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import importlib.metadata
 import multiprocessing
 import os
-import platform
 import sys
 import time
 import traceback
@@ -132,31 +130,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def machine(packages: Sequence[str]) -> str:
-    """Names the machine: processor, cores, system, and the versions of Python and of those packages that are there."""
-    versions = [f"Python {platform.python_version()}"]
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-    return f"{_processor()}, {_num_cores()} cores, {platform.system()}; {', '.join(versions)}"
-
-
 def matmul_seconds(multiply: Any, num_repeats: int = 5) -> float:
     """The shortest of some calls, in seconds."""
     multiply()
     return min(_timed(multiply)[0] for _ in range(num_repeats))
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _timed(function: Any, *arguments: Any) -> tuple[float, Any]:

@@ -148,9 +148,12 @@ class Torch:
 
         self._torch = torch
         torch.manual_seed(0)
-        self._model, self._optimizer, self._loss, self._update = None, None, None, None
-        self._compiled = compiled
         self._kernels = parameters()
+        self._model = _torch_model()
+        self._optimizer = torch.optim.RMSprop(self._model.parameters(), lr=_RATE, alpha=_DECAY, eps=_EPSILON)
+        self._loss, self._update = functools.partial(_torch_loss, self._model), self._optimizer.step
+        if compiled:
+            self._loss, self._update = (torch.compile(one, dynamic=False) for one in (self._loss, self._update))
         self._x = {size: torch.tensor(examples(size).transpose(0, 3, 1, 2)) for size in BATCH_SIZES}
         self._noise = {size: torch.zeros(size, 1) for size in BATCH_SIZES}
         self._reset()
@@ -183,8 +186,6 @@ class Torch:
 
     def _reset(self) -> None:
         torch = self._torch
-        if self._model is None:
-            self._model = _torch_model()
         with torch.no_grad():
             for name, kernel in self._kernels.items():
                 half, _, place = name.partition("/")
@@ -197,12 +198,6 @@ class Torch:
                     kernel = kernel.transpose(3, 2, 0, 1)
                 layer.weight.copy_(torch.tensor(np.ascontiguousarray(kernel)))
                 layer.bias.zero_()
-        if self._optimizer is None:
-            self._optimizer = torch.optim.RMSprop(self._model.parameters(), lr=_RATE, alpha=_DECAY, eps=_EPSILON)
-            loss, update = functools.partial(_torch_loss, self._model), self._optimizer.step
-            if self._compiled:
-                loss, update = torch.compile(loss, dynamic=False), torch.compile(update, dynamic=False)
-            self._loss, self._update = loss, update
         self._optimizer.state.clear()
 
 

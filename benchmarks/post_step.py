@@ -19,7 +19,7 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import interleaved, post_contestants
+from benchmarks import interleaved, machine, post_contestants
 from benchmarks.interleaved import Competitor, Worker
 from vae_jax import cli
 from vae_jax.errors import UserError
@@ -53,7 +53,7 @@ def main() -> None:
         batch_sizes = [int(text) for text in _BATCH_SIZES.value]
     except ValueError as error:
         raise UserError(f"--batch_sizes must be numbers, got {','.join(_BATCH_SIZES.value)}") from error
-    print(interleaved.machine(_PACKAGES))
+    print(machine.describe(_PACKAGES))
     chosen = [one for one in _COMPETITORS if one.name == _OURS or not _ONLY.value or one.name in _ONLY.value]
     with interleaved.workers(chosen) as players:
         for batch_size in batch_sizes:
@@ -76,12 +76,12 @@ def _check_equal(players: list[Worker], batch_size: int) -> None:
 
 
 def _print_table(players: list[Worker], batch_size: int) -> None:
-    num_steps = {}
+    num_steps: dict[str, int] = {}
     for player in players:
-        seconds, _ = player.ask("step", batch_size, 1)
-        num_steps[player.name] = max(1, round(_TURN_SEC / seconds))
+        num_steps[player.name] = max(1, round(_TURN_SEC / player.ask("step", batch_size, 1)[0]))
     flops = _step_flops(batch_size)
-    rates, seconds_by_name = [], {player.name: [] for player in players}
+    rates: list[float] = []
+    seconds_by_name: dict[str, list[float]] = {player.name: [] for player in players}
     for n in range(_NUM_ROUNDS.value):
         rates.append(max(_matmul_rate(player) for player in players if player.name in (_OURS, "PyTorch")))
         for player in interleaved.turn_order(players, n):
@@ -91,8 +91,8 @@ def _print_table(players: list[Worker], batch_size: int) -> None:
     print(file=sys.stderr)
     peak, ours = np.array(rates), np.array(seconds_by_name[_OURS])
     rows = []
-    for name, taken in seconds_by_name.items():
-        seconds = np.array(taken)
+    for name, turns in seconds_by_name.items():
+        seconds = np.array(turns)
         share = 100 * flops / seconds / peak
         ratio = interleaved.spread(seconds / ours) if name != _OURS else "1"
         rows.append([name, interleaved.spread(seconds, 3), ratio, f"{interleaved.quartiles(share)[1]:.0f}%"])

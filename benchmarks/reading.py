@@ -16,7 +16,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from collections.abc import Callable, Iterator
 from absl import app, flags
 
 from benchmarks import machine
-from vae_jax import builtin, corpus, midi, reading, user_cache
+from vae_jax import builtin, corpus, listing, midi, reading, user_cache
 from vae_jax.score import transpose
 
 _PATH = flags.DEFINE_string("path", "", "The national anthems, or another zip or folder; empty for the second alone.")
@@ -35,6 +34,7 @@ _NUM_FILES = flags.DEFINE_integer("num_files", 10_000, "Generated files; 0 for n
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often every reader reads.")
 _PEER_FILES = flags.DEFINE_integer("peer_files", 135, "Files that a slow reader reads of the generated ones.")
 _COPIES = 20
+_PEERS = ("mido", "pretty_midi", "symusic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Reader:
 
 def main(_: list[str]) -> None:
     """Prints the tables."""
-    print(f"{machine.describe()}; Python {platform.python_version()}; medians of {_ROUNDS.value} interleaved rounds")
+    print(f"{machine.describe(_PEERS)}; medians of {_ROUNDS.value} interleaved rounds")
     with tempfile.TemporaryDirectory() as folder:
         if _PATH.value:
             measure(_PATH.value, pathlib.Path(folder))
@@ -170,7 +170,7 @@ def read_bytes(path: str) -> Iterator[tuple[str, bytes]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
-                if member.lower().endswith(corpus.MIDI_SUFFIXES):
+                if member.lower().endswith(listing.MIDI_SUFFIXES):
                     yield member, archive.read(member)
     else:
         for file in sorted(pathlib.Path(path).rglob("*.mid")):

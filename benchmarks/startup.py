@@ -45,7 +45,7 @@ def main(_: list[str]) -> None:
     """Prints the table."""
     print(f"{machine.describe()}; medians of {_ROUNDS.value} interleaved rounds")
     seconds: dict[tuple[str, str], list[float]] = {}
-    for _ in range(_ROUNDS.value):
+    for _turn in range(_ROUNDS.value):
         with tempfile.TemporaryDirectory() as scratch:
             for name, arguments in make_commands(scratch).items():
                 for when in ("first", "next"):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from vae_jax import corpus as corpus_lib
-from vae_jax import midi
+from vae_jax import listing, midi
 from vae_jax.corpus import Corpus, IngestedFile, load_corpus, split_corpus
 from vae_jax.errors import UserError
 from vae_jax.score import Score, make_notes, make_score
@@ -157,7 +157,7 @@ def test_a_huge_file_is_refused_by_its_size(tmp_path: pathlib.Path):
 
 
 def test_too_many_files_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpus_lib, "MAX_FILES", 2)
+    monkeypatch.setattr(listing, "MAX_FILES", 2)
     for n in range(3):
         (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
     with pytest.raises(UserError, match="more than 2 MIDI files"):
@@ -215,14 +215,14 @@ def test_a_member_beyond_the_size_limit_is_refused(tmp_path: pathlib.Path):
 
 
 def test_members_beyond_the_limit_on_their_sum_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpus_lib, "MAX_ZIP_TOTAL_BYTES", len(tune_bytes(0)) + 10)
+    monkeypatch.setattr(listing, "MAX_ZIP_TOTAL_BYTES", len(tune_bytes(0)) + 10)
     corpus = load_corpus(str(write_zip(tmp_path / "many.zip", {f"{n}.mid": tune_bytes(n) for n in range(3)})))
     assert statuses(corpus) == {"0.mid": "loaded", "1.mid": "refused", "2.mid": "refused"}
     assert "total size" in reason(corpus, "1.mid")
 
 
 def test_too_many_members_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpus_lib, "MAX_ZIP_MEMBERS", 2)
+    monkeypatch.setattr(listing, "MAX_ZIP_MEMBERS", 2)
     path = write_zip(tmp_path / "many.zip", {f"{n}.txt": b"" for n in range(3)})
     with pytest.raises(UserError, match="more than 2 members"):
         load_corpus(str(path))

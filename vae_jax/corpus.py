@@ -7,26 +7,17 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import os
 import pathlib
-import stat
 import sys
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vae_jax import builtin, download, midi, reading, tunes
+from vae_jax import download, listing, reading, tunes
 from vae_jax.errors import UserError
+from vae_jax.listing import Source
 from vae_jax.score import Score
-
-MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
-MAX_FILES = 200_000
-MAX_ZIP_MEMBERS = 50_000
-MAX_ZIP_RATIO = 200  # A MIDI file packs to a third or a tenth; a bomb packs to a thousandth.
-MAX_ZIP_TOTAL_BYTES = 2**30
-BUILTIN_NAME = "built-in"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +144,7 @@ def find_corpus(
       UserError: where the path holds no usable file, or the archive cannot be had and the built-in corpus is not
         allowed.
     """
-    if path == BUILTIN_NAME:
+    if path == listing.BUILTIN_NAME:
         return builtin_corpus(num_builtin, builtin_seed)
     if path:
         return load_corpus(path)
@@ -183,8 +174,8 @@ def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
     """Returns the generated corpus, read back from its own MIDI bytes so that it goes the way of every file."""
     if num_pieces < 1:
         raise UserError(f"the built-in corpus needs at least one piece, got {num_pieces}")
-    pieces = builtin.compose_corpus(num_pieces, seed)
-    return Corpus(BUILTIN_NAME, _ingest((name, midi.write_midi(score)) for name, score in pieces))
+    source = listing.list_builtin(num_pieces, seed)
+    return Corpus(source.name, _ingest(source))
 
 
 def load_corpus(path: str) -> Corpus:
@@ -193,26 +184,12 @@ def load_corpus(path: str) -> Corpus:
     Raises:
       UserError: where the path cannot be read or holds no usable MIDI file.
     """
-    source = pathlib.Path(path).expanduser()
-    try:
-        if source.is_dir():
-            files = _ingest(_read_folder(source))
-        elif not source.exists():
-            raise UserError(f"{path}: no such file or folder")
-        elif not source.is_file():
-            raise UserError(f"{path}: neither a file nor a folder")
-        elif zipfile.is_zipfile(source):
-            files = _ingest(_read_zip(source))
-        else:
-            files = _ingest([(source.name, _read_limited(source))])
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not files:
-        raise UserError(f"{path}: no MIDI file found (looked for {', '.join(MIDI_SUFFIXES)})")
+    source = listing.list_source(path)
+    files = _ingest(source)
     if all(file.score is None for file in files):
         detail = f"{files[0].path}: {files[0].reasons[0]}"
         raise UserError(f"{path}: no usable MIDI file among {len(files)} ({detail})")
-    return Corpus(source.name or source.resolve().name, tuple(sorted(files, key=lambda file: file.path)))
+    return Corpus(source.name, files)
 
 
 def split_corpus(
@@ -258,9 +235,10 @@ def split_groups(
     return Split(tuple(n for n, group in enumerate(groups) if group not in held_out_groups), held_out)
 
 
-def _ingest(found: Iterable[tuple[str, bytes | str]]) -> tuple[IngestedFile, ...]:
-    """Reads files in their order: the path of each with its bytes, or with the reason why there are none."""
+def _ingest(source: Source) -> tuple[IngestedFile, ...]:
+    """Reads the files of a source in their order."""
     files = []
+    found = ((file.path, data) for file, data in listing.read_listed(source, source.files))
     with contextlib.closing(reading.read_files(found)) as outcomes:
         for path, outcome in outcomes:
             if isinstance(outcome, str):
@@ -268,77 +246,6 @@ def _ingest(found: Iterable[tuple[str, bytes | str]]) -> tuple[IngestedFile, ...
             else:
                 files.append(IngestedFile(path, outcome.sha256, outcome.verdict.score, outcome.verdict.reasons))
     return tuple(files)
-
-
-def _read_limited(path: pathlib.Path) -> bytes:
-    """Reads one byte more than the reader takes at the most, so that it can refuse the file by its size."""
-    with path.open("rb") as file:
-        return file.read(midi.MAX_FILE_BYTES + 1)
-
-
-def _read_folder(folder: pathlib.Path) -> Iterator[tuple[str, bytes | str]]:
-    count = 0
-    for directory, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        for name in sorted(names):
-            if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
-                continue
-            count += 1
-            if count > MAX_FILES:
-                raise UserError(f"{folder}: more than {MAX_FILES} MIDI files; give a smaller folder")
-            path = pathlib.Path(directory, name)
-            relative = path.relative_to(folder).as_posix()
-            try:
-                if not stat.S_ISREG(path.stat().st_mode):  # Opening a FIFO would wait for ever.
-                    yield relative, "not a regular file"
-                    continue
-                yield relative, _read_limited(path)
-            except OSError as error:
-                yield relative, f"cannot be read ({error.strerror or error})"
-
-
-def _read_zip(source: pathlib.Path) -> Iterator[tuple[str, bytes | str]]:
-    try:
-        with zipfile.ZipFile(source) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) > MAX_ZIP_MEMBERS:
-                raise UserError(f"{source}: more than {MAX_ZIP_MEMBERS} members; unpack it and give the folder")
-            total, taken = 0, set()
-            for member in members:
-                name = member.filename.rsplit("/", 1)[-1]
-                if not name.lower().endswith(MIDI_SUFFIXES) or name.startswith("._"):
-                    continue
-                reason = member_refusal(member)
-                if member.filename in taken:
-                    reason = "the archive has another member of this name before it"
-                taken.add(member.filename)
-                if reason is None and total + member.file_size > MAX_ZIP_TOTAL_BYTES:
-                    reason = "the archive's members pass the limit on their total size"
-                if reason is not None:
-                    yield member.filename, reason
-                    continue
-                try:
-                    with archive.open(member) as file:
-                        data = file.read(midi.MAX_FILE_BYTES + 1)
-                except Exception as error:  # Each way of packing raises types of its own on damage.
-                    reason = str(error) or type(error).__name__
-                    yield member.filename, f"cannot be unpacked ({reason})"
-                    continue
-                total += len(data)
-                yield member.filename, data
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise UserError(f"{source}: a damaged zip archive ({error})") from error
-
-
-def member_refusal(member: zipfile.ZipInfo) -> str | None:
-    """Returns why a zip member is not even opened, or None."""
-    if member.flag_bits & 0x1:
-        return "encrypted"
-    if member.file_size > midi.MAX_FILE_BYTES:
-        return f"{member.file_size} bytes, more than the limit of {midi.MAX_FILE_BYTES}"
-    if member.file_size > 2**16 and member.file_size > MAX_ZIP_RATIO * max(1, member.compress_size):
-        return f"packed more than {MAX_ZIP_RATIO} times, as only a zip bomb is"
-    return None
 
 
 def find_split(data: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:

@@ -97,7 +97,7 @@ def make_plan(folder: pathlib.Path, config: Mapping[str, Any] | None, path: str 
             raise UserError(f"{folder / layout.PLAN}: damaged ({error}); give --config and --path again") from error
     data = config["data"]
     path = path or data["path"]
-    if path == corpus.BUILTIN_NAME:
+    if path == listing.BUILTIN_NAME:
         source = listing.list_builtin(data["num_builtin"], data["builtin_seed"])
     else:
         source = listing.list_source(path or corpus.fetch_anthems(data["url"]))
