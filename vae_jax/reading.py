@@ -93,8 +93,8 @@ class WorkerPool:
             worker.wait()
 
     def _judge_there(self, data: bytes) -> bytes | None:
-        for _ in range(2):
-            worker = self._take()
+        for must_be_new in (False, True):  # Whatever ended one worker may have ended those that are idle, too.
+            worker = self._start() if must_be_new else self._take()
             if worker is None:
                 return _judge_here(data)
             try:
@@ -110,6 +110,10 @@ class WorkerPool:
         """Returns an idle worker or a new one; None where none can be started."""
         with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
+        return self._start()
+
+    def _start(self) -> _Worker | None:
+        """Returns a new worker; None where none can be started."""
         if self._is_broken:
             return None
         try:
