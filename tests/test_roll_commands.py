@@ -169,19 +169,9 @@ def test_latents_of_another_run_are_refused(workdir, tmp_path):
 
 def test_the_large_config_takes_a_few_steps(tmp_path):
     done = run(
-        *("run.py", "--config=configs/anthems_large.py", "--config.data.path=built-in", "--config.data.num_builtin=3"),
-        *(
-            "--config.data.num_held_out=1",
-            "--config.representation.training_hop_beats=8",
-            "--config.train.num_epochs=1",
-        ),
-        *(
-            "--config.model.latent_dim=32",
-            "--config.train.min_steps=0",
-            "--config.train.batch_size=8",
-            "--config.sample.num=1",
-            f"--workdir={tmp_path}/x",
-        ),
+        *("run.py", "--config=configs/anthems_large.py", *SMALL[1:], "--config.data.num_builtin=3"),
+        *("--config.data.num_held_out=1", "--config.train.num_epochs=1", "--config.train.batch_size=8"),
+        f"--workdir={tmp_path}/x",
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "x" / "metrics.json").read_text())["held_out"]["latent_dim"] == 32
+    assert json.loads((tmp_path / "x" / "metrics.json").read_text())["held_out"]["latent_dim"] == 12

@@ -108,15 +108,22 @@ class RollVAE(nn.Module):
         """Counts every feature of rolls [B, T, P, C]: onset cells, drum cells, shares."""
         chex.assert_shape(x, (None, *self.example_shape))
         batch, steps, pitches, num_parts = x.shape
-        pitched = x[..., :-1]
-        played = jnp.max(pitched, axis=-1)
-        padding = -pitches % self.register_semitones
-        binned = jnp.pad(jnp.concatenate([pitched, played[..., None]], axis=-1), ((0, 0), (0, 0), (0, padding), (0, 0)))
-        shape = (batch, self.window_beats, steps // self.window_beats, -1, self.register_semitones, num_parts)
-        counts = jnp.sum(binned.reshape(shape), axis=(2, 4))
-        taken = counts[..., :-1]
-        cells = jnp.concatenate([played.reshape(batch, -1), x[..., -1].reshape(batch, -1)], axis=1)
-        trials = jnp.broadcast_to(counts[..., -1:], taken.shape)
+        is_pitched = jnp.arange(num_parts) < num_parts - 1
+        played = jnp.max(jnp.where(is_pitched, x, jnp.zeros((), x.dtype)), axis=-1)  # A slice would copy the rolls.
+
+        def count(rolls: jax.Array) -> jax.Array:
+            """Sums over beats first: those rows lie together in memory."""
+            beats = jnp.sum(
+                rolls.reshape(batch, self.window_beats, steps // self.window_beats, -1), axis=2, dtype=jnp.float32
+            )
+            beats = beats.reshape(batch, self.window_beats, pitches, -1)
+            beats = jnp.pad(beats, ((0, 0), (0, 0), (0, -pitches % self.register_semitones), (0, 0)))
+            shape = (*beats.shape[:2], -1, self.register_semitones, beats.shape[-1])
+            return jnp.sum(beats.reshape(shape), axis=3)
+
+        taken = count(x)[..., :-1]
+        trials = jnp.broadcast_to(count(played), taken.shape)
+        cells = jnp.concatenate([played.reshape(batch, -1), x[..., -1].reshape(batch, -1)], axis=1).astype(jnp.float32)
         return Trials(
             jnp.concatenate([cells, taken.reshape(batch, -1)], axis=1),
             jnp.concatenate([jnp.ones_like(cells), trials.reshape(batch, -1)], axis=1),

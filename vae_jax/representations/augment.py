@@ -45,8 +45,10 @@ class RollAugmentation:
             thinned = jax.random.bernoulli(thin_key, self.thin_probability, (batch, 1))
             keep = jax.random.bernoulli(keep_key, 0.5, (batch, parts.NUM_PARTS)) | ~thinned
             mask = mask & jnp.take_along_axis(keep, notes[..., PART].astype(jnp.int32), axis=1)
-            rolls = rasterise({"notes": notes, "mask": mask})
-            mixed = jax.random.bernoulli(mix_key, self.mix_probability, (batch, 1, 1, 1))
-            return jnp.where(mixed, jnp.maximum(rolls, jnp.roll(rolls, 1, axis=0)), rolls)
+            mixed = jax.random.bernoulli(mix_key, self.mix_probability, (batch, 1))
+            # Lists are laid over each other at a hundredth of the cost of rolls.
+            notes = jnp.concatenate([notes, jnp.roll(notes, 1, axis=0)], axis=1)
+            mask = jnp.concatenate([mask, jnp.roll(mask, 1, axis=0) & mixed], axis=1)
+            return rasterise({"notes": notes, "mask": mask})
 
         return augmented

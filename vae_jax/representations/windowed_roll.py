@@ -107,10 +107,15 @@ class RollRepresentation:
         return self.decode_notes(windows.stitched(context.piece, notes))
 
     def rasterise(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
-        """Makes dense rolls of onsets, [B, T, P, C] float32, 0 or 1."""
+        """Makes dense rolls of onsets, [B, T, P, C] uint8, 0 or 1: in float32 they cost a tenth of a training step."""
         steps, pitches, num_parts = self.example_shape
         onsets, _ = raster.rasterise(
-            arrays["notes"].astype("int32"), arrays["mask"], num_steps=steps, num_pitches=pitches, num_parts=num_parts
+            arrays["notes"].astype("int32"),
+            arrays["mask"],
+            num_steps=steps,
+            num_pitches=pitches,
+            num_parts=num_parts,
+            dtype="uint8",
         )
         return onsets
 
