@@ -85,7 +85,7 @@ class Ours:
             params[half][place] = layer | {"bias": jnp.zeros(layer["kernel"].shape[-1])}
         self._num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
         self._init = jax.jit(lambda: train.init_state({"params": params}, self._experiment.optimizer(1), 0.0))
-        self._step = self._experiment.train_step(1)
+        self._train_steps = {size: self._experiment.train_step(1) for size in BATCH_SIZES}
         self._examples = {size: {"events": jnp.asarray(examples(size))} for size in BATCH_SIZES}
         self._state: Any = None
 
@@ -136,7 +136,9 @@ class Ours:
         import jax.numpy as jnp
 
         for _ in range(num_steps):
-            self._state, terms = self._step(self._state, self._examples[batch_size], jnp.arange(batch_size))
+            self._state, terms = self._train_steps[batch_size](
+                self._state, self._examples[batch_size], jnp.arange(batch_size)
+            )
         return terms
 
 

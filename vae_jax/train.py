@@ -133,6 +133,11 @@ def make_train_step(
             return means["loss"], means
 
         grads, terms = jax.grad(mean_loss, has_aux=True)(state.params)
+        norm = optax.tree.norm(grads)
+        # One, but where a gradient is not a number. All is read before the first parameter is written: without this
+        # XLA copies the parameters so that it may write some while others' gradients are still being computed.
+        after_all = jnp.where(norm >= 0, 1.0, jnp.nan)
+        grads = jax.tree.map(lambda grad: grad * after_all, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.average
@@ -142,7 +147,7 @@ def make_train_step(
             average = optax.incremental_update(
                 params, average, 1 - jnp.minimum(average_decay, (step + 1) / (step + 10))
             )
-        terms["grad_norm"] = optax.tree.norm(grads)
+        terms["grad_norm"] = norm
         return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
     # Two shapes at most: a full batch, and the smaller one at the end of an epoch.

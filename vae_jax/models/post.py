@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vae_jax.models.layers import SameConv, WideDense
 from vae_jax.models.posterior import STANDARD, Posterior, reparameterise
 
 _GLOROT = nn.initializers.xavier_uniform()  # Keras's default for dense and convolution kernels.
@@ -25,7 +26,7 @@ class PostEncoder(nn.Module):
     def __call__(self, x: jax.Array) -> Posterior:
         """Maps [B, notes, 3, tracks] to a posterior over [B, Z]."""
         for n, (width, kernel) in enumerate(zip(_WIDTHS, _KERNELS, strict=True)):
-            x = nn.relu(nn.Conv(self.filters * width, kernel, padding="SAME", kernel_init=_GLOROT, name=f"conv_{n}")(x))
+            x = nn.relu(SameConv(self.filters * width, kernel, _GLOROT, name=f"conv_{n}")(x))
         x = x.reshape(x.shape[0], -1)
         for n, width in enumerate((self.hidden, self.hidden // 2, self.hidden // 4)):
             x = nn.sigmoid(nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{n}")(x))
@@ -47,12 +48,11 @@ class PostDecoder(nn.Module):
         for n, width in enumerate((self.hidden // 4, self.hidden // 2, self.hidden)):
             z = nn.sigmoid(nn.Dense(width, kernel_init=_GLOROT, name=f"dense_{n}")(z))
         widest = self.filters * _WIDTHS[-1]
-        x = nn.relu(nn.Dense(num_notes * num_features * widest, kernel_init=_GLOROT, name="dense_3")(z))
+        x = nn.relu(WideDense(num_notes * num_features * widest, _GLOROT, name="dense_3")(z))
         x = x.reshape(-1, num_notes, num_features, widest)
         widths = (*(self.filters * width for width in _WIDTHS[:0:-1]), num_tracks)
         for n, (width, kernel) in enumerate(zip(widths, _KERNELS[::-1], strict=True)):
-            layer = nn.ConvTranspose(width, kernel, padding="SAME", kernel_init=_GLOROT, name=f"conv_{n}")
-            x = nn.relu(layer(x))
+            x = nn.relu(SameConv(width, kernel, _GLOROT, name=f"conv_{n}")(x))  # Transposed, of stride one: the same.
         return x
 
 
