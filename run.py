@@ -32,6 +32,7 @@ def main() -> None:
         files,
         ingest,
         loop,
+        memory,
         present,
         report,
         runs,
@@ -41,6 +42,7 @@ def main() -> None:
 
     started = time.perf_counter()
     cluster.join()
+    memory.trim_after_compiling()
     config = cli.config_value(_CONFIG).to_dict()
     workdir = _WORKDIR.value or runs.default_workdir(config)
 

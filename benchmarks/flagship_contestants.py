@@ -85,6 +85,7 @@ class Ours:
         self._experiment = experiment.build_experiment(start.config)
         self._step = self._experiment.train_step(start.num_steps)
         self._resident = ArrayExamples(start.arrays).resident()
+        self._batch_size = min(start.config["train"]["batch_size"], len(start.arrays["mask"]))
         self._state = self._init()
 
     def num_parameters(self) -> int:
@@ -146,9 +147,11 @@ class Ours:
 
     def counted(self, batch_size: int) -> dict[str, float]:
         """What XLA counts in a step: floating-point operations, and bytes that go in and out of its kernels."""
+        from vae_jax.examples import Batch
+
         step = self._experiment.train_step(self._start.num_steps)
-        indices = np.arange(batch_size, dtype=np.int32)
-        cost = step.lower(self._state, self._resident, indices).compile().cost_analysis()
+        batch = Batch.place(np.arange(batch_size, dtype=np.int32), batch_size, batch_size)
+        cost = step.lower(self._state, self._resident, batch).compile().cost_analysis()
         return {"flops": cost["flops"], "bytes": cost["bytes accessed"]}
 
     def _init(self) -> Any:
@@ -161,9 +164,11 @@ class Ours:
         return devices.place_everywhere(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
 
     def _update(self, batch: np.ndarray) -> Any:
-        from vae_jax import devices
+        from vae_jax import batches
+        from vae_jax.examples import Batch
 
-        self._state, terms = self._step(self._state, self._resident, devices.place_batch(batch, len(batch)))
+        rows = batches.fill_up(batch, self._batch_size)
+        self._state, terms = self._step(self._state, self._resident, Batch.place(rows, len(rows), len(batch)))
         return terms
 
 

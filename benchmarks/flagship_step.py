@@ -168,7 +168,8 @@ def _batches(start: Start) -> Iterator[np.ndarray]:
 
     count, size, seed = len(start.arrays["mask"]), start.config["train"]["batch_size"], start.config["seed"]
     for step in itertools.count():
-        yield batches.batch_indices(step, num_examples=count, batch_size=size, seed=seed)
+        rows, num_counted = batches.batch_indices(step, num_examples=count, batch_size=size, seed=seed)
+        yield rows[:num_counted]
 
 
 def _full_batches(start: Start, count: int) -> list[np.ndarray]:

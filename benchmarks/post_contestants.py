@@ -128,18 +128,20 @@ class Ours:
         import jax
 
         abstract = jax.eval_shape(self._init)
-        compiled = self._experiment.train_step(1).lower(abstract, self._examples[batch_size], np.arange(batch_size))
-        cost = compiled.compile().cost_analysis()
+        step = self._experiment.train_step(1)
+        cost = step.lower(abstract, self._examples[batch_size], self._batch(batch_size)).compile().cost_analysis()
         return {"flops": cost["flops"], "bytes": cost["bytes accessed"]}
 
     def _steps(self, batch_size: int, num_steps: int) -> Any:
-        import jax.numpy as jnp
-
+        batch = self._batch(batch_size)
         for _ in range(num_steps):
-            self._state, terms = self._train_steps[batch_size](
-                self._state, self._examples[batch_size], jnp.arange(batch_size)
-            )
+            self._state, terms = self._train_steps[batch_size](self._state, self._examples[batch_size], batch)
         return terms
+
+    def _batch(self, size: int) -> Any:
+        from vae_jax.examples import Batch
+
+        return Batch.place(np.arange(size, dtype=np.int32), size, size)
 
 
 class Torch:

@@ -160,11 +160,11 @@ def measure_reading(shards: str) -> dict[str, float]:
     def run(steps: range, batch_size: int, consume) -> tuple[float, float]:
         """Returns the examples a second of the clock and of the processor, the first batch left out."""
         feed = examples.feed(steps, batch_size=batch_size, seed=0)
-        consume(next(feed)[1])
+        consume(next(feed))
         clock, processor, count = time.perf_counter(), time.process_time(), 0
-        for size, arrays in feed:
-            consume(arrays)
-            count += size
+        for batch in feed:
+            consume(batch)
+            count += int(batch.size)
         return count / (time.perf_counter() - clock), count / (time.process_time() - processor)
 
     fast = run(range(_READ_BATCHES), _READ_BATCH, jax.block_until_ready)
@@ -174,9 +174,9 @@ def measure_reading(shards: str) -> dict[str, float]:
         setup = experiment.build_experiment(config | {"model": config["model"] | changes})
         step, state = setup.train_step(1000), devices.place_everywhere(setup.init_state(1000))
 
-        def train(arrays, step=step) -> None:
+        def train(batch, step=step) -> None:
             nonlocal state
-            state, terms = step(state, {}, arrays)
+            state, terms = step(state, {}, batch)
             jax.block_until_ready(terms)
 
         measured[f"examples trained on a s, {name}"] = run(range(_STEPS), 64, train)[0]

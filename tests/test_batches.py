@@ -12,7 +12,10 @@ from vae_jax import batches
 def epoch(number: int, *, num_examples: int, batch_size: int, seed: int = 0) -> list[np.ndarray]:
     count = batches.steps_per_epoch(num_examples, batch_size)
     sizes = {"num_examples": num_examples, "batch_size": batch_size}
-    return [batches.batch_indices(number * count + n, seed=seed, **sizes) for n in range(count)]
+    made = [batches.batch_indices(number * count + n, seed=seed, **sizes) for n in range(count)]
+    assert all(len(rows) == min(batch_size, num_examples) for rows, _ in made)
+    assert all((rows[size:] == rows[size - 1]).all() for rows, size in made)
+    return [rows[:size] for rows, size in made]
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(12, 5), (10, 5), (3, 10), (1, 1), (125, 10)])
@@ -44,8 +47,9 @@ def test_a_batch_depends_on_its_arguments_alone():
     np.random.default_rng(0).random(10)
     np.random.seed(1)  # noqa: NPY002
     backwards = [batches.batch_indices(step, **arguments) for step in reversed(range(9))]
-    for one, other in zip(forwards, reversed(backwards), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for (rows, size), (others, other_size) in zip(forwards, reversed(backwards), strict=True):
+        np.testing.assert_array_equal(rows, others)
+        assert size == other_size
 
 
 def test_examples_are_joined_counted_and_taken():

@@ -19,7 +19,7 @@ from tiny_run import LAST_STEP, TinyRun, lines, random_arrays
 from vae_jax import checkpoint
 
 SCRIPT = pathlib.Path(__file__).parent / "tiny_run.py"
-# Batches of 8, 8 and 4: eight devices cannot share the last one out.
+# Batches of 8, 8 and, filled up, 4.
 SIZES = {"num_train": 20, "batch_size": 8}
 TOLERANCE = 1e-4  # Relative, of every logged value after 12 steps; docs/scale.md states it.
 
@@ -74,7 +74,7 @@ def assert_same_run(tiny_run: TinyRun, folder: pathlib.Path, expected: pathlib.P
 @pytest.fixture(scope="module")
 def on_one_device(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("one")
-    make_step = tiny_run.experiment.train_step(LAST_STEP)  # Its batches have shapes of their own.
+    make_step = tiny_run.experiment.train_step(LAST_STEP)  # Its batches have a shape of their own.
     tiny_run.fit(folder, make_step, train=random_arrays(SIZES["num_train"], 0), batch_size=SIZES["batch_size"])
     return folder
 

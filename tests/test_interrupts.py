@@ -38,11 +38,11 @@ def test_a_run_stopped_by_signals_ends_as_the_uninterrupted_one(
 ):
     expected = tiny_run.fit(tmp_path / "whole")
 
-    def stopped(state, arrays, indices):
+    def stopped(state, arrays, batch):
         if int(state.step) in waiting:
             waiting.remove(int(state.step))
             os.kill(os.getpid(), number)
-        return tiny_run.train_step(state, arrays, indices)
+        return tiny_run.train_step(state, arrays, batch)
 
     waiting = list(moments)
     for moment in moments:

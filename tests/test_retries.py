@@ -29,9 +29,9 @@ def breaking_above(tiny_run: TinyRun, threshold: float, at_step: int) -> Callabl
     def make(factor: float) -> loop.TrainStep:
         inner = tiny_run.slower_step(factor)
 
-        def step(state, arrays, indices):
+        def step(state, arrays, batch):
             number = int(state.step)
-            state, terms = inner(state, arrays, indices)
+            state, terms = inner(state, arrays, batch)
             if number == at_step and factor > threshold:
                 terms["loss"] = jnp.asarray(math.nan)
             return state, terms
@@ -68,10 +68,10 @@ def test_a_retried_run_that_is_killed_ends_as_the_uninterrupted_one(
     expected = tiny_run.fit(tmp_path / "whole", make_step=make, on_nan="restore")
 
     def make_killed(factor: float) -> loop.TrainStep:
-        def step(state, arrays, indices):
+        def step(state, arrays, batch):
             if factor < 1 and int(state.step) == kill_at:
                 raise Killed
-            return make(factor)(state, arrays, indices)
+            return make(factor)(state, arrays, batch)
 
         return step
 
@@ -108,8 +108,8 @@ def test_stopping_names_the_way_to_go_on(tiny_run: TinyRun, tmp_path: pathlib.Pa
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tiny_run: TinyRun, tmp_path: pathlib.Path):
-    def overflowing(state, arrays, indices):
-        state, terms = tiny_run.train_step(state, arrays, indices)
+    def overflowing(state, arrays, batch):
+        state, terms = tiny_run.train_step(state, arrays, batch)
         if int(state.step) == LAST_STEP:  # The losses are those before the update.
             state = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.inf, state.params))
         return state, terms

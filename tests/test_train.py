@@ -16,6 +16,7 @@ from tiny_run import CONFIG, HELD_OUT, LAST_STEP, NUM_TRAIN, STEPS_PER_EPOCH, TR
 
 from vae_jax import batches, checkpoint, devices, loop, train
 from vae_jax.errors import UserError
+from vae_jax.examples import Batch
 from vae_jax.experiment import Experiment, build_experiment
 from vae_jax.train import TrainState
 
@@ -49,8 +50,8 @@ def examples() -> dict[str, jax.Array]:
     return devices.place_everywhere(TRAIN)
 
 
-def batch(*indices: int) -> jax.Array:
-    return devices.place_batch(np.array(indices, np.int32), len(indices))
+def batch(*indices: int, size: int = 3) -> Batch:
+    return Batch.place(np.array(indices, np.int32), len(indices), size)
 
 
 # The optimiser.
@@ -80,7 +81,7 @@ def test_an_unknown_optimiser_is_refused_by_name():
 
 def test_a_step_is_the_gradient_step_of_the_mean_loss(tiny: Experiment, initial, train_step):
     state, picked = initial(), batch(4, 0, 6)
-    x = examples()["events"][picked]
+    x = examples()["events"][picked.rows]
     key = jax.random.split(jax.random.fold_in(tiny.keys()["train"], 0))[1]
 
     def mean_loss(params):
@@ -129,9 +130,19 @@ def test_the_state_is_donated(initial, train_step):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def test_a_third_shape_of_batch_is_not_traced(initial, train_step):
+def test_what_fills_a_batch_up_does_not_count(tiny: Experiment, initial, train_step):
+    alone, alone_terms = tiny.train_step(LAST_STEP)(initial(), examples(), batch(4, size=1))
+    for others in [(4, 4), (0, 6)]:
+        filled, filled_terms = train_step(initial(), examples(), batch(4, *others, size=1))
+        for name, value in alone_terms.items():
+            assert float(filled_terms[name]) == pytest.approx(float(value), rel=1e-5)
+        for leaf, other in zip(jax.tree.leaves(filled.params), jax.tree.leaves(alone.params), strict=True):
+            assert np.mean(np.isclose(leaf, other, rtol=1e-3, atol=1e-5)) > 0.9
+
+
+def test_a_second_shape_of_batch_is_not_traced(initial, train_step):
     state = initial()
-    for picked in ([0, 1, 2], [0], [2, 3, 4], [4]):
+    for picked in ([0, 1, 2], [2, 3, 4], [4, 4, 4]):
         state, _ = train_step(state, examples(), batch(*picked))
     with pytest.raises(AssertionError, match="traced"):
         train_step(state, examples(), batch(0, 1))
@@ -184,9 +195,9 @@ def test_a_line_an_epoch_is_logged(fit, tmp_path: pathlib.Path):
 def test_losses_are_means_over_the_examples_of_an_epoch(fit, tmp_path: pathlib.Path, train_step):
     seen = []
 
-    def watched(state, arrays, indices):
-        state, terms = train_step(state, arrays, indices)
-        seen.append((len(indices), float(terms["loss"])))
+    def watched(state, arrays, batch):
+        state, terms = train_step(state, arrays, batch)
+        seen.append((int(batch.size), float(terms["loss"])))
         return state, terms
 
     fit(tmp_path / "run", watched, num_epochs=1)
@@ -227,11 +238,11 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
         if moment == "after the first save":
             raise Killed
 
-    def killed_step(state, arrays, indices):
+    def killed_step(state, arrays, batch):
         steps_made.append(int(state.step))
         if moment == "in the middle of an epoch" and steps_made[-1] == 10:
             raise Killed
-        return train_step(state, arrays, indices)
+        return train_step(state, arrays, batch)
 
     monkeypatch.setattr(checkpoint, "save", killed_save)
     with pytest.raises(Killed):
@@ -281,8 +292,8 @@ def test_resuming_is_said(fit, tmp_path: pathlib.Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
 def test_a_loss_that_is_not_finite_stops_the_run(fit, train_step, tmp_path: pathlib.Path, name: str, value: float):
-    def breaking(state, arrays, indices):
-        state, terms = train_step(state, arrays, indices)
+    def breaking(state, arrays, batch):
+        state, terms = train_step(state, arrays, batch)
         if int(state.step) == 8:  # The second step of the third epoch.
             terms[name] = jnp.asarray(value)
         return state, terms
@@ -297,8 +308,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(fit, train_step, tmp_path: path
 
 
 def test_a_loss_that_is_not_finite_from_the_start_names_no_checkpoint(fit, train_step, tmp_path: pathlib.Path):
-    def breaking(state, arrays, indices):
-        return train_step(state, {"events": arrays["events"] * jnp.nan}, indices)
+    def breaking(state, arrays, batch):
+        return train_step(state, {"events": arrays["events"] * jnp.nan}, batch)
 
     with pytest.raises(UserError, match="is nan at step 1; no checkpoint was saved yet"):
         fit(tmp_path / "run", breaking)
@@ -308,10 +319,11 @@ def test_a_loss_that_is_not_finite_from_the_start_names_no_checkpoint(fit, train
 def test_the_order_of_the_examples_is_that_of_the_seed(fit, train_step, tmp_path: pathlib.Path):
     seen = []
 
-    def watched(state, arrays, indices):
-        seen.append(np.asarray(indices).tolist())
-        return train_step(state, arrays, indices)
+    def watched(state, arrays, batch):
+        seen.append((np.asarray(batch.rows).tolist(), int(batch.size)))
+        return train_step(state, arrays, batch)
 
     fit(tmp_path / "run", watched, num_epochs=2)
     arguments = {"num_examples": NUM_TRAIN, "batch_size": 3, "seed": CONFIG["seed"]}
-    assert seen == [batches.batch_indices(step, **arguments).tolist() for step in range(6)]
+    expected = [batches.batch_indices(step, **arguments) for step in range(6)]
+    assert seen == [(rows.tolist(), size) for rows, size in expected]

@@ -15,7 +15,7 @@ _ORDER_LOCK = threading.Lock()
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Number of batches that show every example once, the last one smaller where they do not divide."""
+    """Number of batches that show every example once, in the last of them fewer count where they do not divide."""
     return -(-num_examples // batch_size)
 
 
@@ -25,15 +25,23 @@ def passes_per_epoch(num_examples: int, batch_size: int, num_epochs: int, min_st
     return max(1, -(-min_steps // (num_epochs * steps_per_epoch(num_examples, batch_size))))
 
 
-def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -> np.ndarray:
-    """Returns which examples make the batch of a step, [B] int32: a function of its arguments alone.
+def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -> tuple[np.ndarray, int]:
+    """Returns which examples make the batch of a step, [B] int32, and how many of them count: a function of its
+    arguments alone.
 
-    Every epoch is a new order of all the examples; the last batch of an epoch may be smaller.
+    Every epoch is a new order of all the examples. B is the batch size, or the number of examples where that is
+    smaller; the last batch of an epoch is filled up, so that one program makes every step.
     """
     epoch, batch = divmod(step, steps_per_epoch(num_examples, batch_size))
     with _ORDER_LOCK:  # Threads that read ahead would all make the same order at the turn of an epoch.
         order = _epoch_order(seed, epoch, num_examples)
-    return order[batch * batch_size : (batch + 1) * batch_size]
+    rows = order[batch * batch_size : (batch + 1) * batch_size]
+    return fill_up(rows, min(batch_size, num_examples)), len(rows)
+
+
+def fill_up(rows: np.ndarray, length: int) -> np.ndarray:
+    """Repeats the last of some rows [n] until they are so many."""
+    return np.pad(rows, (0, length - len(rows)), mode="edge")
 
 
 @functools.lru_cache(maxsize=2)  # Whoever reads ahead is in the next epoch while this one is trained on.

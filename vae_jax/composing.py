@@ -80,7 +80,7 @@ class ComposerStage:
 
         # The shapes are enough: only the parameters are computed, as they would be with the inputs.
         shapes = jax.eval_shape(lambda: (empty, memory_inputs()))
-        params = self.net.lazy_init(self.keys()["init"], *shapes)["params"]
+        params = train.draw(lambda key: self.net.lazy_init(key, *shapes)["params"], self.keys()["init"])
         # A copy: a train step donates the state, and the first stage goes on using its variables.
         first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "kit": kit})
         variables = {"params": dict(params), "first_stage": first_stage}
@@ -237,7 +237,7 @@ def train_composer(
 
     def first_state() -> TrainState:
         state = stage.init_state(num_steps, vae_variables, jnp.asarray(kit))
-        memory.release()  # Hundreds of small programs, before the largest is compiled.
+        memory.release()  # What drew it, before the largest program is compiled.
         return state
 
     memory.release()  # What the first stage compiled.

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import batches, devices
 from vae_jax.representations import Arrays
 
-# The batch of a step on the devices: which examples of those that stay there, int32 [B], or the examples themselves.
-Picked = jax.Array | dict[str, jax.Array]
-Feed = Generator[tuple[int, Picked], None, None]
+
+@flax.struct.dataclass
+class Batch:
+    """The batch of a step on the devices.
+
+    Attributes:
+      rows: which examples of those that stay there, int32 [B], or the examples themselves, compact arrays [B, ...].
+      size: how many of the rows count, the first ones, int32 []; the others fill the last batch of an epoch up.
+    """
+
+    rows: jax.Array | dict[str, jax.Array]
+    size: np.ndarray
+
+    @classmethod
+    def place(cls, rows: Any, num_rows: int, size: int) -> Batch:
+        """Shares a batch out over the devices: this process's rows of `num_rows` (`devices.my_rows`)."""
+        return cls(devices.place_batch(rows, num_rows), np.asarray(size, np.int32))
+
+
+Feed = Generator[Batch, None, None]
 
 
 class Examples(Protocol):
@@ -28,7 +47,7 @@ class Examples(Protocol):
         """Returns what stays on every device through the training, compact arrays [N, ...]; {} for nothing."""
 
     def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
-        """Gives the number of examples and the batch of every step in turn."""
+        """Gives the batch of every step in turn."""
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Returns at most so many examples, evenly spaced: compact arrays, each [n, ...]."""
@@ -50,14 +69,20 @@ class ArrayExamples:
     def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
         """Gives the batches as indices."""
         for step in steps:
-            indices = batches.batch_indices(step, num_examples=len(self), batch_size=batch_size, seed=seed)
-            yield len(indices), devices.place_batch(indices[devices.my_rows(len(indices))], len(indices))
+            rows, size = batches.batch_indices(step, num_examples=len(self), batch_size=batch_size, seed=seed)
+            yield Batch.place(rows[devices.my_rows(len(rows))], len(rows), size)
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Picks them."""
         return batches.spread(self.arrays, limit)
 
 
-def take(resident: Mapping[str, jax.Array], picked: Picked) -> dict[str, jax.Array]:
+def take(resident: Mapping[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
     """Returns the arrays of a batch, each [B, ...]; jittable."""
-    return dict(picked) if isinstance(picked, Mapping) else batches.take(dict(resident), picked)
+    return dict(batch.rows) if isinstance(batch.rows, Mapping) else batches.take(dict(resident), batch.rows)
+
+
+def mean(values: jax.Array, batch: Batch) -> jax.Array:
+    """Returns the mean of values [B] over the examples that count, []; jittable."""
+    counts = jnp.arange(len(values)) < batch.size
+    return jnp.sum(jnp.where(counts, values, 0)) / jnp.asarray(batch.size).astype(values.dtype)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import checkpoint, devices, interrupts, retries, train
+from vae_jax import batches, checkpoint, devices, interrupts, retries, train
 from vae_jax.examples import Examples
 from vae_jax.interrupts import Interrupted
 from vae_jax.representations import Arrays
@@ -137,10 +137,10 @@ def _train(job: _Job) -> TrainState:
         interrupts.deferred() as signal_number,
         contextlib.closing(feed),
     ):
-        for size, picked in feed:
+        for batch in feed:
             factor = retries.learning_rate_factor(lowered, step)
-            state, terms = job.train_step(factor)(state, job.resident, picked)
-            history.append((size, terms))
+            state, terms = job.train_step(factor)(state, job.resident, batch)
+            history.append((int(batch.size), terms))
             step += 1
             progress.step()
             # The device may be some steps behind, so that it never waits for the host; whoever sends a signal waits
@@ -244,9 +244,13 @@ def _evaluate(
 ) -> dict[str, float]:
     """Means over the held-out examples."""
     count = len(next(iter(held_out.values())))
+    length = min(batch_size, count)
     parts = []
-    for start in range(0, count, batch_size):
-        rows = np.arange(start, min(start + batch_size, count), dtype=np.int32)
-        parts.append(eval_step(state, held_out, devices.place_batch(rows[devices.my_rows(len(rows))], len(rows))))
+    for start in range(0, count, length):
+        rows = batches.fill_up(np.arange(start, min(start + length, count), dtype=np.int32), length)
+        parts.append(eval_step(state, held_out, devices.place_batch(rows[devices.my_rows(length)], length)))
     fetched = jax.device_get(parts)
-    return {f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched]))) for name in fetched[0]}
+    return {
+        f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched])[:count]))
+        for name in fetched[0]
+    }

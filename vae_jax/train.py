@@ -15,7 +15,7 @@ import optax
 
 from vae_jax import batches, devices, examples
 from vae_jax.errors import UserError
-from vae_jax.examples import Picked
+from vae_jax.examples import Batch
 from vae_jax.losses import Objective
 from vae_jax.representations import Representation
 
@@ -54,7 +54,7 @@ class TrainState:
         return {"params": self.average if self.average != () else self.params, **self.constants}
 
 
-TrainStep = Callable[[TrainState, dict[str, jax.Array], Picked], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, dict[str, jax.Array], Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, dict[str, jax.Array], jax.Array], Metrics]
 
 
@@ -91,9 +91,14 @@ def init_variables(key: jax.Array, model: nn.Module, example_shape: tuple[int, .
         params_key, sample_key = jax.random.split(key)
         return dict(model.init(params_key, jnp.zeros((1, *example_shape), jnp.float32), sample_key))
 
+    return draw(init, key)
+
+
+def draw(init: Callable[[jax.Array], Variables], key: jax.Array) -> Variables:
+    """Draws initial variables by `init(key)` in one program (the key is consumed)."""
     if isinstance(key, jax.core.Tracer):
         return init(key)
-    # One program and not a hundred, and not optimised on a CPU: LLVM takes longer over it than it ever runs.
+    # Not one for every layer, and not optimised on a CPU: LLVM takes longer over it than it ever runs.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
     return jax.jit(init, compiler_options=options)(key)
 
@@ -114,22 +119,22 @@ def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
 def make_train_step(
     loss_terms: LossTerms, optimizer: optax.GradientTransformation, base_key: jax.Array, average_decay: float = 0.0
 ) -> TrainStep:
-    """Returns the jitted step `(state, resident, picked) -> (state, metrics)`; it donates the state.
+    """Returns the jitted step `(state, resident, batch) -> (state, metrics)`; it donates the state.
 
-    `resident` and `picked` are what `Examples` gives: the arrays that stay on the devices, and the batch.
+    `resident` and `batch` are what `Examples` gives: the arrays that stay on the devices, and the batch.
     `loss_terms(variables, arrays, key)` gives the terms of the loss, each [B]; the one called "loss" is minimised. The
     key of a step is derived from `base_key` and the state's step, so that a resumed run draws what an uninterrupted one
-    would. Metrics are means over the batch. A batch that is shared out over several devices makes the same step as on
-    one, up to the order of float32 sums.
+    would. Metrics are means over the examples of the batch that count. A batch that is shared out over several devices
+    makes the same step as on one, up to the order of float32 sums.
     """
 
-    def train_step(state: TrainState, resident: dict[str, jax.Array], picked: Picked) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, resident: dict[str, jax.Array], batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(base_key, state.step)
-        arrays = examples.take(resident, picked)
+        arrays = examples.take(resident, batch)
 
         def mean_loss(params):
             terms = loss_terms({"params": params, **state.constants}, arrays, key)
-            means = {name: jnp.mean(values) for name, values in terms.items()}
+            means = {name: examples.mean(values, batch) for name, values in terms.items()}
             return means["loss"], means
 
         grads, terms = jax.grad(mean_loss, has_aux=True)(state.params)
@@ -150,12 +155,11 @@ def make_train_step(
         terms["grad_norm"] = norm
         return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
-    # Two shapes at most: a full batch, and the smaller one at the end of an epoch.
-    return jax.jit(_traced_at_most(2, train_step), donate_argnums=0, out_shardings=devices.everywhere())
+    return jax.jit(_traced_once(train_step), donate_argnums=0, out_shardings=devices.everywhere())
 
 
-def _traced_at_most(num_traces: int, step: Callable) -> Callable:
-    """Lets a function that is jitted be traced so often and no more.
+def _traced_once(step: Callable) -> Callable:
+    """Lets a function that is jitted be traced once and no more: all batches of a run have one shape.
 
     `chex.assert_max_traces` counts by where a function is made: the steps of two learning rates would be one to it.
     """
@@ -163,8 +167,8 @@ def _traced_at_most(num_traces: int, step: Callable) -> Callable:
 
     @functools.wraps(step)
     def counted(*arguments):
-        if next(traces) > num_traces:
-            raise AssertionError(f"{step.__name__} is traced more than {num_traces} times")
+        if next(traces) > 1:
+            raise AssertionError(f"{step.__name__} is traced more than once")
         return step(*arguments)
 
     return counted
@@ -175,7 +179,7 @@ def make_eval_step(loss_terms: LossTerms, base_key: jax.Array) -> EvalStep:
 
     def eval_step(state: TrainState, arrays: dict[str, jax.Array], indices: jax.Array) -> Metrics:
         key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
-        return loss_terms(state.trained_variables, examples.take(arrays, indices), key)
+        return loss_terms(state.trained_variables, batches.take(arrays, indices), key)
 
     return jax.jit(eval_step, out_shardings=devices.everywhere())
 

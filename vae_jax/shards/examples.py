@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vae_jax import batches, devices
-from vae_jax.examples import Feed
+from vae_jax.examples import Batch, Feed
 from vae_jax.shards import layout
 from vae_jax.shards.reading import Shards
 
@@ -53,17 +53,17 @@ class ShardExamples:
         """
         grain = _grain()
 
-        def read(step: int) -> tuple[int, dict[str, np.ndarray]]:
-            rows = batches.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
-            return len(rows), self._read(rows[devices.my_rows(len(rows))])
+        def read(step: int) -> tuple[dict[str, np.ndarray], int, int]:
+            rows, size = batches.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
+            return self._read(rows[devices.my_rows(len(rows))]), len(rows), size
 
         options = grain.ReadOptions(
             num_threads=min(_MAX_THREADS, os.cpu_count() or 1), prefetch_buffer_size=_BATCHES_AHEAD
         )
         read_ahead = grain.MapDataset.range(steps.start, steps.stop, steps.step).map(read).to_iter_dataset(options)
         with contextlib.closing(iter(read_ahead)) as iterator:
-            for size, arrays in iterator:
-                yield size, devices.place_batch(arrays, size)
+            for arrays, num_rows, size in iterator:
+                yield Batch.place(arrays, num_rows, size)
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Reads them."""
