@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.data.split_by = "tune"
     config.model.filters = 4
     config.model.hidden = 32
-    config.train.batch_size = 5  # 12 pieces: the last batch of an epoch is smaller.
+    config.train.batch_size = 5  # 12 pieces: the last batch of an epoch is filled up.
     config.train.num_epochs = 6
     config.train.checkpoint_every_epochs = 2
     config.sample.num = 2
