@@ -105,7 +105,9 @@ class Ours:
 
     def losses(self, batch_size: int, noise: np.ndarray) -> list[float]:
         """Trains anew for as many steps as there is noise; returns their losses."""
-        self._state = self._init()
+        from vae_jax import devices
+
+        self._state = devices.place_everywhere(self._init())  # As `loop.fit` does; elsewhere the step is traced twice.
         return [float(self._steps(batch_size, 1)["loss"]) for _ in noise]
 
     def step(self, batch_size: int, num_steps: int) -> None:

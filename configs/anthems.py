@@ -2,9 +2,10 @@
 
 python run.py --config=configs/anthems.py
 
-About seven minutes on two CPU cores, 1.7 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of 0.94 for whole
-anthems, 0.93 with instruments, and 0.95 on the grid where PCA with as many numbers has 0.83 (docs/results.md). Composed
-pieces: the mean of every feature inside the interval of real against real (docs/composition.md).
+Seven minutes on two CPU cores, eleven on slow ones, 1.7 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of
+0.94 for whole anthems, 0.93 with instruments, and 0.95 on the grid where PCA with as many numbers has 0.83
+(docs/results.md). Composed pieces: the mean of every feature inside the interval of real against real
+(docs/composition.md).
 """
 
 from ml_collections import ConfigDict
