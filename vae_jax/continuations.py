@@ -75,7 +75,7 @@ def describe_style(piece: RollPiece, minor: bool) -> Style:
     chords = np.unique(steps, return_counts=True)[1] if len(cells) else np.zeros(1)
     beats = pitched[:, DURATION] / piece.config.steps_per_beat
     return Style(
-        shares=tuple((counts / max(counts.sum(), 1)).round(4).tolist()),
+        shares=tuple((counts / max(int(counts.sum()), 1)).round(4).tolist()),
         minor=minor,
         density=len(cells) / max(piece.num_steps / piece.config.steps_per_beat, 1),
         chord_size=float(chords.mean()),

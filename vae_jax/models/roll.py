@@ -14,6 +14,7 @@ but learn from decoding alone, which costs a third of the time and reconstructs 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -195,7 +196,8 @@ def warm_start(model: RollVAE, variables: dict[str, Any], batches: Batches, seed
     import sklearn.decomposition
 
     count = jax.jit(model.all_trials)
-    features = _choose_features(model, sum(np.asarray(count(part).successes).sum(axis=0) for part in batches()))
+    played = functools.reduce(np.add, (np.asarray(count(part).successes).sum(axis=0) for part in batches()))
+    features = _choose_features(model, played)
     chosen = [[np.asarray(kind)[:, features] for kind in count(part)] for part in batches()]
     successes, trials = (np.concatenate(parts).astype(np.float32) for parts in zip(*chosen, strict=True))
     center = (successes.sum(axis=0) + 0.1) / (trials.sum(axis=0) + 1.0)
