@@ -2,7 +2,7 @@
 
 python run.py --config=configs/anthems.py
 
-Seven minutes on two CPU cores, eleven on slow ones, 1.7 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of
+Seven minutes on two recent CPU cores, 1.7 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of
 0.94 for whole anthems, 0.93 with instruments, and 0.95 on the grid where PCA with as many numbers has 0.83
 (docs/results.md). Composed pieces: the mean of every feature inside the interval of real against real
 (docs/composition.md).

@@ -2,7 +2,7 @@
 
     python run.py --config=configs/post.py
 
-Seven minutes on two CPU cores, twelve on slow ones, 2.1 GB of memory. Expect a training loss near 8 and a held-out loss
+Seven minutes on two recent CPU cores, 2.1 GB of memory. Expect a training loss near 8 and a held-out loss
 near 9, a KL that falls to nothing, and a note F1 of 0.003: docs/post.md says why.
 """
 

@@ -21,8 +21,9 @@ def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_after_a_long_compilation(trims: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "_LONG_SEC", 600.0)  # On the busiest machine none is as long.
     jax.jit(lambda x: 2 * x + 1)(1.0)
-    assert not trims  # It took no half second.
+    assert not trims
     monkeypatch.setattr(memory, "_LONG_SEC", 0.0)
     jax.jit(lambda x: 3 * x + 1)(1.0)
     assert trims

@@ -96,7 +96,8 @@ def feed(examples: Examples, steps: range, **arguments: int) -> list[Mapping[str
     fed = []
     for batch in examples.feed(steps, **arguments):
         arrays = jax.device_get(take(resident, batch))
-        assert all(len(rows) >= batch.size for rows in arrays.values())
+        assert all(len(rows) == min(arguments["batch_size"], len(examples)) for rows in arrays.values())
+        assert 0 < batch.size <= arguments["batch_size"]
         fed.append(arrays | {"size": batch.size})
     assert len(fed) == len(steps)
     return fed

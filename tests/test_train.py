@@ -1,4 +1,4 @@
-"""The optimiser, the train step and the loop: pure, traced twice at most, and resumed as the same run."""
+"""The optimiser, the train step and the loop: pure, traced once, and resumed as the same run."""
 
 from __future__ import annotations
 

@@ -53,6 +53,12 @@ def _epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     return order
 
 
+def rows_in_order(num_examples: int, batch_size: int) -> np.ndarray:
+    """Returns batches of all examples in their order, [batches, B] int32; the last one is filled up."""
+    rows = np.arange(-(-num_examples // batch_size) * batch_size, dtype=np.int32)
+    return np.minimum(rows, num_examples - 1).reshape(-1, batch_size)
+
+
 def concatenate(examples: Sequence[Arrays]) -> dict[str, np.ndarray]:
     """Joins the examples of several pieces along their first axis."""
     return {name: np.concatenate([arrays[name] for arrays in examples]) for name in examples[0]}

@@ -84,5 +84,4 @@ def take(resident: Mapping[str, jax.Array], batch: Batch) -> dict[str, jax.Array
 
 def mean(values: jax.Array, batch: Batch) -> jax.Array:
     """Returns the mean of values [B] over the examples that count, []; jittable."""
-    counts = jnp.arange(len(values)) < batch.size
-    return jnp.sum(jnp.where(counts, values, 0)) / jnp.asarray(batch.size).astype(values.dtype)
+    return jnp.mean(values, where=jnp.arange(len(values)) < batch.size)

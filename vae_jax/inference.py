@@ -134,6 +134,5 @@ def calibrate(experiment: Experiment, variables: Any, examples: Examples) -> Cal
 
 def _padded_batches(arrays: Arrays) -> list[dict[str, Any]]:
     """Cuts arrays into batches of one size, so that one compiled program serves all; the last row fills the last."""
-    count = batches.num_examples(arrays)
-    rows = np.minimum(np.arange(-(-count // _BATCH) * _BATCH), count - 1)
-    return [{name: array[part] for name, array in arrays.items()} for part in rows.reshape(-1, _BATCH)]
+    rows = batches.rows_in_order(batches.num_examples(arrays), _BATCH)
+    return [{name: array[part] for name, array in arrays.items()} for part in rows]

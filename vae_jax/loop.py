@@ -245,10 +245,10 @@ def _evaluate(
     """Means over the held-out examples."""
     count = len(next(iter(held_out.values())))
     length = min(batch_size, count)
-    parts = []
-    for start in range(0, count, length):
-        rows = batches.fill_up(np.arange(start, min(start + length, count), dtype=np.int32), length)
-        parts.append(eval_step(state, held_out, devices.place_batch(rows[devices.my_rows(length)], length)))
+    parts = [
+        eval_step(state, held_out, devices.place_batch(rows[devices.my_rows(length)], length))
+        for rows in batches.rows_in_order(count, length)
+    ]
     fetched = jax.device_get(parts)
     return {
         f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched])[:count]))
