@@ -13,44 +13,36 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-from vae_jax import cli, cluster
+from vae_jax.runtime import cli, distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
 flags.mark_flag_as_required("config")
-cluster.define_flags()
+distributed.define_flags()
 
 
 def main() -> None:
     """Calls the rooms in their order."""
-    from vae_jax import (
-        composing,
-        devices,
-        evaluate,
-        evaluate_composer,
-        experiment,
-        files,
-        ingest,
-        loop,
-        memory,
-        present,
-        report,
-        runs,
-    )
-    from vae_jax.inference import Inference, calibrate
-    from vae_jax.shards import shown
+    from vae_jax import evaluate, ingest, report
+    from vae_jax.composer import stage
+    from vae_jax.data.shards import corpus_view
+    from vae_jax.evaluation import composer as composer_lib
+    from vae_jax.models.inference import Inference, calibrate
+    from vae_jax.report import artifacts
+    from vae_jax.runtime import files, memory, sharding
+    from vae_jax.training import experiment, loop, run_dir
 
     started = time.perf_counter()
-    cluster.join()
+    distributed.join()
     memory.trim_after_compiling()
     config = cli.config_value(_CONFIG).to_dict()
-    workdir = _WORKDIR.value or runs.default_workdir(config)
+    workdir = _WORKDIR.value or run_dir.default_workdir(config)
 
     setup = experiment.build_experiment(config)
-    source, split = shown.find_split(config["data"], config["representation"])
-    folder = runs.open_run(workdir, config, source, split)
+    source, split = corpus_view.find_split(config["data"], config["representation"])
+    folder = run_dir.open_run(workdir, config, source, split)
     ingested = ingest.ingest_report(source)
-    if devices.is_first():
+    if sharding.is_first():
         files.write_json(folder.ingest, ingested)
     print(ingest.render_report(ingested).splitlines()[-1])
 
@@ -68,29 +60,29 @@ def main() -> None:
         folder=folder,
     )
     calibration = calibrate(setup, state.trained_variables, examples)
-    if devices.is_first():
+    if sharding.is_first():
         files.write_json(folder.calibration, calibration)
     inference = Inference(setup, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
-        composer = composing.train_composer(setup, inference, state.trained_variables, source, split, folder)
-    if not devices.is_first():
+        composer = stage.train_composer(setup, inference, state.trained_variables, source, split, folder)
+    if not sharding.is_first():
         return
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = evaluate.evaluate(setup, source, split, reconstructions, examples)
     files.write_json(folder.metrics, results)
-    present.write_latents(folder, split, reconstructions)
-    present.write_pictures(folder, setup, source, split, reconstructions, results)
-    present.write_music(folder, setup, source, split, reconstructions, inference)
+    artifacts.write_latents(folder, split, reconstructions)
+    artifacts.write_pictures(folder, setup, source, split, reconstructions, results)
+    artifacts.write_music(folder, setup, source, split, reconstructions, inference)
     if composer is not None:
-        results |= present.write_compositions(folder, composer, source, split)
+        results |= artifacts.write_compositions(folder, composer, source, split)
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     report.write_report(folder, inference)
     print(evaluate.summarise(results))
     if "composed" in results:
-        print(evaluate_composer.summarise(results))
+        print(composer_lib.summarise(results))
     print(f"everything is in {workdir}")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.interleaved import matmul_seconds
 from benchmarks.post_contestants import square
-from vae_jax import parts
+from vae_jax.music import instruments
 
 _STEP, _PART, _PITCH = range(3)  # Columns of a note.
 _NEAR_KEYS = (-12, -7, -5, 5, 7, 12)  # `augment`'s, in semitones.
@@ -78,8 +78,8 @@ class Ours:
     """vae_jax as `run.py --config=configs/anthems.py` runs it."""
 
     def __init__(self, start: Start):
-        from vae_jax import experiment
-        from vae_jax.examples import ArrayExamples
+        from vae_jax.data.dataset import ArrayExamples
+        from vae_jax.training import experiment
 
         self._start = start
         self._experiment = experiment.build_experiment(start.config)
@@ -106,7 +106,7 @@ class Ours:
             shift = jax.random.choice(shift_key, np.array(_NEAR_KEYS, np.int16), (size,))
             moved = jax.random.bernoulli(moved_key, augment["transpose_probability"], (size,))
             thinned = jax.random.bernoulli(thin_key, augment["thin_probability"], (size, 1))
-            keep = jax.random.bernoulli(keep_key, 0.5, (size, parts.NUM_PARTS)) | ~thinned
+            keep = jax.random.bernoulli(keep_key, 0.5, (size, instruments.NUM_PARTS)) | ~thinned
             mixed = jax.random.bernoulli(mix_key, augment["mix_probability"], (size, 1))
             noise = jax.random.normal(noise_key, (size, self._experiment.model.latent_dim))
             return Draws((shift * moved)[:, None], keep, mixed, noise)
@@ -147,7 +147,7 @@ class Ours:
 
     def counted(self, batch_size: int) -> dict[str, float]:
         """What XLA counts in a step: floating-point operations, and bytes that go in and out of its kernels."""
-        from vae_jax.examples import Batch
+        from vae_jax.data.dataset import Batch
 
         step = self._experiment.train_step(self._start.num_steps)
         batch = Batch.place(np.arange(batch_size, dtype=np.int32), batch_size, batch_size)
@@ -157,17 +157,18 @@ class Ours:
     def _init(self) -> Any:
         import jax
 
-        from vae_jax import devices, train
+        from vae_jax.runtime import sharding
+        from vae_jax.training import step as step_lib
 
         variables, decay = jax.device_put(dict(self._start.variables)), self._start.config["train"]["average_decay"]
-        state = train.init_state(variables, self._experiment.optimizer(self._start.num_steps), decay)
-        return devices.place_everywhere(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
+        state = step_lib.init_state(variables, self._experiment.optimizer(self._start.num_steps), decay)
+        return sharding.place_everywhere(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
 
     def _update(self, batch: np.ndarray) -> Any:
-        from vae_jax import batches
-        from vae_jax.examples import Batch
+        from vae_jax.data import batching
+        from vae_jax.data.dataset import Batch
 
-        rows = batches.fill_up(batch, self._batch_size)
+        rows = batching.fill_up(batch, self._batch_size)
         self._state, terms = self._step(self._state, self._resident, Batch.place(rows, len(rows), len(batch)))
         return terms
 
@@ -259,7 +260,7 @@ def _torch_draw(augment: Mapping[str, float], latent_dim: int, size: int) -> Dra
     shift = torch.tensor(_NEAR_KEYS)[torch.randint(len(_NEAR_KEYS), (size, 1))]
     moved = torch.rand(size, 1) < augment["transpose_probability"]
     thinned = torch.rand(size, 1) < augment["thin_probability"]
-    keep = (torch.rand(size, parts.NUM_PARTS) < 0.5) | ~thinned
+    keep = (torch.rand(size, instruments.NUM_PARTS) < 0.5) | ~thinned
     mixed = torch.rand(size, 1) < augment["mix_probability"]
     return Draws(shift * moved, keep, mixed, torch.randn(size, latent_dim))
 
@@ -270,7 +271,7 @@ def _torch_rolls(notes: Any, mask: Any, draws: Draws, shape: tuple[int, int, int
 
     steps, pitches, num_parts = shape
     step, part, pitch = (notes[..., column].long() for column in (_STEP, _PART, _PITCH))
-    pitch = pitch + torch.where(part == parts.DRUMS, 0, draws.shift)
+    pitch = pitch + torch.where(part == instruments.DRUMS, 0, draws.shift)
     inside = mask & draws.keep.gather(1, part) & (step >= 0) & (step < steps) & (pitch >= 0) & (pitch < pitches)
     cell = (step * pitches + pitch) * num_parts + part
     cell = torch.cat([cell, cell.roll(1, 0)], dim=1)
@@ -329,7 +330,7 @@ def _torch_model(start: Start) -> Any:
             return z
 
         def forward(self, notes: Any, mask: Any, draws: Draws) -> Any:
-            x = _torch_rolls(notes, mask, draws, (steps, pitches, parts.NUM_PARTS))
+            x = _torch_rolls(notes, mask, draws, (steps, pitches, instruments.NUM_PARTS))
             successes, trials = _torch_counts(x, model, self.onset_cells, self.drum_cells)
             mean, log_var = self.infer(successes, trials), _LOG_VAR_SCALE * self.scaled_log_var
             logits = torch.addmm(self.bias, mean + torch.exp(log_var / 2) * draws.noise, self.kernel)

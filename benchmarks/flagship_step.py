@@ -32,8 +32,8 @@ from absl import flags
 from benchmarks import interleaved, machine
 from benchmarks.flagship_contestants import Start, step_flops
 from benchmarks.interleaved import Competitor, Worker
-from vae_jax import cli
-from vae_jax.errors import UserError
+from vae_jax.runtime import cli
+from vae_jax.runtime.errors import UserError
 
 # What imports JAX is imported in functions: PyTorch's processes import this module, too.
 
@@ -97,13 +97,13 @@ class Evaluator:
     def __init__(self, setup: Any, constants: Mapping[str, Any], tuning: Any, held_out: Sequence[Any]):
         import jax
 
-        from vae_jax import batches
+        from vae_jax.data import batching
 
         model, self._representation = setup.model, setup.representation
         self._constants, self._held_out = constants, held_out
         rasterise = jax.jit(self._representation.rasterise)
         self._tuning = np.asarray(rasterise(tuning))
-        self._rolls = np.asarray(rasterise(batches.concatenate([piece.arrays for piece in held_out])))
+        self._rolls = np.asarray(rasterise(batching.concatenate([piece.arrays for piece in held_out])))
         self._reconstruct = jax.jit(
             lambda variables, x: model.apply(
                 variables, model.apply(variables, x, method="encode").mean, method="decode"
@@ -112,7 +112,7 @@ class Evaluator:
 
     def f1(self, params: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The scores of the model's parameters, 0 to 1, by kind."""
-        from vae_jax.metrics import Counts
+        from vae_jax.evaluation.note_matching import Counts
 
         variables = {"params": dict(params), **self._constants}
         calibration = self._representation.calibrate(self._outputs(variables, self._tuning), self._tuning)
@@ -139,10 +139,11 @@ def _prepare() -> tuple[Start, Evaluator]:
     import jax
 
     from configs import anthems
-    from vae_jax import corpus, experiment, listing
+    from vae_jax.data import corpus, sources
+    from vae_jax.training import experiment
 
     config = anthems.get_config().to_dict()
-    config["data"]["path"] = _PATH.value or listing.BUILTIN_NAME
+    config["data"]["path"] = _PATH.value or sources.BUILTIN_NAME
     setup = experiment.build_experiment(config)
     source, split = corpus.find_split(config["data"])
     if not split.held_out:
@@ -164,11 +165,11 @@ def _prepare() -> tuple[Start, Evaluator]:
 
 def _batches(start: Start) -> Iterator[np.ndarray]:
     """The batches of the run in their order, each int32 [B] indices; the last of an epoch may be smaller."""
-    from vae_jax import batches
+    from vae_jax.data import batching
 
     count, size, seed = len(start.arrays["mask"]), start.config["train"]["batch_size"], start.config["seed"]
     for step in itertools.count():
-        rows, num_counted = batches.batch_indices(step, num_examples=count, batch_size=size, seed=seed)
+        rows, num_counted = batching.batch_indices(step, num_examples=count, batch_size=size, seed=seed)
         yield rows[:num_counted]
 
 

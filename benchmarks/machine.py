@@ -8,7 +8,7 @@ import pathlib
 import platform
 from collections.abc import Sequence
 
-from vae_jax import reading
+from vae_jax.data import parallel
 
 
 def describe(packages: Sequence[str] = ()) -> str:
@@ -23,4 +23,4 @@ def describe(packages: Sequence[str] = ()) -> str:
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")
-    return f"{name}, {reading.num_cores()} cores, {platform.system()}; {', '.join(versions)}"
+    return f"{name}, {parallel.num_cores()} cores, {platform.system()}; {', '.join(versions)}"

@@ -20,8 +20,10 @@ import tempfile
 from absl import app, flags
 
 from benchmarks import machine
-from vae_jax import corpus, midi, user_cache
-from vae_jax.score import transpose
+from vae_jax.data import corpus
+from vae_jax.music import midi
+from vae_jax.music.score import transpose
+from vae_jax.runtime import cache_dir
 
 _CONFIG = flags.DEFINE_string("config", "configs/anthems.py", "The config of the job.")
 _PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the built-in corpus.")
@@ -95,7 +97,7 @@ def measure(scratch: pathlib.Path, times: int) -> dict[str, dict[str, int]]:
     else:
         arguments += ["--config.data.path=built-in", f"--config.data.num_builtin={times * _NUM.value}"]
     output = scratch / f"{times}.json"
-    environment = os.environ | {user_cache.VARIABLE: "off", "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {cache_dir.VARIABLE: "off", "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", _JOB, str(output), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -75,7 +75,8 @@ class Ours:
         import jax
         import jax.numpy as jnp
 
-        from vae_jax import experiment, train
+        from vae_jax.training import experiment
+        from vae_jax.training import step as step_lib
 
         self._experiment = experiment.build_experiment(post.get_config().to_dict())
         flat = {name: {"kernel": jnp.asarray(kernel)} for name, kernel in parameters().items()}
@@ -84,7 +85,7 @@ class Ours:
             half, _, place = name.partition("/")
             params[half][place] = layer | {"bias": jnp.zeros(layer["kernel"].shape[-1])}
         self._num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-        self._init = jax.jit(lambda: train.init_state({"params": params}, self._experiment.optimizer(1), 0.0))
+        self._init = jax.jit(lambda: step_lib.init_state({"params": params}, self._experiment.optimizer(1), 0.0))
         self._train_steps = {size: self._experiment.train_step(1) for size in BATCH_SIZES}
         self._examples = {size: {"events": jnp.asarray(examples(size))} for size in BATCH_SIZES}
         self._state: Any = None
@@ -105,9 +106,9 @@ class Ours:
 
     def losses(self, batch_size: int, noise: np.ndarray) -> list[float]:
         """Trains anew for as many steps as there is noise; returns their losses."""
-        from vae_jax import devices
+        from vae_jax.runtime import sharding
 
-        self._state = devices.place_everywhere(self._init())  # As `loop.fit` does; elsewhere the step is traced twice.
+        self._state = sharding.place_everywhere(self._init())  # As `loop.fit` does; elsewhere the step is traced twice.
         return [float(self._steps(batch_size, 1)["loss"]) for _ in noise]
 
     def step(self, batch_size: int, num_steps: int) -> None:
@@ -141,7 +142,7 @@ class Ours:
         return terms
 
     def _batch(self, size: int) -> Any:
-        from vae_jax.examples import Batch
+        from vae_jax.data.dataset import Batch
 
         return Batch.place(np.arange(size, dtype=np.int32), size, size)
 

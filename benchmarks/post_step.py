@@ -21,8 +21,8 @@ from absl import flags
 
 from benchmarks import interleaved, machine, post_contestants
 from benchmarks.interleaved import Competitor, Worker
-from vae_jax import cli
-from vae_jax.errors import UserError
+from vae_jax.runtime import cli
+from vae_jax.runtime.errors import UserError
 
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["10", "64"], "Examples in a step.")
 _NUM_ROUNDS = flags.DEFINE_integer("num_rounds", 7, "Turns that every competitor has.", lower_bound=1)

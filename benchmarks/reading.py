@@ -26,8 +26,10 @@ from collections.abc import Callable, Iterator
 from absl import app, flags
 
 from benchmarks import machine
-from vae_jax import builtin, corpus, listing, midi, reading, user_cache
-from vae_jax.score import transpose
+from vae_jax.data import builtin, corpus, parallel, sources
+from vae_jax.music import midi
+from vae_jax.music.score import transpose
+from vae_jax.runtime import cache_dir
 
 _PATH = flags.DEFINE_string("path", "", "The national anthems, or another zip or folder; empty for the second alone.")
 _NUM_FILES = flags.DEFINE_integer("num_files", 10_000, "Generated files; 0 for none.")
@@ -71,7 +73,7 @@ def write_songs(folder: pathlib.Path, count: int) -> None:
 
 def measure(path: str, scratch: pathlib.Path) -> None:
     """Prints the table of one corpus."""
-    os.environ[user_cache.VARIABLE] = str(scratch / "cache")
+    os.environ[cache_dir.VARIABLE] = str(scratch / "cache")
     blobs = dict(read_bytes(path))
     notes_of = {file.path: len(file.score.notes) for file in corpus.load_corpus(path).files if file.score is not None}
     num_bytes = sum(map(len, blobs.values()))
@@ -139,20 +141,20 @@ def columns(symusic, data: bytes) -> list[dict]:
 
 def load(path: str, *, is_cached: bool = True, is_first: bool = False, cores: int | None = None) -> int:
     """Reads a corpus as a command does; returns the number of pieces."""
-    kept = os.environ[user_cache.VARIABLE]
-    number = reading.num_cores
+    kept = os.environ[cache_dir.VARIABLE]
+    number = parallel.num_cores
     if not is_cached:
-        os.environ[user_cache.VARIABLE] = "off"
+        os.environ[cache_dir.VARIABLE] = "off"
     if is_first:
         for file in pathlib.Path(kept).glob("scores.sqlite*"):
             file.unlink()
     if cores is not None:
-        reading.num_cores = lambda: cores
+        parallel.num_cores = lambda: cores
     try:
         return len(corpus.load_corpus(path).pieces)
     finally:
-        os.environ[user_cache.VARIABLE] = kept
-        reading.num_cores = number
+        os.environ[cache_dir.VARIABLE] = kept
+        parallel.num_cores = number
 
 
 def is_read(reader: Reader, data: bytes) -> bool:
@@ -170,7 +172,7 @@ def read_bytes(path: str) -> Iterator[tuple[str, bytes]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
-                if member.lower().endswith(listing.MIDI_SUFFIXES):
+                if member.lower().endswith(sources.MIDI_SUFFIXES):
                     yield member, archive.read(member)
     else:
         for file in sorted(pathlib.Path(path).rglob("*.mid")):

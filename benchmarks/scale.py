@@ -27,8 +27,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks import machine
-from vae_jax import builtin
-from vae_jax.score import Score
+from vae_jax.data import builtin
+from vae_jax.music.score import Score
 
 _SIZES = flags.DEFINE_list("sizes", ["1000", "10000", "100000"], "Numbers of pieces.")
 _BARS = flags.DEFINE_integer("bars", 16, "Bars of 4/4 of a piece.")
@@ -146,13 +146,14 @@ def measure_reading(shards: str) -> dict[str, float]:
     import jax
 
     from configs import anthems
-    from vae_jax import devices, experiment
-    from vae_jax.shards import shown
+    from vae_jax.data.shards import corpus_view
+    from vae_jax.runtime import sharding
+    from vae_jax.training import experiment
 
     config = anthems.get_config().to_dict()
     config["representation"]["training_hop_beats"] = 8
     started = time.process_time()
-    source, split = shown.find_split(config["data"] | {"shards": shards}, config["representation"])
+    source, split = corpus_view.find_split(config["data"] | {"shards": shards}, config["representation"])
     measured = {"opening, CPU s": time.process_time() - started}
     examples, _ = experiment.encode_split(experiment.build_experiment(config), source, split)
     measured["training examples"] = len(examples)
@@ -172,7 +173,7 @@ def measure_reading(shards: str) -> dict[str, float]:
     measured["memory of reading, MB"] = _peak_mb(os.getpid())
     for name, changes in (("a small model", _SMALL), ("the flagship", {})):
         setup = experiment.build_experiment(config | {"model": config["model"] | changes})
-        step, state = setup.train_step(1000), devices.place_everywhere(setup.init_state(1000))
+        step, state = setup.train_step(1000), sharding.place_everywhere(setup.init_state(1000))
 
         def train(batch, step=step) -> None:
             nonlocal state

@@ -20,7 +20,7 @@ import time
 from absl import app, flags
 
 from benchmarks import machine
-from vae_jax import user_cache
+from vae_jax.runtime import cache_dir
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often everything is started with an empty cache and with a full one.")
 _CONFIG = flags.DEFINE_string("config", "configs/smoke.py", "The config whose first update is waited for.")
@@ -74,7 +74,7 @@ def make_commands(scratch: str) -> dict[str, list[str]]:
 def run(arguments: list[str], cache: str) -> float:
     """Returns the seconds that a command took."""
     numbered = [one if one == _ONE_STEP else one.replace("{}", str(time.time_ns())) for one in arguments]
-    environment = os.environ | {user_cache.VARIABLE: cache, "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {cache_dir.VARIABLE: cache, "PYTHONPATH": os.getcwd()}
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *numbered], env=environment, capture_output=True, text=True, check=False)
     took = time.perf_counter() - started

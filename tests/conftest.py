@@ -18,7 +18,7 @@ os.environ["VAE_JAX_CACHE"] = tempfile.mkdtemp(prefix="vae_jax_cache_")  # Never
 import jax
 from tiny_run import TinyRun, make_tiny_run
 
-from vae_jax import corpus as corpus_lib
+from vae_jax.data import corpus as corpus_lib
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 

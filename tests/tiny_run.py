@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, cluster, devices, loop
-from vae_jax.examples import ArrayExamples
-from vae_jax.experiment import Experiment, build_experiment
-from vae_jax.runs import RunFolder
-from vae_jax.train import TrainState
+from vae_jax.data.dataset import ArrayExamples
+from vae_jax.runtime import cli, distributed, sharding
+from vae_jax.training import loop
+from vae_jax.training.experiment import Experiment, build_experiment
+from vae_jax.training.run_dir import RunFolder
+from vae_jax.training.step import TrainState
 
 NUM_TRAIN, NUM_HELD_OUT = 7, 4
 CONFIG: dict[str, Any] = {
@@ -66,7 +67,7 @@ class TinyRun:
 
     def initial(self) -> TrainState:
         """Makes the initial state anew each time, because a step donates it."""
-        return devices.place_everywhere(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
+        return sharding.place_everywhere(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
 
     @property
     def train_step(self) -> loop.TrainStep:
@@ -117,7 +118,7 @@ def lines(path: pathlib.Path) -> list[dict[str, float]]:
 
 def main() -> None:
     args = cli.flag_values("folder")
-    cluster.join()
+    distributed.join()
     make_tiny_run().fit(
         pathlib.Path(args.folder),
         train=random_arrays(args.num_train, 0),
@@ -133,5 +134,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_epochs", 4, "Epochs of three steps.")
     flags.DEFINE_integer("num_train", NUM_TRAIN, "Training examples.")
     flags.DEFINE_integer("batch_size", CONFIG["train"]["batch_size"], "Examples a step.")
-    cluster.define_flags()
+    distributed.define_flags()
     cli.run(main)

@@ -13,15 +13,19 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import attributes, cli, corpus, files, midi, orders, tonic, writing
-from vae_jax.attributes import Directions
-from vae_jax.composing import TrainedComposer, load_composer
-from vae_jax.errors import UserError
-from vae_jax.experiment import load_experiment
-from vae_jax.representations import Encoded
-from vae_jax.representations.windowed_roll import WindowedContext
-from vae_jax.score import Score
-from vae_jax.writing import Composition, Order
+from vae_jax.composer import attributes, generate, requests
+from vae_jax.composer.attributes import Directions
+from vae_jax.composer.generate import Composition, Order
+from vae_jax.composer.stage import TrainedComposer, load_composer
+from vae_jax.data import corpus
+from vae_jax.music import key as key_lib
+from vae_jax.music import midi
+from vae_jax.music.score import Score
+from vae_jax.representations.base import Encoded
+from vae_jax.representations.pianoroll.representation import WindowedContext
+from vae_jax.runtime import cli, files
+from vae_jax.runtime.errors import UserError
+from vae_jax.training.experiment import load_experiment
 
 DEFAULT_BARS, DEFAULT_METER = 32, "4/4"
 MAX_TEMPERATURE = 100.0  # Far beyond it even what cannot follow would be drawn.
@@ -34,12 +38,12 @@ def compose(
     *,
     num_bars: int = DEFAULT_BARS,
     meter: tuple[int, int] = (4, 4),
-    key: tonic.Tonic | None = None,
+    key: key_lib.Tonic | None = None,
     temperature: float = 1.0,
 ) -> list[Composition]:
     """Composes new pieces; the same arguments give the same pieces."""
-    drawn = [orders.draw_order(composer, num_bars, meter, key, np.random.default_rng([seed, n])) for n in range(num)]
-    return writing.write_pieces(composer, drawn, jax.random.key(seed), temperature)
+    drawn = [requests.draw_order(composer, num_bars, meter, key, np.random.default_rng([seed, n])) for n in range(num)]
+    return generate.write_pieces(composer, drawn, jax.random.key(seed), temperature)
 
 
 def move_attributes(
@@ -55,7 +59,7 @@ def move_attributes(
 
 def write_compositions(folder: pathlib.Path, scores: Sequence[Score]) -> None:
     """Writes each piece as MIDI and as a picture of its roll."""
-    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
 
     for n, score in enumerate(scores):
         title = f"composition_{n:03d}"
@@ -76,16 +80,16 @@ def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
         raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
     rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
     if args.vary:
-        return [orders.vary_order(composer, _read_piece(args.vary), args.amount)] * args.num
+        return [requests.vary_order(composer, _read_piece(args.vary), args.amount)] * args.num
     if args.prompt:
         piece = _read_piece(args.prompt)
-        return [orders.continue_order(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
-    meter = orders.parse_meter(args.meter, composer)
+        return [requests.continue_order(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
+    meter = requests.parse_meter(args.meter, composer)
     try:
-        key = tonic.parse_key(args.key) if args.key else None
+        key = key_lib.parse_key(args.key) if args.key else None
     except ValueError as error:
         raise UserError(f"--key: {error}") from error
-    return [orders.draw_order(composer, args.bars, meter, key, rng) for rng in rngs]
+    return [requests.draw_order(composer, args.bars, meter, key, rng) for rng in rngs]
 
 
 def main() -> None:
@@ -97,7 +101,7 @@ def main() -> None:
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = load_composer(run)
-    pieces = writing.write_pieces(composer, _orders(args, composer), jax.random.key(args.seed), args.temperature)
+    pieces = generate.write_pieces(composer, _orders(args, composer), jax.random.key(args.seed), args.temperature)
     scores = [piece.score for piece in pieces]
     if amounts:
         directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)
@@ -113,7 +117,7 @@ if __name__ == "__main__":
         "seed", 0, "Seed: the same command gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1
     )
     flags.DEFINE_string("output", "", "Folder for the pieces as MIDI and pictures.")
-    flags.DEFINE_integer("bars", DEFAULT_BARS, "Length.", lower_bound=1, upper_bound=orders.MAX_BARS)
+    flags.DEFINE_integer("bars", DEFAULT_BARS, "Length.", lower_bound=1, upper_bound=requests.MAX_BARS)
     flags.DEFINE_string("meter", DEFAULT_METER, "Meter, such as 3/4.")
     flags.DEFINE_string("key", "", "Key, such as G or Am; drawn from those of the training pieces by default.")
     flags.DEFINE_float("temperature", 1.0, "Below 1 is more predictable, above 1 more daring.")

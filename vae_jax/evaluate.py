@@ -14,20 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from vae_jax import baselines, batches, cli, files, metrics, roll_baselines
-from vae_jax.corpus import Corpus, Split
-from vae_jax.errors import UserError
-from vae_jax.examples import Examples
-from vae_jax.experiment import Experiment, TrainedRun, load_experiment
-from vae_jax.files import plain
-from vae_jax.inference import Reconstruction
-from vae_jax.losses import gaussian_kl_nats
-from vae_jax.metrics import Counts
+from vae_jax.data import batching
+from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.dataset import Examples
+from vae_jax.data.shards import corpus_view
+from vae_jax.evaluation import baselines, note_matching, pianoroll_baselines
+from vae_jax.evaluation.note_matching import Counts
+from vae_jax.models.inference import Reconstruction
+from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior
-from vae_jax.representations import Arrays, Encoded
-from vae_jax.representations.windowed_roll import RollRepresentation, WindowedContext
-from vae_jax.score import Score
-from vae_jax.shards import shown
+from vae_jax.music.score import Score
+from vae_jax.representations.base import Arrays, Encoded
+from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
+from vae_jax.runtime import cli, files
+from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import plain
+from vae_jax.training.experiment import Experiment, TrainedRun, load_experiment
 
 _BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
 _PIECE_SCORES = ("note_f1_50ms", "note_f1_instrument")
@@ -62,13 +64,13 @@ _SUMMARY = {
 Pairs = Iterable[tuple[Score, Score]]
 
 SCORES: dict[str, Callable[[Score, Score], Counts]] = {
-    "note_f1_50ms": lambda original, score: metrics.count_matches(original, score),
-    "note_f1_50ms_offset": lambda original, score: metrics.count_matches(original, score, offsets=True),
-    "note_f1_50ms_unison": lambda original, score: metrics.count_matches(
-        metrics.without_doublings(original), metrics.without_doublings(score)
+    "note_f1_50ms": lambda original, score: note_matching.count_matches(original, score),
+    "note_f1_50ms_offset": lambda original, score: note_matching.count_matches(original, score, offsets=True),
+    "note_f1_50ms_unison": lambda original, score: note_matching.count_matches(
+        note_matching.without_doublings(original), note_matching.without_doublings(score)
     ),
-    "note_f1_instrument": metrics.count_instrument_matches,
-    "drum_f1_50ms": lambda original, score: metrics.count_matches(original, score, drums=True),
+    "note_f1_instrument": note_matching.count_instrument_matches,
+    "drum_f1_50ms": lambda original, score: note_matching.count_matches(original, score, drums=True),
 }
 
 
@@ -133,7 +135,7 @@ def describe_posterior(posteriors: Sequence[Posterior]) -> dict[str, float]:
     joined = Posterior(*(np.concatenate(rows) for rows in zip(*posteriors, strict=True)))
     return {
         "kl_nats": float(jnp.mean(gaussian_kl_nats(joined))),
-        "active_units": metrics.count_active_units(joined.mean),
+        "active_units": note_matching.count_active_units(joined.mean),
         "latent_dim": joined.mean.shape[1],
     }
 
@@ -162,7 +164,7 @@ def _model_scores(pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> dic
         total = sum(counts, Counts())
         scored |= {
             name: total.f1,
-            f"{name}_interval": list(metrics.bootstrap_f1(counts, tunes)),
+            f"{name}_interval": list(note_matching.bootstrap_f1(counts, tunes)),
             name.replace("_f1_", "_precision_"): total.precision,
             name.replace("_f1_", "_recall_"): total.recall,
         }
@@ -181,7 +183,7 @@ def _grid_scores(
     for name, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
         counts = [representation.grid_matches(one.encoded, one.decoded, by_part=by_part) for one in pieces]
         scored[name] = sum(counts, Counts()).f1
-        scored[f"{name}_interval"] = list(metrics.bootstrap_f1(counts, tunes))
+        scored[f"{name}_interval"] = list(note_matching.bootstrap_f1(counts, tunes))
     return scored
 
 
@@ -198,7 +200,7 @@ def _events_baselines(
             for one in mine
         ]
         scores[part] = {f"baseline_mean_{name}": value for name, value in _total_f1(constant).items()}
-        x = representation.rasterise(_on_device(batches.concatenate([one.encoded.arrays for one in mine])))
+        x = representation.rasterise(_on_device(batching.concatenate([one.encoded.arrays for one in mine])))
         outputs = jnp.broadcast_to(representation.rasterise(_on_device(mean_arrays)), x.shape)
         nothing = jnp.zeros((len(x), 1))
         terms = experiment.objective(outputs, x, Posterior(nothing, nothing))
@@ -213,7 +215,7 @@ def _roll_baselines(
     representation = experiment.representation
     assert isinstance(representation, RollRepresentation)
     encoded = {part: [one.encoded for one in mine] for part, mine in pieces.items()}
-    return roll_baselines.score_baselines(
+    return pianoroll_baselines.score_baselines(
         representation,
         train_arrays,
         encoded["training"],
@@ -240,7 +242,7 @@ def _corpus_of(run: TrainedRun, path: str) -> tuple[Corpus, Split]:
       UserError: where it is another corpus.
     """
     config = run.experiment.config
-    source, split = shown.find_split(config["data"], config["representation"], path)
+    source, split = corpus_view.find_split(config["data"], config["representation"], path)
     known = run.description["corpus"]
     if source.fingerprint != known["fingerprint"]:
         raise UserError(
@@ -252,7 +254,8 @@ def _corpus_of(run: TrainedRun, path: str) -> tuple[Corpus, Split]:
 
 def main() -> None:
     """Prints the scores of a run, those of the composer anew."""
-    from vae_jax import composing, evaluate_composer
+    from vae_jax.composer import stage
+    from vae_jax.evaluation import composer as composer_lib
 
     args = cli.flag_values("workdir")
     run = load_experiment(args.workdir)
@@ -262,12 +265,12 @@ def main() -> None:
     print(summarise(results))
     if "composer" not in run.experiment.config:
         return
-    composer = composing.load_composer(run)
+    composer = stage.load_composer(run)
     source, split = _corpus_of(run, args.path)
-    composed, _ = evaluate_composer.score_composer(composer, source, split, run.folder, args.num, args.seed)
+    composed, _ = composer_lib.score_composer(composer, source, split, run.folder, args.num, args.seed)
     results |= {"composed": composed}
     files.write_json(run.folder.metrics, results)
-    print(evaluate_composer.summarise(results))
+    print(composer_lib.summarise(results))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from typing import Any
 
 from absl import flags
 
-from vae_jax import cli, corpus, files
-from vae_jax.corpus import Corpus, IngestedFile
-from vae_jax.errors import UserError
-from vae_jax.files import plain
-from vae_jax.score import KeySignature, Score
+from vae_jax.data import corpus
+from vae_jax.data.corpus import Corpus, IngestedFile
+from vae_jax.music.score import KeySignature, Score
+from vae_jax.runtime import cli, files
+from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import plain
 
 _MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
 _MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
@@ -114,16 +115,16 @@ def _main_meter(score: Score) -> str | None:
 
 def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> None:
     """Writes shards, goes on with them or checks them."""
-    from vae_jax.shards import reading, writing
+    from vae_jax.data.shards import reader, writer
 
     folder = pathlib.Path(args.shards).expanduser()
     if args.verify:
-        reading.verify(folder)
+        reader.verify(folder)
         print(f"{folder}: every file is as it was written")
         return
-    plan = writing.make_plan(folder, config, args.path)
+    plan = writer.make_plan(folder, config, args.path)
     num_workers = args.workers or os.cpu_count() or 1
-    manifest = writing.write_shards(plan, folder, num_workers=num_workers)
+    manifest = writer.write_shards(plan, folder, num_workers=num_workers)
     print(render_totals(manifest["totals"]))
     print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
 

@@ -10,12 +10,14 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, corpus, files, midi
-from vae_jax.corpus import Piece
-from vae_jax.experiment import load_experiment
-from vae_jax.inference import Inference
-from vae_jax.latents import slerp
-from vae_jax.score import Score
+from vae_jax.data import corpus
+from vae_jax.data.corpus import Piece
+from vae_jax.models.inference import Inference
+from vae_jax.models.latents import slerp
+from vae_jax.music import midi
+from vae_jax.music.score import Score
+from vae_jax.runtime import cli, files
+from vae_jax.training.experiment import load_experiment
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
@@ -44,7 +46,7 @@ def _load_piece(path: str) -> Piece:
 
 def main() -> None:
     """Writes the path as MIDI files and one picture."""
-    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
 
     args = cli.flag_values("workdir", "start", "end", "output")
     run = load_experiment(args.workdir)

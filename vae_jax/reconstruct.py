@@ -11,11 +11,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from vae_jax import cli, corpus, evaluate, files, latent_file, midi
-from vae_jax.experiment import TrainedRun, load_experiment
-from vae_jax.inference import Inference, Reconstruction
-from vae_jax.representations import Representation
-from vae_jax.representations.windowed_roll import RollRepresentation
+from vae_jax import evaluate
+from vae_jax.data import corpus
+from vae_jax.models import latent_io
+from vae_jax.models.inference import Inference, Reconstruction
+from vae_jax.music import midi
+from vae_jax.representations.base import Representation
+from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.runtime import cli, files
+from vae_jax.training.experiment import TrainedRun, load_experiment
 
 
 def write_reconstructions(
@@ -26,7 +30,7 @@ def write_reconstructions(
     reconstructions: Sequence[Reconstruction],
 ) -> None:
     """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
-    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
 
     draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
     for name, label, one in zip(names, labels, reconstructions, strict=True):
@@ -65,7 +69,7 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save:
             target = output / f"{name}.latents.npz"
-            latent_file.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
+            latent_io.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
         print(score_line(label, one))
     for file in source.files:
         if file.score is None:
@@ -81,7 +85,7 @@ def main() -> None:
     output = pathlib.Path(args.output)
     if args.input.endswith(".npz"):
         representation, run_id = run.experiment.representation, run.description["run_id"]
-        mean, context = latent_file.load(args.input, representation, inference.latent_dim, run_id)
+        mean, context = latent_io.load(args.input, representation, inference.latent_dim, run_id)
         score = inference.decode_score(mean, context)
         name = files.safe_name(pathlib.Path(args.input).name.removesuffix(".npz").removesuffix(".latents"))
         files.write_bytes(output / f"{name}.decoded.mid", midi.write_midi(score))

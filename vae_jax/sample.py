@@ -12,15 +12,17 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import cli, files, latents, midi
-from vae_jax.errors import UserError
-from vae_jax.experiment import load_experiment
-from vae_jax.inference import Inference
-from vae_jax.latents import LatentDensity
-from vae_jax.representations import Representation
-from vae_jax.representations.windowed_roll import RollRepresentation
-from vae_jax.runs import RunFolder
-from vae_jax.score import Score
+from vae_jax.models import latents
+from vae_jax.models.inference import Inference
+from vae_jax.models.latents import LatentDensity
+from vae_jax.music import midi
+from vae_jax.music.score import Score
+from vae_jax.representations.base import Representation
+from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.runtime import cli, files
+from vae_jax.runtime.errors import UserError
+from vae_jax.training.experiment import load_experiment
+from vae_jax.training.run_dir import RunFolder
 
 PRIOR, POSTERIOR = "prior", "posterior"
 
@@ -50,7 +52,7 @@ def load_density(kind: str, folder: RunFolder, latent_dim: int) -> LatentDensity
 
 def write_samples(folder: pathlib.Path, representation: Representation, scores: Sequence[Score], name: str) -> None:
     """Writes each piece as MIDI and as a picture."""
-    from vae_jax import plots  # Where it is used: matplotlib takes its time to import.
+    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
 
     on_grid = isinstance(representation, RollRepresentation)
     for n, score in enumerate(scores):

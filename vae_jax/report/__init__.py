@@ -7,10 +7,10 @@ page's own text, style and scripts.
 
 from __future__ import annotations
 
-from vae_jax import files
-from vae_jax.inference import Inference
-from vae_jax.report import decoded, figures, page, pieces, record
-from vae_jax.runs import RunFolder
+from vae_jax.models.inference import Inference
+from vae_jax.report import figures, latent_walks, page, pieces, run_record
+from vae_jax.runtime import files
+from vae_jax.training.run_dir import RunFolder
 
 
 def write_report(folder: RunFolder, inference: Inference | None) -> int:
@@ -26,17 +26,17 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
     Raises:
       UserError: where a file of the run is damaged, or the page cannot be written.
     """
-    run = record.read_record(folder)
+    run = run_record.read_record(folder)
     shelf = pieces.read_pieces(run)
-    latent_map = decoded.map_run(run, len(shelf.pieces))
+    latent_map = latent_walks.map_run(run, len(shelf.pieces))
     html = page.render(
         figures.describe(run, shelf),
         {
             "pieces": shelf.packed(latent_map),
             "samples": pieces.pack_folder(folder.samples, folder),
             "compositions": pieces.pack_folder(folder.compositions, folder),
-            "interpolations": decoded.interpolations(inference, shelf),
-            "grid": decoded.grid(inference, run, latent_map),
+            "interpolations": latent_walks.interpolations(inference, shelf),
+            "grid": latent_walks.grid(inference, run, latent_map),
             **figures.curves(run),
         },
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from absl import flags
 
-from vae_jax import checkpoint, cli, report, runs
-from vae_jax.experiment import load_experiment
-from vae_jax.inference import Inference
+from vae_jax import report
+from vae_jax.models.inference import Inference
+from vae_jax.runtime import cli
+from vae_jax.training import checkpointing, run_dir
+from vae_jax.training.experiment import load_experiment
 
 
 def main() -> None:
     """Writes the page and says where it is."""
     args = cli.flag_values("workdir")
-    folder, _, _ = runs.load_run(args.workdir)
+    folder, _, _ = run_dir.load_run(args.workdir)
     inference = None
-    if checkpoint.steps(folder.checkpoints):
+    if checkpointing.steps(folder.checkpoints):
         run = load_experiment(args.workdir)
         inference = Inference(run.experiment, run.variables, run.calibration)
     size = report.write_report(folder, inference)

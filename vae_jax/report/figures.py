@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vae_jax.files import plain
 from vae_jax.report.pieces import Shelf, shown_name
-from vae_jax.report.record import Record
+from vae_jax.report.run_record import Record
+from vae_jax.runtime.files import plain
 
 _POSTS_PLOTS = {
     "corpus.png": "The corpus: notes per track, length, shortest, lowest and highest note",

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import parts
-from vae_jax.files import plain
-from vae_jax.score import Score
+from vae_jax.music import instruments
+from vae_jax.music.score import Score
+from vae_jax.runtime.files import plain
 
 _VELOCITY_STEP = 4  # Five bits are left beside the three of the part.
 
@@ -26,7 +26,7 @@ def pack_notes(score: Score) -> str:
         np.clip(onset, 0, 2**32 - 1).astype("<u4"),
         np.clip(duration, 1, 2**16 - 1).astype("<u2"),
         score.notes.pitch.astype(np.uint8),
-        (parts.assign_parts(score) * 32 + score.notes.velocity // _VELOCITY_STEP).astype(np.uint8),
+        (instruments.assign_parts(score) * 32 + score.notes.velocity // _VELOCITY_STEP).astype(np.uint8),
     ]
     return base64.b64encode(b"".join(column.tobytes() for column in columns)).decode("ascii")
 
@@ -43,7 +43,7 @@ def pack_music(score: Score, url: str | None = None) -> dict[str, Any]:
 
 def track_list(score: Score) -> list[dict[str, Any]]:
     """The tracks that hold notes: their names, parts and numbers of notes."""
-    part_of = parts.assign_parts(score)
+    part_of = instruments.assign_parts(score)
     tracks = []
     for track in score.note_bearing_tracks():
         mine = part_of[score.notes.track == track]

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from vae_jax import parts
-from vae_jax.files import plain
+from vae_jax.music import instruments
+from vae_jax.runtime.files import plain
 
 # In the order in which they need one another.
 SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.js", "map.js", "chart.js", "page.js")
@@ -37,7 +37,7 @@ def render(words: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     scripts = [_read(name) for name in SCRIPTS]
     return environment.get_template("report.html.j2").render(
         words,
-        data=dict(data) | {"parts": list(parts.PART_NAMES)},
+        data=dict(data) | {"parts": list(instruments.PART_NAMES)},
         style=_read("report.css"),
         scripts=scripts,
         policy=_policy(scripts),

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import corpus, files, midi
-from vae_jax.files import plain
-from vae_jax.latents import LatentMap
+from vae_jax.data import corpus
+from vae_jax.models.latents import LatentMap
+from vae_jax.music import midi
+from vae_jax.music.score import Score
 from vae_jax.reconstruct import pair_paths
 from vae_jax.report.packing import pack_music, track_list
-from vae_jax.report.record import Record
-from vae_jax.runs import RunFolder
-from vae_jax.score import Score
+from vae_jax.report.run_record import Record
+from vae_jax.runtime import files
+from vae_jax.runtime.files import plain
+from vae_jax.training.run_dir import RunFolder
 
 # Of notes in base64; the rest of the page has room below ten megabytes.
 MAX_PACKED_BYTES = 7_000_000

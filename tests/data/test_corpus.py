@@ -1,0 +1,363 @@
+"""Corpora: folders, zips and single files, good and hostile, and the split into training and held-out pieces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import zipfile
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from vae_jax.data import corpus as corpus_lib
+from vae_jax.data import sources
+from vae_jax.data.corpus import Corpus, IngestedFile, load_corpus, split_corpus
+from vae_jax.music import midi
+from vae_jax.music.score import Score, make_notes, make_score
+from vae_jax.runtime.errors import UserError
+
+SPLIT_SEEDS = range(20)
+
+
+def tune(seed: int) -> Score:
+    """A melody of forty notes that no other seed has."""
+    pitches = [60 + (seed * 37 + n * n * (seed + 3) + n * 7) % 24 for n in range(40)]
+    return make_score(480, make_notes([480 * n for n in range(40)], 480, pitches))
+
+
+def tune_bytes(seed: int = 0) -> bytes:
+    return midi.write_midi(tune(seed))
+
+
+def write_zip(path: pathlib.Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> pathlib.Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def statuses(corpus: Corpus) -> dict[str, str]:
+    return {file.path: file.status for file in corpus.files}
+
+
+def reason(corpus: Corpus, path: str) -> str:
+    (file,) = (file for file in corpus.files if file.path == path)
+    assert file.score is None
+    return file.reasons[0]
+
+
+class ExpiredError(BaseException):
+    """Raised by the clock; nothing in the product catches it."""
+
+
+@contextlib.contextmanager
+def seconds_at_most(seconds: int) -> Iterator[None]:
+    """Ends a test that would wait for ever."""
+
+    def expire(*_: object) -> None:
+        raise ExpiredError(f"took more than {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+# Folders and single files.
+
+
+def test_a_folder_is_read_recursively_and_suffixes_in_any_case(tmp_path: pathlib.Path):
+    for n, name in enumerate(["b.mid", "a/c.MID", "a/d/e.Midi", "f.RMI"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(tune_bytes(n))
+    (tmp_path / "notes.txt").write_text("no music")
+    (tmp_path / "a" / "._c.mid").write_bytes(b"what macOS leaves")
+    corpus = load_corpus(str(tmp_path))
+    assert [file.path for file in corpus.files] == ["a/c.MID", "a/d/e.Midi", "b.mid", "f.RMI"]
+    assert [piece.score for piece in corpus.pieces] == [tune(1), tune(2), tune(0), tune(3)]
+    assert corpus.name == tmp_path.name
+
+
+def test_a_single_file_is_a_corpus_of_one(tmp_path: pathlib.Path):
+    (tmp_path / "one.mid").write_bytes(tune_bytes())
+    corpus = load_corpus(str(tmp_path / "one.mid"))
+    assert [(piece.path, piece.label, piece.score) for piece in corpus.pieces] == [("one.mid", "one", tune(0))]
+
+
+def test_what_became_of_each_file_is_told(tmp_path: pathlib.Path):
+    (tmp_path / "good.mid").write_bytes(tune_bytes())
+    (tmp_path / "junk_before.mid").write_bytes(b"\0\0\0" + tune_bytes(1))
+    (tmp_path / "text.mid").write_text("Dear diary,")
+    (tmp_path / "silent.mid").write_bytes(midi.write_midi(make_score(480, make_notes([], [], []))))
+    corpus = load_corpus(str(tmp_path))
+    assert statuses(corpus) == {
+        "good.mid": "loaded",
+        "junk_before.mid": "repaired",
+        "silent.mid": "refused",
+        "text.mid": "refused",
+    }
+    assert corpus.files[1].reasons == ("3 bytes before the header skipped",)
+    assert reason(corpus, "text.mid") == "not a MIDI file (no MThd header)"
+    assert reason(corpus, "silent.mid") == "the file holds no note"
+    assert [piece.path for piece in corpus.pieces] == ["good.mid", "junk_before.mid"]
+
+
+def test_an_empty_folder_is_refused(tmp_path: pathlib.Path):
+    (tmp_path / "readme.txt").write_text("nothing here")
+    with pytest.raises(UserError, match="no MIDI file found"):
+        load_corpus(str(tmp_path))
+
+
+def test_a_folder_without_a_usable_file_is_refused_with_the_first_reason(tmp_path: pathlib.Path):
+    (tmp_path / "a.mid").write_text("text")
+    (tmp_path / "b.mid").write_text("text")
+    with pytest.raises(UserError, match=r"no usable MIDI file among 2 \(a.mid: not a MIDI file"):
+        load_corpus(str(tmp_path))
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: pathlib.Path):
+    with pytest.raises(UserError, match="no such file or folder"):
+        load_corpus(str(tmp_path / "missing"))
+
+
+def test_an_unreadable_path_is_refused(tmp_path: pathlib.Path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_corpus(str(tmp_path / ("long" * 200)))
+
+
+def test_an_unreadable_file_is_refused_by_name_while_others_load(tmp_path: pathlib.Path):
+    (tmp_path / "good.mid").write_bytes(tune_bytes())
+    (tmp_path / "gone.mid").symlink_to(tmp_path / "nowhere.mid")
+    corpus = load_corpus(str(tmp_path))
+    assert statuses(corpus) == {"gone.mid": "refused", "good.mid": "loaded"}
+    assert reason(corpus, "gone.mid").startswith("cannot be read")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: pathlib.Path):
+    os.mkfifo(tmp_path / "pipe.mid")
+    (tmp_path / "good.mid").write_bytes(tune_bytes())
+    with seconds_at_most(20):
+        corpus = load_corpus(str(tmp_path))
+        assert statuses(corpus) == {"good.mid": "loaded", "pipe.mid": "refused"}
+        assert reason(corpus, "pipe.mid") == "not a regular file"
+        with pytest.raises(UserError, match="neither a file nor a folder"):
+            load_corpus(str(tmp_path / "pipe.mid"))
+
+
+def test_a_huge_file_is_refused_by_its_size(tmp_path: pathlib.Path):
+    (tmp_path / "good.mid").write_bytes(tune_bytes())
+    with (tmp_path / "huge.mid").open("wb") as file:
+        file.truncate(2**40)  # A sparse file: it takes no room on the disk.
+    assert "more than the limit" in reason(load_corpus(str(tmp_path)), "huge.mid")
+
+
+def test_too_many_files_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "MAX_FILES", 2)
+    for n in range(3):
+        (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
+    with pytest.raises(UserError, match="more than 2 MIDI files"):
+        load_corpus(str(tmp_path))
+
+
+# Zips.
+
+
+def test_a_zip_is_read_and_what_is_no_midi_is_passed_over(tmp_path: pathlib.Path):
+    members = {"x/B.mid": tune_bytes(1), ".Rhistory": b"q()", "x/.Rhistory": b"", "x/": b"", "x/a.MID": tune_bytes(0)}
+    corpus = load_corpus(str(write_zip(tmp_path / "songs.zip", members)))
+    assert statuses(corpus) == {"x/B.mid": "loaded", "x/a.MID": "loaded"}
+    assert [piece.label for piece in corpus.pieces] == ["B", "a"]
+
+
+def test_the_archive_of_the_anthems_has_135_files(anthem_corpus: Corpus):
+    assert len(anthem_corpus.files) == len(anthem_corpus.pieces) == 135
+    assert anthem_corpus.pieces[0].label == "Afghanistan"
+    assert not [file.path for file in anthem_corpus.files if "Rhistory" in file.path]
+
+
+def test_a_zip_writes_nothing_whatever_its_members_are_called(tmp_path: pathlib.Path):
+    (tmp_path / "inner").mkdir()
+    members = {"../evil.mid": tune_bytes(0), "/tmp/vae_jax_evil.mid": tune_bytes(1), "C:\\evil.mid": tune_bytes(2)}
+    path = write_zip(tmp_path / "inner" / "evil.zip", members)
+    assert len(load_corpus(str(path)).pieces) == 3
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["evil.zip", "inner"]
+    assert not pathlib.Path("/tmp/vae_jax_evil.mid").exists()
+
+
+def test_an_encrypted_member_is_refused_by_name(tmp_path: pathlib.Path):
+    path = write_zip(tmp_path / "locked.zip", {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # The flag in the first entry of the central directory.
+    path.write_bytes(data)
+    corpus = load_corpus(str(path))
+    assert statuses(corpus) == {"a.mid": "refused", "b.mid": "loaded"}
+    assert reason(corpus, "a.mid") == "encrypted"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: pathlib.Path):
+    path = write_zip(tmp_path / "bomb.zip", {"bomb.mid": bytes(2**20), "good.mid": tune_bytes()})
+    corpus = load_corpus(str(path))
+    assert statuses(corpus) == {"bomb.mid": "refused", "good.mid": "loaded"}
+    assert "zip bomb" in reason(corpus, "bomb.mid")
+
+
+def test_a_member_beyond_the_size_limit_is_refused(tmp_path: pathlib.Path):
+    huge = os.urandom(2**16) * 257
+    path = write_zip(tmp_path / "huge.zip", {"huge.mid": huge, "good.mid": tune_bytes()}, zipfile.ZIP_STORED)
+    corpus = load_corpus(str(path))
+    assert statuses(corpus) == {"good.mid": "loaded", "huge.mid": "refused"}
+    assert "more than the limit" in reason(corpus, "huge.mid")
+
+
+def test_members_beyond_the_limit_on_their_sum_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "MAX_ZIP_TOTAL_BYTES", len(tune_bytes(0)) + 10)
+    corpus = load_corpus(str(write_zip(tmp_path / "many.zip", {f"{n}.mid": tune_bytes(n) for n in range(3)})))
+    assert statuses(corpus) == {"0.mid": "loaded", "1.mid": "refused", "2.mid": "refused"}
+    assert "total size" in reason(corpus, "1.mid")
+
+
+def test_too_many_members_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "MAX_ZIP_MEMBERS", 2)
+    path = write_zip(tmp_path / "many.zip", {f"{n}.txt": b"" for n in range(3)})
+    with pytest.raises(UserError, match="more than 2 members"):
+        load_corpus(str(path))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_is_refused_by_name_while_others_load(tmp_path: pathlib.Path, compression: int):
+    members = {"bad.mid": tune_bytes(0), "good.mid": tune_bytes(1)}
+    path = write_zip(tmp_path / "damaged.zip", members, compression)
+    data = bytearray(path.read_bytes())
+    data[30 + len("bad.mid") + 60] ^= 0xFF  # Inside the first member's content.
+    path.write_bytes(data)
+    corpus = load_corpus(str(path))
+    assert statuses(corpus) == {"bad.mid": "refused", "good.mid": "loaded"}
+    assert reason(corpus, "bad.mid").startswith("cannot be unpacked")
+
+
+def test_a_zip_cut_short_is_refused(tmp_path: pathlib.Path):
+    path = write_zip(tmp_path / "cut.zip", {"a.mid": tune_bytes()})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"cut\.zip"):
+        load_corpus(str(path))
+
+
+# Labels and fingerprints.
+
+
+def test_labels_are_unique(tmp_path: pathlib.Path):
+    for n, name in enumerate(["a/x.mid", "b/x.mid", "y.mid", "y.midi", "z.mid", "y.mid.mid"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(tune_bytes(n))
+    labels = [piece.label for piece in load_corpus(str(tmp_path)).pieces]
+    assert len(set(labels)) == 6
+    assert "z" in labels
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path: pathlib.Path):
+    members = {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)}
+    first = load_corpus(str(write_zip(tmp_path / "first.zip", members))).fingerprint
+    for name, data in members.items():
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(data)
+    assert load_corpus(str(tmp_path / "folder")).fingerprint == first
+    (tmp_path / "folder" / "refused.mid").write_text("text")
+    assert load_corpus(str(tmp_path / "folder")).fingerprint == first
+    changed = load_corpus(str(write_zip(tmp_path / "second.zip", members | {"b.mid": tune_bytes(2)}))).fingerprint
+    renamed = load_corpus(str(write_zip(tmp_path / "third.zip", {"a.mid": tune_bytes(0), "c.mid": tune_bytes(1)})))
+    assert len({first, changed, renamed.fingerprint}) == 3
+
+
+def test_the_builtin_corpus_is_the_same_for_the_same_seed():
+    first, again, other = (corpus_lib.builtin_corpus(3, seed) for seed in (0, 0, 1))
+    assert first.name == "built-in"
+    assert len(first.pieces) == 3
+    assert set(statuses(first).values()) == {"loaded"}
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert corpus_lib.find_corpus("built-in", num_builtin=3, builtin_seed=1).fingerprint == other.fingerprint
+
+
+def test_the_builtin_corpus_has_a_piece_at_least():
+    with pytest.raises(UserError, match="at least one piece"):
+        corpus_lib.builtin_corpus(0, 0)
+
+
+# Splits.
+
+
+def corpus_of(tunes: Sequence[int]) -> Corpus:
+    """A corpus in which equal numbers are equal tunes."""
+    scores = {number: tune(number) for number in set(tunes)}
+    return Corpus("test", tuple(IngestedFile(f"{n:02d}.mid", str(n), scores[tunes[n]]) for n in range(len(tunes))))
+
+
+@pytest.mark.parametrize("by", ["tune", "file"])
+@pytest.mark.parametrize("num_held_out", [0, 1, 3])
+def test_a_split_is_disjoint_and_complete(by: str, num_held_out: int):
+    corpus = corpus_of(range(8))
+    split = split_corpus(corpus, num_held_out, seed=0, by=by)
+    assert len(split.held_out) == num_held_out
+    assert sorted((*split.train, *split.held_out)) == list(range(8))
+    assert list(split.train) == sorted(split.train)
+    assert list(split.held_out) == sorted(split.held_out)
+
+
+def test_a_split_holds_out_a_half_at_most():
+    assert len(split_corpus(corpus_of(range(7)), 100, seed=0).held_out) == 3
+    assert split_corpus(corpus_of([0]), 100, seed=0).held_out == ()
+
+
+def test_the_seed_decides_the_split():
+    corpus = corpus_of(range(8))
+    splits = [split_corpus(corpus, 3, seed) for seed in SPLIT_SEEDS]
+    assert splits == [split_corpus(corpus, 3, seed) for seed in SPLIT_SEEDS]
+    assert len({split.held_out for split in splits}) > 10
+    assert {n for split in splits for n in split.held_out} == set(range(8))
+
+
+def test_a_split_by_tune_holds_out_tunes_whole():
+    corpus = corpus_of([0, 1, 0, 2, 3, 1, 4, 5])
+    for seed in SPLIT_SEEDS:
+        split = split_corpus(corpus, 2, seed, by="tune")
+        held_out = {corpus.tune_groups[n] for n in split.held_out}
+        assert len(held_out) == 2
+        assert held_out.isdisjoint(corpus.tune_groups[n] for n in split.train)
+
+
+def test_a_split_of_the_anthems_by_tune_keeps_duplicates_together(anthem_corpus: Corpus):
+    index = {piece.label: n for n, piece in enumerate(anthem_corpus.pieces)}
+    families = [("China", "Hong_Kong"), ("Cyprus", "Greece"), ("South_Africa", "Tanzania", "Zambia")]
+    leaks_by_file = 0
+    for seed in SPLIT_SEEDS:
+        by_tune, by_file = (set(split_corpus(anthem_corpus, 10, seed, by).held_out) for by in ("tune", "file"))
+        assert len(by_file) == 10
+        for family in families:
+            assert len({index[label] in by_tune for label in family}) == 1, (seed, family)
+            leaks_by_file += len({index[label] in by_file for label in family}) > 1
+    assert leaks_by_file  # Otherwise the lines above could not have failed.
+
+
+def test_a_split_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="split_by"):
+        split_corpus(corpus_of(range(2)), 1, 0, by="country")
+    with pytest.raises(UserError, match="num_held_out"):
+        split_corpus(corpus_of(range(2)), -1, 0)
+
+
+def test_folds_hold_out_every_tune_once(tmp_path: pathlib.Path):
+    for n in range(7):
+        (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
+    source = corpus_lib.load_corpus(str(tmp_path))
+    splits = [corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=fold) for fold in range(3)]
+    held_out = [n for split in splits for n in split.held_out]
+    assert sorted(held_out) == list(range(7))
+    for split in splits:
+        assert sorted(split.train + split.held_out) == list(range(7))
+    with pytest.raises(UserError, match="num_folds must lie in"):
+        corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=3)

@@ -1,0 +1,129 @@
+"""Losses: hand-computed values, Monte Carlo, gradients, and the post's own formula."""
+
+from __future__ import annotations
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax.models import losses
+from vae_jax.models.losses import Objective, gaussian_kl_nats, mean_squared_error, mean_squared_log_error
+from vae_jax.models.posterior import Posterior
+from vae_jax.runtime.errors import UserError
+
+BATCH = 3
+
+
+def random_posterior(num_latents: int = 2) -> Posterior:
+    mean_key, log_var_key = jax.random.split(jax.random.key(0))
+    shape = (BATCH, num_latents)
+    return Posterior(jax.random.normal(mean_key, shape), jax.random.normal(log_var_key, shape))
+
+
+def test_kl_of_hand_computed_posteriors():
+    mean = jnp.array([[0.0, 0.0], [1.0, -2.0], [0.0, 0.0]])
+    log_var = jnp.array([[0.0, 0.0], [0.0, 0.0], [math.log(4.0), math.log(0.25)]])
+    # 0.5 * (1 + 4); then 0.5 * (4 - 1 - log 4) + 0.5 * (1/4 - 1 + log 4) = 0.5 * (3 - 0.75).
+    np.testing.assert_allclose(gaussian_kl_nats(Posterior(mean, log_var)), [0, 2.5, 1.125], rtol=1e-6)
+
+
+def test_kl_is_the_mean_log_ratio_of_the_densities():
+    posterior = random_posterior(num_latents=3)
+    std = jnp.exp(posterior.log_var / 2)
+    epsilon = jax.random.normal(jax.random.key(1), (200_000, BATCH, 3))
+    z = posterior.mean + std * epsilon
+    log_ratio = jax.scipy.stats.norm.logpdf(z, posterior.mean, std) - jax.scipy.stats.norm.logpdf(z)
+    estimate = np.asarray(log_ratio.sum(axis=-1), dtype=np.float64)
+    standard_error = estimate.std(axis=0) / math.sqrt(len(estimate))
+    error = np.abs(estimate.mean(axis=0) - np.asarray(gaussian_kl_nats(posterior)))
+    assert np.all(error < 5 * standard_error + 1e-4)
+
+
+def test_kl_and_its_gradient_are_zero_at_the_prior():
+    prior = Posterior(jnp.zeros((BATCH, 2)), jnp.zeros((BATCH, 2)))
+    np.testing.assert_array_equal(gaussian_kl_nats(prior), 0)
+    grads = jax.grad(lambda p: gaussian_kl_nats(p).sum())(prior)
+    chex.assert_trees_all_equal(grads, prior)
+    away = jax.grad(lambda p: gaussian_kl_nats(p).sum())(random_posterior())
+    assert all(np.all(np.asarray(leaf) != 0) for leaf in away)
+
+
+def test_msle_of_hand_computed_values():
+    outputs = jnp.array([[[0.0, math.e - 1]], [[3.0, 3.0]]])
+    x = jnp.array([[[math.e**2 - 1, math.e - 1]], [[3.0, 1.0]]])
+    np.testing.assert_allclose(mean_squared_log_error(outputs, x), [2.0, math.log(2) ** 2 / 2], rtol=1e-5)
+
+
+def test_msle_takes_values_below_zero_for_zero():
+    outputs, x = jnp.array([[-5.0, -0.5]]), jnp.array([[0.0, 0.0]])
+    np.testing.assert_allclose(mean_squared_log_error(outputs, x), 0, atol=1e-12)
+
+
+def test_mse_of_hand_computed_values():
+    outputs = jnp.array([[[1.0, 2.0]], [[0.0, -3.0]]])
+    x = jnp.array([[[1.0, 4.0]], [[1.0, 1.0]]])
+    np.testing.assert_allclose(mean_squared_error(outputs, x), [2.0, 8.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("term", [mean_squared_error, mean_squared_log_error])
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+def test_terms_are_one_value_an_example(term, jit: bool):
+    x = jax.random.uniform(jax.random.key(0), (BATCH, 5, 3, 2)) * 100
+    outputs = x + jnp.arange(BATCH, dtype=jnp.float32).reshape(BATCH, 1, 1, 1)
+    values = (jax.jit(term) if jit else term)(outputs, x)
+    chex.assert_shape(values, (BATCH,))
+    assert np.all(np.diff(np.asarray(values)) > 0)
+
+
+@pytest.mark.parametrize("term", [mean_squared_error, mean_squared_log_error])
+def test_the_gradient_is_zero_where_the_output_is_the_example_and_points_to_it_elsewhere(term):
+    x = jax.random.uniform(jax.random.key(0), (BATCH, 4), minval=1.0, maxval=100.0)
+    np.testing.assert_array_equal(jax.grad(lambda outputs: term(outputs, x).sum())(x), 0)
+    grads = jax.grad(lambda outputs: term(outputs, x).sum())(x.at[:, 0].add(1.0).at[:, 1].add(-0.5))
+    assert np.all(np.asarray(grads[:, 0]) > 0)
+    assert np.all(np.asarray(grads[:, 1]) < 0)
+    np.testing.assert_array_equal(grads[:, 2:], 0)
+
+
+@pytest.mark.parametrize("term", [mean_squared_error, mean_squared_log_error])
+def test_shapes_that_differ_are_refused(term):
+    with pytest.raises(AssertionError):
+        term(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
+    with pytest.raises(AssertionError):
+        gaussian_kl_nats(Posterior(jnp.zeros((2, 3)), jnp.zeros((2, 1))))
+
+
+@pytest.mark.parametrize(("name", "term"), [("msle", mean_squared_log_error), ("mse", mean_squared_error)])
+def test_the_objective_is_the_sum_of_its_weighted_terms(name: str, term):
+    x = jax.random.uniform(jax.random.key(2), (BATCH, 4)) * 50
+    posterior = random_posterior()
+    terms = Objective(name, loss_factor=0.25, reg_factor=3.0)(x * 2, x, posterior)
+    assert terms.keys() == {"loss", name, "kl_nats"}
+    chex.assert_shape(list(terms.values()), (BATCH,))
+    np.testing.assert_array_equal(terms[name], term(x * 2, x))
+    np.testing.assert_array_equal(terms["kl_nats"], gaussian_kl_nats(posterior))
+    np.testing.assert_allclose(terms["loss"], 0.25 * terms[name] + 3.0 * terms["kl_nats"], rtol=1e-6)
+
+
+def test_the_objective_of_two_latents_is_the_posts_line():
+    config = {"reconstruction": "msle", "loss_factor": 1.0, "reg_factor": 0.5}
+    rng = np.random.default_rng(0)
+    x, outputs = rng.uniform(0, 100, size=(2, BATCH, 6)).astype(np.float32)
+    posterior = random_posterior(num_latents=2)
+    mean, log_var = (np.asarray(values, dtype=np.float64) for values in posterior)
+    # The post, in R: -Reg_factor * k_mean(1 + z_log_var - k_square(z_mean) - k_exp(z_log_var), axis = -1L)
+    kl_loss = -0.5 * np.mean(1 + log_var - mean**2 - np.exp(log_var), axis=-1)
+    xent_loss = np.mean((np.log(x + 1) - np.log(outputs + 1)) ** 2, axis=-1)
+    terms = losses.make_objective(config)(jnp.asarray(outputs), jnp.asarray(x), posterior)
+    np.testing.assert_allclose(terms["loss"], xent_loss + kl_loss, rtol=1e-5)
+
+
+def test_a_term_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(
+        UserError, match=r"config\.loss\.reconstruction must be one of msle, mse, binomial_nats, got 'bce'"
+    ):
+        Objective(reconstruction="bce")

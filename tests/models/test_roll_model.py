@@ -1,0 +1,182 @@
+"""The VAE for rolls: what it counts, how it infers, where it starts."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from vae_jax.models import losses
+from vae_jax.models.pianoroll_vae import ABSENT_LOGIT, RollVAE, Trials, warm_start
+
+SHAPE = (16, 12, 3)  # Steps, pitches, parts: two pitched parts and drums.
+
+
+def small_model(**fields) -> RollVAE:
+    defaults = {
+        "latent_dim": 4,
+        "num_onset_cells": 40,
+        "num_drum_cells": 10,
+        "window_beats": 4,
+        "register_semitones": 5,  # Does not divide twelve: the last register is narrower.
+        "num_iterations": 3,
+    }
+    return RollVAE(example_shape=SHAPE, **(defaults | fields))
+
+
+def random_rolls(seed: int, count: int) -> np.ndarray:
+    """Rolls that repeat a few patterns, so that there is something to learn."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.random((6, *SHAPE)) < 0.06
+    return np.any(patterns[rng.integers(0, 6, (count, 2))], axis=1).astype(np.float32)
+
+
+def started(model: RollVAE, rolls: np.ndarray) -> dict:
+    variables = model.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), jax.random.key(1))
+    return warm_start(model, dict(variables), lambda: [part for part in (rolls[:10], rolls[10:]) if len(part)], seed=0)
+
+
+def test_trials_are_counted_by_hand():
+    model = small_model()
+    x = np.zeros((1, *SHAPE), np.float32)
+    x[0, 1, 0, 0] = x[0, 1, 0, 1] = 1  # One note that both parts play: beat 0, register 0.
+    x[0, 2, 4, 1] = 1  # Another of the second part alone, in the same beat and register.
+    x[0, 5, 11, 0] = 1  # Beat 1, the last register.
+    x[0, 9, 3, 2] = 1  # Drums.
+    counted = model.all_trials(jnp.asarray(x))
+    cells = SHAPE[0] * SHAPE[1]
+    onset = counted.successes[0, :cells].reshape(16, 12)
+    assert onset.sum() == 3
+    assert onset[1, 0] == onset[2, 4] == onset[5, 11] == 1
+    assert counted.successes[0, cells : 2 * cells].reshape(16, 12)[9, 3] == 1
+    taken = counted.successes[0, 2 * cells :].reshape(4, 3, 2)
+    trials = counted.trials[0, 2 * cells :].reshape(4, 3, 2)
+    np.testing.assert_array_equal(taken[0, 0], [1, 2])
+    np.testing.assert_array_equal(trials[0, 0], [2, 2])
+    np.testing.assert_array_equal(taken[1, 2], [1, 0])
+    np.testing.assert_array_equal(trials[1, 2], [1, 1])
+    assert trials.sum() == 2 * 3
+    assert np.all(counted.trials[0, : 2 * cells] == 1)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_shapes(jitted):
+    model = small_model()
+    variables = started(model, random_rolls(0, 30))
+    wrap = jax.jit if jitted else lambda function: function
+    x = jnp.asarray(random_rolls(1, 5))
+    logits, posterior = wrap(lambda v, x, key: model.apply(v, x, key))(variables, x, jax.random.key(2))
+    chex.assert_shape(logits, (5, model.num_features))
+    chex.assert_shape([posterior.mean, posterior.log_var], (5, 4))
+    decoded = wrap(lambda v, z: model.apply(v, z, method="decode"))(variables, posterior.mean)
+    chex.assert_shape([decoded.onset, decoded.drum], (5, 16, 12))
+    chex.assert_shape(decoded.share, (5, 16, 12, 2))
+
+
+def test_decoding_puts_every_feature_where_counting_found_it():
+    model = small_model()
+    variables = started(model, random_rolls(0, 30))
+    z = jax.random.normal(jax.random.key(3), (2, 4))
+    decoded = model.apply(variables, z, method="decode")
+    logits = z @ variables["params"]["kernel"] + variables["params"]["bias"]
+    features = np.asarray(variables["constants"]["features"])
+    cells = SHAPE[0] * SHAPE[1]
+    for place, feature in enumerate(features.tolist()):
+        if feature < cells:
+            found = decoded.onset[:, feature // 12, feature % 12]
+        elif feature < 2 * cells:
+            found = decoded.drum[:, (feature - cells) // 12, (feature - cells) % 12]
+        else:
+            beat, register, part = np.unravel_index(feature - 2 * cells, (4, 3, 2))
+            found = decoded.share[:, 4 * beat + 1, 5 * register + 1, part]
+        np.testing.assert_allclose(found, logits[:, place], rtol=1e-5)
+    absent = np.setdiff1d(np.arange(cells), features)
+    assert np.all(decoded.onset.reshape(2, -1)[:, absent] == ABSENT_LOGIT)
+
+
+def test_inference_climbs_the_log_joint():
+    model = small_model(num_iterations=12)
+    rolls = random_rolls(0, 60)
+    variables = started(model, rolls)
+    x = jnp.asarray(rolls[:20])
+    counted = model.apply(variables, x, method="targets")
+    kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+
+    def log_joint(z):
+        nats = losses.binomial_nats(z @ kernel + bias, counted)
+        return -nats - 0.5 * model.prior_weight * jnp.sum(z**2, axis=-1)
+
+    mean = model.apply(variables, x, method="encode").mean
+    shorter = started(small_model(num_iterations=1), rolls)
+    guess = small_model(num_iterations=1).apply(shorter, x, method="encode").mean
+    assert jnp.mean(log_joint(mean)) > jnp.mean(log_joint(guess))
+    # After enough steps the gradient, taken by JAX rather than written out, is nearly gone.
+    gradient = jax.grad(lambda z: jnp.sum(log_joint(z)))
+    assert jnp.linalg.norm(gradient(mean)) < 0.5 * jnp.linalg.norm(gradient(guess))
+
+
+def test_the_decoder_learns_from_decoding_alone():
+    model = small_model()
+    variables = started(model, random_rolls(0, 30))
+    x = jnp.asarray(random_rolls(1, 5))
+
+    def mean_sum(params):
+        return jnp.sum(model.apply(variables | {"params": params}, x, method="encode").mean)
+
+    grads = jax.grad(mean_sum)(variables["params"])
+    assert np.all(grads["kernel"] == 0)
+    assert np.all(grads["bias"] == 0)
+    assert np.any(grads["start"] != 0)
+    assert np.any(grads["preconditioner"] != 0)
+
+
+def test_warm_start_is_better_than_chance_and_deterministic():
+    model = small_model(latent_dim=6, num_onset_cells=192, num_drum_cells=60)
+    rolls = random_rolls(0, 80)
+    first, second = started(model, rolls), started(model, rolls)
+    chex.assert_trees_all_equal(first, second)
+    x = jnp.asarray(rolls)
+    mean = model.apply(first, x, method="encode").mean
+    decoded = model.apply(first, mean, method="decode")
+    played, truth = np.asarray(decoded.onset) > 0, rolls[..., :-1].any(axis=-1)
+    f1 = 2 * np.sum(played & truth) / (np.sum(played) + np.sum(truth))
+    assert f1 > 0.9
+
+
+def test_warm_start_of_fewer_windows_than_latents():
+    model = small_model(latent_dim=8)
+    variables = started(model, random_rolls(0, 12)[:3])
+    posterior = model.apply(variables, jnp.asarray(random_rolls(0, 3)), method="encode")
+    assert np.all(np.isfinite(posterior.mean))
+
+
+def test_same_key_same_sample_other_key_other_sample():
+    model = small_model()
+    variables = started(model, random_rolls(0, 30))
+    x = jnp.asarray(random_rolls(1, 2))
+    one, two, three = (model.apply(variables, x, jax.random.key(n))[0] for n in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert np.any(one != three)
+
+
+def test_binomial_nats_against_scipy():
+    rng = np.random.default_rng(0)
+    trials = rng.integers(0, 6, (4, 7))
+    successes = rng.integers(0, trials + 1)
+    logits = rng.normal(size=(4, 7))
+    probs = 1 / (1 + np.exp(-logits))
+    coefficient = scipy.stats.binom.logpmf(successes, trials, 0.5) - trials * np.log(0.5)
+    expected = -(scipy.stats.binom.logpmf(successes, trials, probs) - coefficient).sum(axis=-1)
+    counted = Trials(jnp.asarray(successes, jnp.float32), jnp.asarray(trials, jnp.float32))
+    actual = losses.binomial_nats(jnp.asarray(logits, jnp.float32), counted)
+    assert actual.shape == (4,)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_binomial_nats_is_finite_at_large_logits():
+    counted = Trials(jnp.array([[1.0, 0.0]]), jnp.ones((1, 2)))
+    assert losses.binomial_nats(jnp.array([[500.0, -500.0]]), counted)[0] == 0
+    assert losses.binomial_nats(jnp.array([[-500.0, 500.0]]), counted)[0] == 1000

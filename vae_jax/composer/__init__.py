@@ -1,0 +1,1 @@
+"""The second stage: writing new pieces."""

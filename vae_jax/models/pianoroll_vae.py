@@ -1,0 +1,240 @@
+"""A VAE for piano rolls whose encoder infers: a few learned steps up the decoder's own likelihood, started from PCA.
+
+What a window says is counted in three groups of features, each a number of successes out of a number of trials:
+which (step, pitch) cells are played by any pitched part; which drum cells are; and, in every (beat, register, part),
+how many of the played notes that part takes. Parts double each other so much that the last group is nearly constant
+over a window: asking "which parts play this note" costs far fewer numbers than a roll for every part.
+
+Decoder: logits = z W + b, binomial (exponential-family PCA; Collins, Dasgupta and Schapire 2001). Encoder: a linear
+first guess, then K unrolled steps of gradient ascent on log p(x | z) + prior, each with a learned preconditioner and
+momentum (iterative amortised inference; Marino, Yue and Mandt 2018). PCA reconstructs poorly because its encoder is
+linear, not because its decoder is: so inference is where the work goes. The decoder's weights take part in inference
+but learn from decoding alone, which costs a third of the time and reconstructs as well (docs/experiments.md).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.models.binomial import Trials
+from vae_jax.models.posterior import Posterior, reparameterise
+
+Batches = Callable[[], Iterable[np.ndarray]]
+
+ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
+_PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
+_PCA_THRESHOLD = 0.35
+_SHARE_SCALE = 4.0  # The same for the parts' shares.
+_START_STEP = 0.7  # Share of a Newton step that the unrolled steps start with.
+_START_MOMENTUM = 0.3
+_START_LOG_VAR = -5.0
+_LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
+_PCA_ROWS = 512
+
+
+class RollLogits(NamedTuple):
+    """What the decoder says of every cell.
+
+    Attributes:
+      onset: logit that any pitched part plays, [B, T, P].
+      drum: logit that the drums play, [B, T, P].
+      share: logit that a part takes a note that is played, [B, T, P, C - 1].
+    """
+
+    onset: jax.Array
+    drum: jax.Array
+    share: jax.Array
+
+
+class RollVAE(nn.Module):
+    """The VAE; examples are rolls [T, P, C] of 0 and 1, the last part the drums.
+
+    Attributes:
+      example_shape: (steps, pitches, parts).
+      latent_dim: Z.
+      num_onset_cells, num_drum_cells: how many cells of the roll are modelled, those played most often in training.
+      window_beats: beats in a window; the parts' shares are counted for each.
+      register_semitones: pitches in a register.
+      num_iterations: K, unrolled steps of inference.
+      prior_weight: weight of the prior in inference, in the place that the KL's weight has in the loss.
+      with_parts: whether parts and drums are modelled; without, the latents hold the merged onsets alone.
+    """
+
+    example_shape: tuple[int, int, int]
+    latent_dim: int = 256
+    num_onset_cells: int = 3584
+    num_drum_cells: int = 512
+    window_beats: int = 8
+    register_semitones: int = 3
+    num_iterations: int = 6
+    prior_weight: float = 0.05
+    with_parts: bool = True
+
+    def setup(self) -> None:
+        """Declares the variables; `warm_start` gives the values that matter."""
+        features, size, steps = self.num_features, self.latent_dim, self.num_iterations
+        zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal(0.01)
+        self.features = self.variable("constants", "features", lambda: jnp.arange(features, dtype=jnp.int32))
+        self.kernel = self.param("kernel", normal, (size, features))
+        self.bias = self.param("bias", zeros, (features,))
+        self.start = self.param("start", zeros, (size, size))
+        self.preconditioner = self.param("preconditioner", zeros, (steps, size, size))
+        self.momentum = self.param("momentum", nn.initializers.constant(_START_MOMENTUM), (steps,))
+        self.scaled_log_var = self.param(
+            "scaled_log_var", nn.initializers.constant(_START_LOG_VAR / _LOG_VAR_SCALE), (size,)
+        )
+
+    @property
+    def num_shares(self) -> int:
+        """Number of (beat, register, part) features."""
+        _, pitches, num_parts = self.example_shape
+        return self.window_beats * (-(-pitches // self.register_semitones)) * (num_parts - 1)
+
+    @property
+    def num_features(self) -> int:
+        """M, number of modelled features."""
+        onset_cells = min(self.num_onset_cells, self.example_shape[0] * self.example_shape[1])
+        drum_cells = min(self.num_drum_cells, self.example_shape[0] * self.example_shape[1])
+        return onset_cells + (drum_cells + self.num_shares if self.with_parts else 0)
+
+    def all_trials(self, x: jax.Array) -> Trials:
+        """Counts every feature of rolls [B, T, P, C]: onset cells, drum cells, shares."""
+        chex.assert_shape(x, (None, *self.example_shape))
+        batch, steps, pitches, num_parts = x.shape
+        is_pitched = jnp.arange(num_parts) < num_parts - 1
+        played = jnp.max(jnp.where(is_pitched, x, jnp.zeros((), x.dtype)), axis=-1)  # A slice would copy the rolls.
+
+        def count(rolls: jax.Array) -> jax.Array:
+            """Sums over beats first: those rows lie together in memory."""
+            beats = jnp.sum(
+                rolls.reshape(batch, self.window_beats, steps // self.window_beats, -1), axis=2, dtype=jnp.float32
+            )
+            beats = beats.reshape(batch, self.window_beats, pitches, -1)
+            beats = jnp.pad(beats, ((0, 0), (0, 0), (0, -pitches % self.register_semitones), (0, 0)))
+            shape = (*beats.shape[:2], -1, self.register_semitones, beats.shape[-1])
+            return jnp.sum(beats.reshape(shape), axis=3)
+
+        taken = count(x)[..., :-1]
+        trials = jnp.broadcast_to(count(played), taken.shape)
+        cells = jnp.concatenate([played.reshape(batch, -1), x[..., -1].reshape(batch, -1)], axis=1).astype(jnp.float32)
+        return Trials(
+            jnp.concatenate([cells, taken.reshape(batch, -1)], axis=1),
+            jnp.concatenate([jnp.ones_like(cells), trials.reshape(batch, -1)], axis=1),
+        )
+
+    def targets(self, x: jax.Array) -> Trials:
+        """Counts the modelled features of rolls [B, T, P, C]."""
+        every = self.all_trials(x)
+        return Trials(every.successes[:, self.features.value], every.trials[:, self.features.value])
+
+    def encode(self, x: jax.Array) -> Posterior:
+        """Maps rolls [B, T, P, C] to a posterior over [B, Z]."""
+        return self._infer(self.targets(x))
+
+    def decode(self, z: jax.Array) -> RollLogits:
+        """Maps latents [B, Z] to the logits of every cell."""
+        steps, pitches, num_parts = self.example_shape
+        num_cells = steps * pitches
+        every = jnp.full((z.shape[0], 2 * num_cells + self.num_shares), ABSENT_LOGIT, z.dtype)
+        every = every.at[:, self.features.value].set(self._logits(z))
+        shares = every[:, 2 * num_cells :].reshape(z.shape[0], self.window_beats, -1, num_parts - 1)
+        shares = jnp.repeat(shares, steps // self.window_beats, axis=1)
+        shares = jnp.repeat(shares, self.register_semitones, axis=2)[:, :, :pitches]
+        cells = every[:, : 2 * num_cells].reshape(-1, 2, steps, pitches)
+        return RollLogits(cells[:, 0], cells[:, 1], shares)
+
+    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
+        """Encodes, draws one latent an example (the key is consumed), decodes.
+
+        Returns:
+          The logits of the modelled features, [B, M] float32, and the posterior.
+        """
+        posterior = self._infer(self.targets(x))
+        return self._logits(reparameterise(key, posterior)), posterior
+
+    def warm_start(self, variables: dict[str, Any], batches: Batches, seed: int) -> dict[str, Any]:
+        """Returns the variables that start from PCA of the training rolls: see `warm_start` of this module."""
+        return warm_start(self, variables, batches, seed)
+
+    def _logits(self, z: jax.Array) -> jax.Array:
+        chex.assert_shape(z, (None, self.latent_dim))
+        return z @ self.kernel + self.bias
+
+    def _infer(self, counted: Trials) -> Posterior:
+        kernel, bias = jax.lax.stop_gradient((self.kernel, self.bias))
+        z = (counted.successes - counted.trials * jax.nn.sigmoid(bias)) @ kernel.T @ self.start
+        step = jnp.zeros_like(z)
+        for n in range(self.num_iterations):
+            # The gradient of log p(x | z) + prior_weight * log p(z), written out: cheaper than asking for it.
+            surprise = counted.successes - counted.trials * jax.nn.sigmoid(z @ kernel + bias)
+            gradient = surprise @ kernel.T - self.prior_weight * z
+            step = self.momentum[n] * step + gradient @ self.preconditioner[n]
+            z = z + step
+        return Posterior(z, jnp.broadcast_to(_LOG_VAR_SCALE * self.scaled_log_var, z.shape))
+
+
+def warm_start(model: RollVAE, variables: dict[str, Any], batches: Batches, seed: int) -> dict[str, Any]:
+    """Starts a model from PCA of the training rolls.
+
+    Args:
+      model: the model.
+      variables: from `model.init`.
+      batches: gives training rolls anew at each call, in parts [B, T, P, C] of 0 and 1.
+      seed: seed of the randomised PCA.
+
+    Returns:
+      The variables with the chosen features and the parameters that reproduce the PCA.
+    """
+    import sklearn.decomposition
+
+    count = jax.jit(model.all_trials)
+    played = functools.reduce(np.add, (np.asarray(count(part).successes).sum(axis=0) for part in batches()))
+    features = _choose_features(model, played)
+    chosen = [[np.asarray(kind)[:, features] for kind in count(part)] for part in batches()]
+    successes, trials = (np.concatenate(parts).astype(np.float32) for parts in zip(*chosen, strict=True))
+    center = (successes.sum(axis=0) + 0.1) / (trials.sum(axis=0) + 1.0)
+    rows = successes - trials * center
+    size = model.latent_dim
+    components, deviation = np.zeros((size, len(features)), np.float32), np.ones(size, np.float32)
+    # A corpus of a few windows has fewer components than the model has latents; the rest start at zero.
+    rank = min(size, len(rows) - 1, len(features))
+    if rank > 0:
+        pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(rows)
+        components[:rank] = pca.components_
+        deviation[:rank] = np.sqrt(np.maximum(pca.explained_variance_, 1e-6))
+
+    steps, pitches, _ = model.example_shape
+    is_cell = features < 2 * steps * pitches
+    kernel = components * deviation[:, None] * np.where(is_cell, _PCA_SCALE, _SHARE_SCALE)
+    share = np.clip(center, 0.02, 0.98)
+    bias = np.where(is_cell, _PCA_SCALE * (center - _PCA_THRESHOLD), np.log(share / (1 - share)))
+    probs = 1 / (1 + np.exp(-((rows[:_PCA_ROWS] @ components.T / deviation) @ kernel + bias)))
+    weight = (trials[:_PCA_ROWS] * probs * (1 - probs)).mean(axis=0)
+    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + model.prior_weight * np.eye(size))
+    params = {
+        "kernel": kernel,
+        "bias": bias,
+        "start": np.diag(1 / (_PCA_SCALE * deviation**2)),
+        "preconditioner": np.tile(step, (model.num_iterations, 1, 1)),
+    }
+    started = {"params": variables["params"] | params, "constants": {"features": features}}
+    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))
+
+
+def _choose_features(model: RollVAE, counts: np.ndarray) -> np.ndarray:
+    """The cells played most often, and all shares; ascending."""
+    steps, pitches, _ = model.example_shape
+    num_cells = steps * pitches
+    chosen = [np.argsort(-counts[:num_cells], kind="stable")[: model.num_onset_cells]]
+    if model.with_parts:
+        drums = np.argsort(-counts[num_cells : 2 * num_cells], kind="stable")[: model.num_drum_cells]
+        chosen += [num_cells + drums, 2 * num_cells + np.arange(model.num_shares)]
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,1 @@
+"""Scores: the note table, MIDI in and out, keys, instruments and quantization."""

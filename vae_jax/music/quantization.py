@@ -1,0 +1,196 @@
+"""Grid: where a piece's beats, steps and bars lie, and which step each onset belongs to.
+
+Files that were played rather than entered by step run ahead of the beat (or behind it) by a constant and spread around
+that. `estimate_offset` finds the constant; `snap_onsets` gives every onset its step, choosing sixteenths or triplets
+for each beat; `bar_ticks` follows the time signatures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from vae_jax.music.score import Meter, Score
+
+# Metrical positions in a beat and how strongly onsets are drawn to them: the beat, the eighth, sixteenths, triplets.
+# The order of the weights matters, their values hardly.
+_BEAT_TEMPLATE = ((0.0, 1.0), (1 / 2, 0.6), (1 / 4, 0.4), (3 / 4, 0.4), (1 / 3, 0.35), (2 / 3, 0.35))
+_TEMPLATE_WIDTH_BEATS = 1 / 40
+_MAX_OFFSET_BEATS = 1 / 8  # Half a sixteenth: beyond it the next sixteenth is the nearer one.
+_ENTERED_BY_STEP = 0.5  # Share of exact onsets from which a file counts as entered by step, without an offset.
+_STRAIGHT, _TRIPLET = 4, 3
+_TRIPLET_PENALTY_BEATS = 0.01  # What a beat that fits sixteenths and triplets alike must save to be read as a triplet.
+_MAX_SNAP_BEATS = 1 / 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Equal steps within every beat (quarter note), shifted by a constant.
+
+    Attributes:
+      ticks_per_beat: ticks in one quarter note.
+      steps_per_beat: steps in one quarter note.
+      offset_ticks: where a note of step 0 sounds, in ticks; below zero where the piece is played ahead of its beats.
+    """
+
+    ticks_per_beat: int
+    steps_per_beat: int
+    offset_ticks: int = 0
+
+    def ticks(self, steps: np.ndarray) -> np.ndarray:
+        """Returns the ticks at which steps sound, int64; none before the start of the piece."""
+        return np.maximum(_round(np.asarray(steps) * self.ticks_per_beat / self.steps_per_beat) + self.offset_ticks, 0)
+
+    def fractional_steps(self, ticks: np.ndarray) -> np.ndarray:
+        """Returns how many steps lie between the start of the piece and each tick, float64."""
+        return (np.asarray(ticks) - self.offset_ticks) * (self.steps_per_beat / self.ticks_per_beat)
+
+    def nearest_steps(self, ticks: np.ndarray) -> np.ndarray:
+        """Returns the step nearest to each tick, int64, at least 0."""
+        return np.maximum(_round(self.fractional_steps(ticks)), 0)
+
+
+def estimate_offset(onset_ticks: np.ndarray, ticks_per_beat: int) -> int:
+    """Finds the constant by which a piece's onsets miss the beat grid.
+
+    Slides a comb of metrical positions over the histogram of the onsets' phases in the beat and takes the shift at
+    which it collects most, the smallest such shift on a tie. The comb's teeth are Gaussians, so that stray onsets count
+    for nothing (a circular mean follows them), and it holds triplets beside sixteenths, so that neither bends
+    the other's estimate.
+
+    Args:
+      onset_ticks: [N] int64.
+      ticks_per_beat: ticks in one quarter note.
+
+    Returns:
+      Ticks in -ticks_per_beat/8..ticks_per_beat/8, negative where onsets come early; 0 for a piece entered by step and
+      for one without notes.
+    """
+    onset_ticks = np.asarray(onset_ticks)
+    if not len(onset_ticks):
+        return 0
+    finest = Grid(ticks_per_beat, 2 * _STRAIGHT * _TRIPLET)
+    if np.mean(finest.ticks(finest.nearest_steps(onset_ticks)) == onset_ticks) >= _ENTERED_BY_STEP:
+        return 0
+    histogram = np.bincount(onset_ticks % ticks_per_beat, minlength=ticks_per_beat).astype(np.float64)
+    phase = np.arange(ticks_per_beat) / ticks_per_beat
+    comb = np.zeros(ticks_per_beat)
+    for position, weight in _BEAT_TEMPLATE:
+        distance = np.abs((phase - position + 0.5) % 1.0 - 0.5)
+        comb = np.maximum(comb, weight * np.exp(-0.5 * (distance / _TEMPLATE_WIDTH_BEATS) ** 2))
+    reach = int(ticks_per_beat * _MAX_OFFSET_BEATS)
+    shifts = np.array(sorted(range(-reach, reach + 1), key=abs))
+    collected = np.array([histogram @ np.roll(comb, shift) for shift in shifts])
+    return int(shifts[np.argmax(collected >= collected.max() * (1 - 1e-9))])
+
+
+def bar_ticks(score: Score, end_tick: int) -> np.ndarray:
+    """Returns where bars start, up to the first bar line at or after `end_tick`, which closes the last bar.
+
+    Bars follow the time signatures; one that changes inside a bar starts a new bar there. A score without one is in
+    4/4.
+
+    Returns:
+      [num_bars + 1] float64 ticks, ascending from 0; [0.] where end_tick is 0.
+    """
+    meters = score.meters
+    if not meters or meters[0].tick > 0:
+        meters = (Meter(0, 4, 4), *meters)
+    starts = []
+    for n, meter in enumerate(meters):
+        length = score.ticks_per_beat * 4 * meter.numerator / meter.denominator
+        segment_end = min(meters[n + 1].tick, end_tick) if n + 1 < len(meters) else end_tick
+        num_bars = max(0, math.ceil((segment_end - meter.tick) / length))
+        starts.append(meter.tick + np.arange(num_bars) * length)
+        if n + 1 == len(meters) or meters[n + 1].tick >= end_tick:
+            starts.append(np.array([meter.tick + num_bars * length], dtype=np.float64))
+            break
+    return np.concatenate(starts)
+
+
+def bar_steps(score: Score, end_step: int, steps_per_beat: int) -> np.ndarray:
+    """Returns where bars start in steps, the last entry closing the last bar: [num_bars + 1] int64, strictly ascending.
+
+    The closing entry is at or after `end_step`. A bar shorter than half a step joins its neighbour.
+    """
+    step_ticks = score.ticks_per_beat / steps_per_beat
+    steps = np.unique(_round(bar_ticks(score, math.ceil(end_step * step_ticks)) / step_ticks))
+    if steps[-1] < end_step:  # The closing bar line was rounded down past the last step.
+        steps = np.append(steps, end_step)
+    return steps
+
+
+def first_downbeat(bars: np.ndarray) -> int:
+    """Returns the step of the first full bar: files state a pick-up as a bar shorter than the one that follows."""
+    if len(bars) > 2 and bars[1] - bars[0] < bars[2] - bars[1]:
+        return int(bars[1])
+    return int(bars[0])
+
+
+def snap_onsets(score: Score, grid: Grid, tolerance_sec: float) -> np.ndarray:
+    """Gives every onset its step.
+
+    Each beat is read in sixteenths or in triplets, whichever lies nearer to all of its onsets. An onset goes to that
+    reading's step where this moves it by less than `tolerance_sec` (and a twelfth of a beat), so that the notes of a
+    loosely played chord share a step; any other goes to the nearest step. Notes of one track and pitch are kept apart
+    where the steps allow it. An onset that lies exactly on a step stays there.
+
+    Args:
+      score: a piece with N notes.
+      grid: the grid; sixteenths or triplets take part where its steps hold them.
+      tolerance_sec: how far an onset may move for the sake of a simpler rhythm.
+
+    Returns:
+      [N] int64 steps, at least 0.
+    """
+    notes = score.notes
+    nearest = grid.nearest_steps(notes.onset_ticks)
+    coarse = {math.gcd(grid.steps_per_beat, _STRAIGHT): 0.0}
+    if grid.steps_per_beat % _TRIPLET == 0:
+        coarse[_TRIPLET] = _TRIPLET_PENALTY_BEATS
+    if not len(notes) or set(coarse) == {grid.steps_per_beat}:
+        return nearest
+
+    position = grid.fractional_steps(notes.onset_ticks)
+    bars = bar_steps(score, int(nearest.max()) + 1, grid.steps_per_beat)
+    # The slack puts an onset that comes early into the beat that it belongs to.
+    bar = np.clip(np.searchsorted(bars, position + _MAX_SNAP_BEATS * grid.steps_per_beat, side="right") - 1, 0, None)
+    in_bar = position - bars[bar]
+    beat_in_bar = np.floor(in_bar / grid.steps_per_beat + _MAX_SNAP_BEATS).astype(np.int64)
+    beat = np.unique(bar * (beat_in_bar.max() + 2) + beat_in_bar, return_inverse=True)[1]
+    voice = (notes.track * 16 + notes.channel) * 128 + notes.pitch
+    bar_ends = np.append(bars[1:], np.iinfo(np.int64).max)[bar]
+
+    readings, costs = [], []
+    for per_beat, penalty in coarse.items():
+        width = grid.steps_per_beat // per_beat
+        steps = np.clip(bars[bar] + _round(in_bar / width) * width, 0, bar_ends)
+        distance = np.abs(steps - position) / grid.steps_per_beat
+        cost = np.bincount(beat, np.minimum(distance, _MAX_SNAP_BEATS)) / np.bincount(beat) + penalty
+        readings.append(np.where(_movable(score, grid, steps, distance, tolerance_sec), steps, nearest))
+        costs.append(cost)
+    chosen = np.stack(readings)[np.argmin(np.stack(costs), axis=0)[beat], np.arange(len(notes))]
+    return np.where(_num_sharing(voice, chosen) > 1, nearest, chosen)
+
+
+def _movable(
+    score: Score, grid: Grid, steps: np.ndarray, distance_beats: np.ndarray, tolerance_sec: float
+) -> np.ndarray:
+    """Which onsets may move to `steps`, [N] bool; none by a whole step, because it lies on a step of its own."""
+    moved_sec = np.abs(score.seconds(grid.ticks(steps)) - score.seconds(score.notes.onset_ticks))
+    rounding = 0.5 / grid.ticks_per_beat  # A step may lie between two ticks.
+    reach = min(_MAX_SNAP_BEATS, 1 / grid.steps_per_beat) - rounding - 1e-9
+    return (moved_sec <= tolerance_sec) & (distance_beats < reach)
+
+
+def _num_sharing(voice: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Counts for every note the notes of its voice on its step, itself included, [N] int64."""
+    _, inverse, counts = np.unique(voice * (steps.max() + 1) + steps, return_inverse=True, return_counts=True)
+    return counts[inverse]
+
+
+def _round(values: np.ndarray) -> np.ndarray:
+    """Rounds half up, int64; NumPy's own rounding to even would treat alternate steps differently."""
+    return np.floor(np.asarray(values) + 0.5).astype(np.int64)

@@ -1,0 +1,1 @@
+"""What every command needs of the machine: command line, errors, files, signals, devices."""

@@ -1,0 +1,1 @@
+"""Training: experiment, step, loop, checkpoints, log and the run's folder."""
