@@ -22,12 +22,14 @@ distributed.define_flags()
 
 
 def main() -> None:
-    """Calls the rooms in their order."""
-    from vae_jax import evaluate, ingest, report
+    """Runs the stages in order."""
+    from vae_jax import report
     from vae_jax.composer import stage
+    from vae_jax.data import ingest_report
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
-    from vae_jax.models.inference import Inference, calibrate
+    from vae_jax.evaluation import reconstruction
+    from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts
     from vae_jax.runtime import files, memory, sharding
     from vae_jax.training import experiment, loop, run_dir
@@ -41,10 +43,10 @@ def main() -> None:
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
     folder = run_dir.open_run(workdir, config, source, split)
-    ingested = ingest.ingest_report(source)
+    ingested = ingest_report.describe_corpus(source)
     if sharding.is_first():
         files.write_json(folder.ingest, ingested)
-    print(ingest.render_report(ingested).splitlines()[-1])
+    print(ingest_report.render_report(ingested).splitlines()[-1])
 
     examples, held_out_arrays = experiment.encode_split(setup, source, split)
     num_steps = setup.num_steps(len(examples))
@@ -59,10 +61,12 @@ def main() -> None:
         seed=config["seed"],
         folder=folder,
     )
-    calibration = calibrate(setup, state.trained_variables, examples)
+    calibration = calibrate(
+        setup.model, setup.representation, state.trained_variables, examples.sample(CALIBRATION_EXAMPLES)
+    )
     if sharding.is_first():
         files.write_json(folder.calibration, calibration)
-    inference = Inference(setup, state.trained_variables, calibration)
+    inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
         composer = stage.train_composer(setup, inference, state.trained_variables, source, split, folder)
@@ -70,7 +74,7 @@ def main() -> None:
         return
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
-    results = evaluate.evaluate(setup, source, split, reconstructions, examples)
+    results = reconstruction.evaluate(setup, source, split, reconstructions, examples)
     files.write_json(folder.metrics, results)
     artifacts.write_latents(folder, split, reconstructions)
     artifacts.write_pictures(folder, setup, source, split, reconstructions, results)
@@ -80,7 +84,7 @@ def main() -> None:
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     report.write_report(folder, inference)
-    print(evaluate.summarise(results))
+    print(reconstruction.summarise(results))
     if "composed" in results:
         print(composer_lib.summarise(results))
     print(f"everything is in {workdir}")

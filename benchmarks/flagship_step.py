@@ -97,13 +97,13 @@ class Evaluator:
     def __init__(self, setup: Any, constants: Mapping[str, Any], tuning: Any, held_out: Sequence[Any]):
         import jax
 
-        from vae_jax.data import batching
+        from vae_jax.representations import arrays as arrays_lib
 
         model, self._representation = setup.model, setup.representation
         self._constants, self._held_out = constants, held_out
         rasterise = jax.jit(self._representation.rasterise)
         self._tuning = np.asarray(rasterise(tuning))
-        self._rolls = np.asarray(rasterise(batching.concatenate([piece.arrays for piece in held_out])))
+        self._rolls = np.asarray(rasterise(arrays_lib.concatenate([piece.arrays for piece in held_out])))
         self._reconstruct = jax.jit(
             lambda variables, x: model.apply(
                 variables, model.apply(variables, x, method="encode").mean, method="decode"
@@ -112,12 +112,12 @@ class Evaluator:
 
     def f1(self, params: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The scores of the model's parameters, 0 to 1, by kind."""
-        from vae_jax.evaluation.note_matching import Counts
+        from vae_jax.music.match_counts import MatchCounts
 
         variables = {"params": dict(params), **self._constants}
         calibration = self._representation.calibrate(self._outputs(variables, self._tuning), self._tuning)
         decoded = self._representation.from_outputs(self._outputs(variables, self._rolls), calibration)
-        counts, first = dict.fromkeys(_KINDS, Counts()), 0
+        counts, first = dict.fromkeys(_KINDS, MatchCounts()), 0
         for piece in self._held_out:
             rows = slice(first, first + len(piece.arrays["mask"]))
             mine = {name: array[rows] for name, array in decoded.items()}

@@ -7,64 +7,23 @@ python -m vae_jax.compose --workdir=RUN --num=4 --seed=0 --output=DIR [--bars=32
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 from absl import flags
 
 from vae_jax.composer import attributes, generate, requests
-from vae_jax.composer.attributes import Directions
-from vae_jax.composer.generate import Composition, Order
+from vae_jax.composer.generate import Order
 from vae_jax.composer.stage import TrainedComposer, load_composer
 from vae_jax.data import corpus
 from vae_jax.music import key as key_lib
-from vae_jax.music import midi
-from vae_jax.music.score import Score
-from vae_jax.representations.base import Encoded
-from vae_jax.representations.pianoroll.representation import WindowedContext
-from vae_jax.runtime import cli, files
+from vae_jax.report import artifacts
+from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import load_experiment
 
 DEFAULT_BARS, DEFAULT_METER = 32, "4/4"
 MAX_TEMPERATURE = 100.0  # Far beyond it even what cannot follow would be drawn.
-
-
-def compose(
-    composer: TrainedComposer,
-    num: int,
-    seed: int,
-    *,
-    num_bars: int = DEFAULT_BARS,
-    meter: tuple[int, int] = (4, 4),
-    key: key_lib.Tonic | None = None,
-    temperature: float = 1.0,
-) -> list[Composition]:
-    """Composes new pieces; the same arguments give the same pieces."""
-    drawn = [requests.draw_order(composer, num_bars, meter, key, np.random.default_rng([seed, n])) for n in range(num)]
-    return generate.write_pieces(composer, drawn, jax.random.key(seed), temperature)
-
-
-def move_attributes(
-    composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
-) -> Score:
-    """Decodes the latents of a composed piece after moving them along attributes."""
-    length = composer.stage.representation.config.window_steps
-    starts = np.arange(len(piece.latents), dtype=np.int32) * length
-    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
-    arrays = composer.inference.decode(attributes.move(piece.latents, directions, amounts))
-    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))
-
-
-def write_compositions(folder: pathlib.Path, scores: Sequence[Score]) -> None:
-    """Writes each piece as MIDI and as a picture of its roll."""
-    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
-
-    for n, score in enumerate(scores):
-        title = f"composition_{n:03d}"
-        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
-        plots.save(plots.plot_roll(score, title), folder / f"{title}.png")
 
 
 def _read_piece(path: str) -> corpus.Piece:
@@ -105,8 +64,8 @@ def main() -> None:
     scores = [piece.score for piece in pieces]
     if amounts:
         directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)
-        scores = [move_attributes(composer, piece, directions, amounts) for piece in pieces]
-    write_compositions(pathlib.Path(args.output), scores)
+        scores = [attributes.move_attributes(composer, piece, directions, amounts) for piece in pieces]
+    artifacts.write_composed_scores(pathlib.Path(args.output), scores)
     print(f"{len(scores)} pieces with {sum(len(score.notes) for score in scores)} notes in {args.output}")
 
 

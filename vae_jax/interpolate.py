@@ -7,37 +7,14 @@ from __future__ import annotations
 
 import pathlib
 
-import numpy as np
 from absl import flags
 
 from vae_jax.data import corpus
 from vae_jax.data.corpus import Piece
-from vae_jax.models.inference import Inference
-from vae_jax.models.latents import slerp
+from vae_jax.models import latents
 from vae_jax.music import midi
-from vae_jax.music.score import Score
 from vae_jax.runtime import cli, files
 from vae_jax.training.experiment import load_experiment
-
-
-def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes the way from one piece to another, both ends included.
-
-    Args:
-      inference: the trained model.
-      start, end: the pieces; window n of one goes to window n of the other, spherically.
-      num_steps: scores to return, at least 2.
-      num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
-    """
-    means = []
-    for score in (start, end):
-        encoded = inference.representation.encode(score)
-        first = inference.representation.first_full_example(encoded.context)
-        means.append(inference.encode(encoded.arrays).mean[first:][:num_windows])
-    count = min(len(mean) for mean in means)
-    return inference.decode_scores(
-        [slerp(means[0][:count], means[1][:count], fraction) for fraction in np.linspace(0, 1, num_steps)]
-    )
 
 
 def _load_piece(path: str) -> Piece:
@@ -50,9 +27,9 @@ def main() -> None:
 
     args = cli.flag_values("workdir", "start", "end", "output")
     run = load_experiment(args.workdir)
-    inference = Inference(run.experiment, run.variables, run.calibration)
+    inference = run.inference()
     start, end = _load_piece(args.start), _load_piece(args.end)
-    scores = interpolate(inference, start.score, end.score, args.steps, args.windows)
+    scores = latents.interpolate(inference, start.score, end.score, args.steps, args.windows)
     output = pathlib.Path(args.output)
     for n, score in enumerate(scores):
         files.write_bytes(output / f"step_{n:02d}.mid", midi.write_midi(score))

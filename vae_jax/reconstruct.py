@@ -7,51 +7,22 @@ python -m vae_jax.reconstruct --workdir=RUN --input=FILE.latents.npz --output=DI
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 
 from absl import flags
 
-from vae_jax import evaluate
 from vae_jax.data import corpus
+from vae_jax.evaluation import reconstruction
 from vae_jax.models import latent_io
 from vae_jax.models.inference import Inference, Reconstruction
 from vae_jax.music import midi
-from vae_jax.representations.base import Representation
-from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.report import artifacts
 from vae_jax.runtime import cli, files
 from vae_jax.training.experiment import TrainedRun, load_experiment
 
 
-def write_reconstructions(
-    folder: pathlib.Path,
-    representation: Representation,
-    names: Sequence[str],
-    labels: Sequence[str],
-    reconstructions: Sequence[Reconstruction],
-) -> None:
-    """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
-    from vae_jax.report import plots  # Where it is used: matplotlib takes its time to import.
-
-    draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
-    for name, label, one in zip(names, labels, reconstructions, strict=True):
-        write_pair(folder, name, one)
-        plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
-
-
-def write_pair(folder: pathlib.Path, name: str, one: Reconstruction) -> None:
-    """Writes an original and its reconstruction as MIDI."""
-    for path, score in zip(pair_paths(folder, name), (one.original, one.score), strict=True):
-        files.write_bytes(path, midi.write_midi(score))
-
-
-def pair_paths(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """Paths of an original and of its reconstruction in a folder."""
-    return folder / f"{name}.original.mid", folder / f"{name}.reconstruction.mid"
-
-
 def score_line(label: str, one: Reconstruction) -> str:
     """One line for one piece: its notes, the reconstruction's, and its scores."""
-    f1 = {name: count(one.original, one.score).f1 for name, count in evaluate.SCORES.items()}
+    f1 = {name: count(one.original, one.score).f1 for name, count in reconstruction.SCORES.items()}
     lost = [f"{count} {name.replace('_', ' ')}" for name, count in one.encoded.report.items() if count]
     return (
         f"{files.plain(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1['note_f1_50ms']:.4f}, "
@@ -65,7 +36,7 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     representation = run.experiment.representation
     names = files.safe_names(labels)
-    write_reconstructions(output, representation, names, labels, reconstructions)
+    artifacts.write_reconstructions(output, representation, names, labels, reconstructions)
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save:
             target = output / f"{name}.latents.npz"
@@ -81,7 +52,7 @@ def main() -> None:
     """Reconstructs the input and prints a line for each piece."""
     args = cli.flag_values("workdir", "input", "output")
     run = load_experiment(args.workdir)
-    inference = Inference(run.experiment, run.variables, run.calibration)
+    inference = run.inference()
     output = pathlib.Path(args.output)
     if args.input.endswith(".npz"):
         representation, run_id = run.experiment.representation, run.description["run_id"]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from configs import anthems as anthems_config
 from vae_jax.composer import attributes
 from vae_jax.composer.attributes import ATTRIBUTES, Directions
-from vae_jax.data import batching, builtin
+from vae_jax.data import builtin
 from vae_jax.data.dataset import ArrayExamples
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.note_matrix import EventsRepresentation
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime.errors import UserError
@@ -201,7 +202,7 @@ def pca_model() -> tuple[Inference, dict[str, np.ndarray]]:
     config.model.update({"latent_dim": 24, "num_onset_cells": 1500, "num_drum_cells": 50})
     experiment = build_experiment(config.to_dict())
     scores = [score for _, score in builtin.compose_corpus(16, seed=2)]
-    arrays = batching.concatenate([experiment.representation.encode(score).arrays for score in scores])
+    arrays = arrays_lib.concatenate([experiment.representation.encode(score).arrays for score in scores])
     variables = experiment.init_state(1, ArrayExamples(arrays)).trained_variables
     return Inference(experiment, variables, experiment.representation.default_calibration()), arrays
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vae_jax.data import batching
+from vae_jax.representations import arrays as arrays_lib
 
 
 def epoch(number: int, *, num_examples: int, batch_size: int, seed: int = 0) -> list[np.ndarray]:
@@ -53,7 +54,7 @@ def test_a_batch_depends_on_its_arguments_alone():
 
 
 def test_examples_are_joined_counted_and_taken():
-    joined = batching.concatenate([{"a": np.arange(4).reshape(2, 2)}, {"a": np.array([[7, 8]])}])
-    assert batching.num_examples(joined) == 3
-    taken = batching.take({"a": jnp.asarray(joined["a"])}, jnp.array([2, 0]))
+    joined = arrays_lib.concatenate([{"a": np.arange(4).reshape(2, 2)}, {"a": np.array([[7, 8]])}])
+    assert arrays_lib.num_examples(joined) == 3
+    taken = arrays_lib.take({"a": jnp.asarray(joined["a"])}, jnp.array([2, 0]))
     np.testing.assert_array_equal(taken["a"], [[7, 8], [0, 1]])

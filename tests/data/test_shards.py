@@ -24,8 +24,7 @@ from tiny_run import CONFIG as TINY
 from tiny_run import LAST_STEP, TinyRun, lines
 
 from configs import anthems
-from vae_jax import ingest
-from vae_jax.data import corpus, sources
+from vae_jax.data import corpus, ingest_report, sources
 from vae_jax.data.dataset import ArrayExamples, Examples, take
 from vae_jax.data.shards import corpus_view, format, reader, writer
 from vae_jax.music import midi
@@ -168,7 +167,7 @@ def test_any_split_is_that_of_memory(midi_folder: pathlib.Path, written: pathlib
     assert in_shards["split"] == in_memory["split"]
     assert in_shards["run_id"] == in_memory["run_id"]
     assert in_shards["corpus"] == in_memory["corpus"] | {"name": "tunes"}
-    totals = [ingest.ingest_report(source)["totals"] for source, _ in found]
+    totals = [ingest_report.describe_corpus(source)["totals"] for source, _ in found]
     assert totals[1] == totals[0] | {"examples": totals[1]["examples"]}
     for n, piece in enumerate(found[1][0].pieces):
         other = next(one for one in found[0][0].pieces if one.path == piece.path)
@@ -194,7 +193,7 @@ def test_a_huge_corpus_is_not_written_into_every_run(written: pathlib.Path, monk
 
 def test_every_file_is_accounted_for(midi_folder: pathlib.Path, written: pathlib.Path):
     report = json.loads((written / "ingest.json").read_text())
-    in_memory = ingest.ingest_report(corpus.load_corpus(str(midi_folder)))
+    in_memory = ingest_report.describe_corpus(corpus.load_corpus(str(midi_folder)))
     for name in ("path", "status", "reasons", "notes"):
         assert [file[name] for file in report["files"]] == [file[name] for file in in_memory["files"]]
     assert report["totals"]["refused"] == 3 and report["totals"]["repaired"] == 1

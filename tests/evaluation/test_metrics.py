@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from vae_jax.evaluation import note_matching
-from vae_jax.evaluation.note_matching import Counts, count_matches
+from vae_jax.evaluation.note_matching import count_matches
 from vae_jax.music import score as score_lib
+from vae_jax.music.match_counts import MatchCounts
 from vae_jax.music.score import Score, Tempo, make_notes, make_score
 
 
@@ -68,7 +69,7 @@ def at(seconds: list[float], pitch: int = 60, duration: float = 1.0, channel: in
 
 @pytest.mark.parametrize(("onset", "matched"), [(1.0, 1), (1.05, 1), (0.95, 1), (1.051, 0), (0.949, 0)])
 def test_an_onset_matches_within_50_ms(onset: float, matched: int):
-    assert count_matches(at([1.0]), at([onset])) == Counts(matched, 1, 1)
+    assert count_matches(at([1.0]), at([onset])) == MatchCounts(matched, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -77,57 +78,57 @@ def test_an_onset_matches_within_50_ms(onset: float, matched: int):
 )
 def test_an_end_matches_within_a_fifth_of_the_note_or_50_ms(length: float, estimated: float, matched: int):
     counts = count_matches(at([1.0], duration=length), at([1.0], duration=estimated), offsets=True)
-    assert counts == Counts(matched, 1, 1)
+    assert counts == MatchCounts(matched, 1, 1)
 
 
 def test_another_pitch_does_not_match():
-    assert count_matches(at([1.0], pitch=60), at([1.0], pitch=61)) == Counts(0, 1, 1)
-    assert count_matches(at([1.0], pitch=60), at([1.0], pitch=72)) == Counts(0, 1, 1)
+    assert count_matches(at([1.0], pitch=60), at([1.0], pitch=61)) == MatchCounts(0, 1, 1)
+    assert count_matches(at([1.0], pitch=60), at([1.0], pitch=72)) == MatchCounts(0, 1, 1)
 
 
 def test_each_note_is_used_once():
-    assert count_matches(at([1.0]), at([1.0, 1.0, 1.01])) == Counts(1, 1, 3)
-    assert count_matches(at([1.0, 1.01, 1.02]), at([1.0])) == Counts(1, 3, 1)
+    assert count_matches(at([1.0]), at([1.0, 1.0, 1.01])) == MatchCounts(1, 1, 3)
+    assert count_matches(at([1.0, 1.01, 1.02]), at([1.0])) == MatchCounts(1, 3, 1)
 
 
 def test_as_many_notes_as_possible_are_matched():
     # The first of the original may take either; the second only the earlier one. A greedy reader finds one pair.
-    assert count_matches(at([1.04, 1.00]), at([1.00, 1.08])) == Counts(2, 2, 2)
-    assert count_matches(at([1.00, 1.06]), at([1.03, 0.96])) == Counts(2, 2, 2)
+    assert count_matches(at([1.04, 1.00]), at([1.00, 1.08])) == MatchCounts(2, 2, 2)
+    assert count_matches(at([1.00, 1.06]), at([1.03, 0.96])) == MatchCounts(2, 2, 2)
 
 
 def test_times_are_compared_in_seconds():
     slow = make_score(500, make_notes([1000], [1000], [60]), tempos=[Tempo(0, 1_000_000)])
-    assert count_matches(slow, at([2.0], duration=2.0), offsets=True) == Counts(1, 1, 1)
-    assert count_matches(slow, at([1.0])) == Counts(0, 1, 1)
+    assert count_matches(slow, at([2.0], duration=2.0), offsets=True) == MatchCounts(1, 1, 1)
+    assert count_matches(slow, at([1.0])) == MatchCounts(0, 1, 1)
 
 
 def test_drums_are_scored_apart():
     notes = make_notes([0, 0], [1, 1], [60, 60], channel=[0, score_lib.DRUM_CHANNEL])
     both = make_score(500, notes)
-    assert count_matches(both, at([0.0])) == Counts(1, 1, 1)
-    assert count_matches(both, at([0.0]), drums=True) == Counts(0, 1, 0)
-    assert count_matches(both, at([0.0], channel=9), drums=True) == Counts(1, 1, 1)
+    assert count_matches(both, at([0.0])) == MatchCounts(1, 1, 1)
+    assert count_matches(both, at([0.0]), drums=True) == MatchCounts(0, 1, 0)
+    assert count_matches(both, at([0.0], channel=9), drums=True) == MatchCounts(1, 1, 1)
 
 
 def test_counts_add_up_and_f1_is_taken_from_the_sums():
-    total = sum([Counts(1, 2, 4), Counts(3, 6, 4)], Counts())
-    assert total == Counts(4, 8, 8)
+    total = sum([MatchCounts(1, 2, 4), MatchCounts(3, 6, 4)], MatchCounts())
+    assert total == MatchCounts(4, 8, 8)
     assert (total.precision, total.recall, total.f1) == (0.5, 0.5, 0.5)
-    assert (Counts(1, 2, 4).precision, Counts(1, 2, 4).recall) == (0.25, 0.5)
-    assert Counts(1, 2, 4).f1 == pytest.approx(1 / 3)
+    assert (MatchCounts(1, 2, 4).precision, MatchCounts(1, 2, 4).recall) == (0.25, 0.5)
+    assert MatchCounts(1, 2, 4).f1 == pytest.approx(1 / 3)
 
 
 def test_scores_of_nothing_are_zero():
     nothing = make_score(500, make_notes([], [], []))
-    for counts in (count_matches(nothing, nothing), count_matches(at([0.0]), nothing), Counts()):
+    for counts in (count_matches(nothing, nothing), count_matches(at([0.0]), nothing), MatchCounts()):
         assert (counts.precision, counts.recall, counts.f1) == (0, 0, 0)
 
 
 def test_the_bootstrap_interval_contains_the_estimate_and_is_the_same_for_the_same_seed():
     rng = np.random.default_rng(0)
-    counts = [Counts(int(rng.integers(0, 50)), 60, 50) for _ in range(30)]
-    estimate = sum(counts, Counts()).f1
+    counts = [MatchCounts(int(rng.integers(0, 50)), 60, 50) for _ in range(30)]
+    estimate = sum(counts, MatchCounts()).f1
     low, high = note_matching.bootstrap_f1(counts, range(30))
     assert low < estimate < high
     # The normal approximation of the same interval.
@@ -138,7 +139,7 @@ def test_the_bootstrap_interval_contains_the_estimate_and_is_the_same_for_the_sa
 
 
 def test_the_bootstrap_draws_the_pieces_of_a_tune_together():
-    counts = [Counts(10, 10, 10), Counts(0, 10, 10)] * 10
+    counts = [MatchCounts(10, 10, 10), MatchCounts(0, 10, 10)] * 10
     assert note_matching.bootstrap_f1(counts, [7] * 20) == (0.5, 0.5)
     paired = note_matching.bootstrap_f1(counts, [n // 2 for n in range(20)])
     assert paired == (0.5, 0.5)
@@ -148,7 +149,7 @@ def test_the_bootstrap_draws_the_pieces_of_a_tune_together():
 
 def test_the_bootstrap_of_nothing_is_zero():
     assert note_matching.bootstrap_f1([], []) == (0, 0)
-    assert note_matching.bootstrap_f1([Counts()], [0]) == (0, 0)
+    assert note_matching.bootstrap_f1([MatchCounts()], [0]) == (0, 0)
 
 
 def test_active_units_vary_over_the_data_by_more_than_a_hundredth():

@@ -16,8 +16,8 @@ import pytest
 from small_run import run
 
 from configs import anthems
-from vae_jax import ingest, report
-from vae_jax.data import corpus
+from vae_jax import report
+from vae_jax.data import corpus, ingest_report
 from vae_jax.models.latents import LatentMap
 from vae_jax.music import midi
 from vae_jax.music.score import Score, Tempo, make_notes, make_score
@@ -50,7 +50,7 @@ def make_run(tmp_path: pathlib.Path, tunes: dict[str, Score]) -> RunFolder:
     held_out = paths.index(next(iter(tunes)))
     split = corpus.Split(tuple(n for n in range(len(paths)) if n != held_out), (held_out,))
     folder = run_dir.open_run(str(tmp_path / "run"), anthems.get_config().to_dict(), source, split)
-    files.write_json(folder.ingest, ingest.ingest_report(source))
+    files.write_json(folder.ingest, ingest_report.describe_corpus(source))
     return folder
 
 

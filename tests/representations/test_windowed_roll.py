@@ -8,12 +8,12 @@ import pytest
 
 from vae_jax.data import builtin
 from vae_jax.evaluation import note_matching, pianoroll_baselines
-from vae_jax.models.pianoroll_vae import RollLogits
 from vae_jax.music import instruments
 from vae_jax.music.score import Meter, make_notes, make_score
 from vae_jax.representations.base import Encoded
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
+from vae_jax.representations.pianoroll.logits import RollLogits
 from vae_jax.representations.pianoroll.representation import UNKNOWN_DURATION, RollRepresentation, best_threshold
 
 REPRESENTATION = RollRepresentation()

@@ -22,13 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.data import batching
+from vae_jax.composer.generate import Composition
+from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models import latents
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
-from vae_jax.representations.base import Arrays
+from vae_jax.music.score import Score
+from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.base import Arrays, Encoded
 from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 
@@ -156,7 +159,7 @@ def fit_directions(
         deviation=np.array([_finite(value).std() for value in values.values()]),
         reach=np.array([_finite(value).std() for value in values.values()]),
     )
-    shown = batching.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
+    shown = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
     stretch = np.array([_stretch(name, fit, shown["z"], shown[name], decode_attributes) for name in fit.names])
     return dataclasses.replace(fit, reach=fit.reach * stretch)
 
@@ -343,3 +346,14 @@ def _rank_correlations(table: np.ndarray) -> np.ndarray:
     order = (np.arange(len(table)) - (len(table) - 1) / 2)[:, None]
     size = np.sqrt((ranks**2).sum(axis=0) * (order**2).sum())
     return (ranks * order).sum(axis=0) / np.where(size > 0, size, 1.0)
+
+
+def move_attributes(
+    composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
+) -> Score:
+    """Decodes the latents of a composed piece after moving them along attributes."""
+    length = composer.stage.representation.config.window_steps
+    starts = np.arange(len(piece.latents), dtype=np.int32) * length
+    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
+    arrays = composer.inference.decode(move(piece.latents, directions, amounts))
+    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))

@@ -16,10 +16,10 @@ import scipy.sparse
 from vae_jax.composer import onset_encoding
 from vae_jax.composer.network import NO_LINK, PLACE_SIZES, STYLE_SIZE
 from vae_jax.composer.onset_encoding import OnsetShape
-from vae_jax.data import batching
 from vae_jax.music import instruments, key
 from vae_jax.music import quantization as grid_lib
 from vae_jax.music.score import Score
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.pianoroll.representation import RollRepresentation
@@ -198,14 +198,14 @@ def make_examples(
         }
         examples.append(rows)
     # All windows of all pieces at once: the encoder works in batches of one size.
-    latents = encode(batching.concatenate(heard)).astype(np.float16)
+    latents = encode(arrays_lib.concatenate(heard)).astype(np.float16)
     offset = 0
     for arrays, rows in zip(heard, examples, strict=True):
-        mine = latents[offset : offset + batching.num_examples(arrays)]
+        mine = latents[offset : offset + arrays_lib.num_examples(arrays)]
         offset += len(mine)
         linked = rows["link"] >= 0
         rows["previous"], rows["link"] = mine[rows["previous"]], mine[rows["link"]] * linked[:, None]
-    return batching.concatenate(examples)
+    return arrays_lib.concatenate(examples)
 
 
 def thin(piece: RollPiece, rng: np.random.Generator) -> RollPiece:

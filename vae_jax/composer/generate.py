@@ -16,9 +16,9 @@ from vae_jax.composer.network import NO_LINK
 from vae_jax.composer.sampling import Temperatures, write_window
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.composer.structure import Form, phrase_steps
-from vae_jax.data.batching import concatenate
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
+from vae_jax.representations.arrays import concatenate
 from vae_jax.representations.pianoroll.context import default_context
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
 

@@ -17,10 +17,10 @@ from vae_jax.composer.heads import Heard
 from vae_jax.composer.network import STYLE_SIZE, Composer
 from vae_jax.composer.onset_encoding import OnsetShape
 from vae_jax.composer.structure import FormModel
-from vae_jax.data import batching
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.dataset import ArrayExamples
 from vae_jax.models.inference import Inference
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.representation import RollRepresentation
@@ -218,7 +218,7 @@ def train_composer(
     if sharding.is_first():
         files.write_json(folder.composer.path / "forms.json", known)
 
-    windows = batching.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])
+    windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])
     kit = onset_encoding.choose_kit(windows["notes"], windows["mask"], stage.shape)
 
     def examples(index: Sequence[int], copies: int) -> Arrays:
@@ -275,7 +275,7 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     known = files.read_json(folder.path / "forms.json")
     return TrainedComposer(
         stage,
-        Inference(run.experiment, run.variables, run.calibration),
+        run.inference(),
         variables,
         np.asarray(variables["first_stage"]["kit"]),
         structure.unpack(known["forms"]),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data import batching
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays
 from vae_jax.runtime import sharding
 
@@ -61,7 +62,7 @@ class ArrayExamples:
     arrays: Arrays
 
     def __len__(self) -> int:
-        return batching.num_examples(self.arrays)
+        return arrays_lib.num_examples(self.arrays)
 
     def resident(self) -> dict[str, jax.Array]:
         """All of them."""
@@ -75,12 +76,12 @@ class ArrayExamples:
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Picks them."""
-        return batching.spread(self.arrays, limit)
+        return arrays_lib.spread(self.arrays, limit)
 
 
 def take(resident: Mapping[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
     """Returns the arrays of a batch, each [B, ...]; jittable."""
-    return dict(batch.rows) if isinstance(batch.rows, Mapping) else batching.take(dict(resident), batch.rows)
+    return dict(batch.rows) if isinstance(batch.rows, Mapping) else arrays_lib.take(dict(resident), batch.rows)
 
 
 def mean(values: jax.Array, batch: Batch) -> jax.Array:

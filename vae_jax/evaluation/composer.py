@@ -12,10 +12,10 @@ from vae_jax.composer import attributes, generate, requests
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data import batching
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.evaluation import gaussian_ar1, generation
 from vae_jax.music.score import Score
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.run_dir import RunFolder
 
@@ -58,7 +58,7 @@ def fit_attributes(
     decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
     representation = composer.stage.representation
-    windows = batching.concatenate([representation.encode(corpus.pieces[n].score).arrays for n in split.train])
+    windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).arrays for n in split.train])
     values = attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
     training = np.concatenate([sequences[n][0] for n in split.train])
     directions = attributes.fit_directions(training, values, decode, seed=seed)

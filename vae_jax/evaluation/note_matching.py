@@ -10,6 +10,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 
 from vae_jax.music import instruments
+from vae_jax.music.match_counts import MatchCounts
 from vae_jax.music.score import Notes, Score
 
 ONSET_TOLERANCE_SEC = 0.05
@@ -18,36 +19,8 @@ ACTIVE_UNIT_VARIANCE = 0.01  # Burda, Grosse and Salakhutdinov 2016, section 5.2
 _DISTANCE_DECIMALS = 4  # mir_eval rounds distances to a tenth of a millisecond before it compares them.
 
 
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """Notes matched, in the original and in the estimate; counts add up over pieces, F1 is taken from the sums."""
-
-    matched: int = 0
-    reference: int = 0
-    estimate: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.matched + other.matched, self.reference + other.reference, self.estimate + other.estimate)
-
-    @property
-    def precision(self) -> float:
-        """Share of the estimate's notes that match; 0 where it has none."""
-        return self.matched / self.estimate if self.estimate else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the original's notes that are matched; 0 where it has none."""
-        return self.matched / self.reference if self.reference else 0.0
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where nothing matches."""
-        total = self.reference + self.estimate
-        return 2 * self.matched / total if total else 0.0
-
-
-def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> Counts:
-    """Counts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
+def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> MatchCounts:
+    """MatchCounts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
 
     A note matches where its pitch is equal and its onset within 50 ms of the original's, in seconds by each score's own
     tempo map; each note is used once, and as many as possible are matched.
@@ -72,7 +45,7 @@ def count_matches(reference: Score, estimate: Score, *, drums: bool = False, off
         shape = (len(reference_notes), len(estimate_notes))
         graph = scipy.sparse.csr_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=shape)
         matched = int(np.sum(scipy.sparse.csgraph.maximum_bipartite_matching(graph) >= 0))
-    return Counts(matched, len(reference_notes), len(estimate_notes))
+    return MatchCounts(matched, len(reference_notes), len(estimate_notes))
 
 
 def without_doublings(score: Score) -> Score:
@@ -88,13 +61,13 @@ def without_doublings(score: Score) -> Score:
     return dataclasses.replace(score, notes=notes.select(np.sort(np.array(kept, dtype=np.int64))))
 
 
-def count_instrument_matches(reference: Score, estimate: Score) -> Counts:
-    """Counts matching notes within each part (instrument group), drums left out: see `count_matches`.
+def count_instrument_matches(reference: Score, estimate: Score) -> MatchCounts:
+    """MatchCounts matching notes within each part (instrument group), drums left out: see `count_matches`.
 
     A note in a part that the original does not have counts as wrong.
     """
     reference_parts, estimate_parts = instruments.assign_parts(reference), instruments.assign_parts(estimate)
-    total = Counts()
+    total = MatchCounts()
     for part in range(instruments.NUM_PARTS):
         if part != instruments.DRUMS:
             mine = dataclasses.replace(reference, notes=reference.notes.select(reference_parts == part))
@@ -104,7 +77,7 @@ def count_instrument_matches(reference: Score, estimate: Score) -> Counts:
 
 
 def bootstrap_f1(
-    counts: Sequence[Counts], groups: Sequence[int], *, seed: int = 0, num_samples: int = 1000
+    counts: Sequence[MatchCounts], groups: Sequence[int], *, seed: int = 0, num_samples: int = 1000
 ) -> tuple[float, float]:
     """Returns a 95% interval of F1 by resampling tunes (percentile bootstrap; Efron 1979).
 
@@ -128,7 +101,7 @@ def bootstrap_f1(
 
 
 def count_active_units(means: np.ndarray) -> int:
-    """Counts the latents whose posterior mean, [N, Z], varies over the data by more than 0.01."""
+    """MatchCounts the latents whose posterior mean, [N, Z], varies over the data by more than 0.01."""
     return int(np.sum(np.var(means, axis=0) > ACTIVE_UNIT_VARIANCE))
 
 

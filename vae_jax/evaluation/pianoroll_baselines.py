@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.sparse
 
-from vae_jax.data import batching
-from vae_jax.evaluation.note_matching import Counts, count_instrument_matches, count_matches
+from vae_jax.evaluation.note_matching import count_instrument_matches, count_matches
 from vae_jax.music import instruments
+from vae_jax.music.match_counts import MatchCounts
 from vae_jax.music.score import Score
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays, Encoded
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.representation import UNKNOWN_DURATION, RollRepresentation, best_threshold
@@ -43,19 +44,19 @@ def score_baselines(
     """
     scores: dict[str, dict[str, float]] = {part: {} for part in pieces}
     for name, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
-        fitted = batching.spread(training_arrays, _PCA_WINDOWS)
+        fitted = arrays_lib.spread(training_arrays, _PCA_WINDOWS)
         pca = _Pca(_cells(representation, fitted, by_part), latent_dim, seed)
         for part, encoded in pieces.items():
-            windows = batching.concatenate([piece.arrays for piece in encoded])
+            windows = arrays_lib.concatenate([piece.arrays for piece in encoded])
             scores[part][f"baseline_pca_{name}"] = pca.count_matches(_cells(representation, windows, by_part)).f1
             if by_part:
                 scores[part] |= _pca_midi_scores(representation, pca, encoded, originals[part])
-    library = _cells(representation, batching.concatenate([piece.arrays for piece in training]), by_part=False)
+    library = _cells(representation, arrays_lib.concatenate([piece.arrays for piece in training]), by_part=False)
     for part, encoded in pieces.items():
-        previous = sum((_count_previous_bar(piece) for piece in encoded), Counts())
+        previous = sum((_count_previous_bar(piece) for piece in encoded), MatchCounts())
         scores[part]["baseline_previous_bar_note_f1_grid"] = previous.f1
         if part != "training":  # A training window is its own nearest.
-            windows = _cells(representation, batching.concatenate([piece.arrays for piece in encoded]), by_part=False)
+            windows = _cells(representation, arrays_lib.concatenate([piece.arrays for piece in encoded]), by_part=False)
             nearest = _count_nearest(windows, library, representation.num_pitches)
             scores[part]["baseline_nearest_window_note_f1_grid"] = nearest.f1
     return scores
@@ -79,11 +80,11 @@ class _Pca:
         played = self._reconstruct(self._dense(rolls)) > self._threshold
         return [np.sort(self._cells[row]) for row in played]
 
-    def count_matches(self, rolls: scipy.sparse.csr_matrix) -> Counts:
-        """Counts equal cells over all windows."""
+    def count_matches(self, rolls: scipy.sparse.csr_matrix) -> MatchCounts:
+        """MatchCounts equal cells over all windows."""
         dense = self._dense(rolls)
         played = self._reconstruct(dense) > self._threshold
-        return Counts(int(np.count_nonzero(played & (dense > 0))), int(rolls.sum()), int(np.count_nonzero(played)))
+        return MatchCounts(int(np.count_nonzero(played & (dense > 0))), int(rolls.sum()), int(np.count_nonzero(played)))
 
     def _dense(self, rolls: scipy.sparse.csr_matrix) -> np.ndarray:
         return rolls[:, self._cells].toarray().astype(np.float32)
@@ -97,7 +98,7 @@ def _pca_midi_scores(
 ) -> dict[str, float]:
     """PCA's reconstructions as whole pieces, scored at 50 ms as the model's are."""
     _, pitches, num_parts = representation.example_shape
-    merged, by_instrument = Counts(), Counts()
+    merged, by_instrument = MatchCounts(), MatchCounts()
     for piece, original in zip(encoded, originals, strict=True):
         notes = np.zeros_like(piece.arrays["notes"])
         mask = np.zeros_like(piece.arrays["mask"])
@@ -130,7 +131,7 @@ def _cells(representation: RollRepresentation, arrays: Arrays, by_part: bool) ->
     return matrix
 
 
-def _count_previous_bar(encoded: Encoded) -> Counts:
+def _count_previous_bar(encoded: Encoded) -> MatchCounts:
     """Every bar played as the one before it."""
     piece = encoded.context.piece
     notes = piece.notes[piece.notes[:, PART] != instruments.DRUMS].astype(np.int64)
@@ -143,10 +144,10 @@ def _count_previous_bar(encoded: Encoded) -> Counts:
     pitches = piece.config.num_pitches
     original = np.unique(notes[:, STEP] * pitches + notes[:, PITCH])
     copied = np.unique((step * pitches + notes[:, PITCH])[inside])
-    return Counts(len(np.intersect1d(original, copied)), len(original), len(copied))
+    return MatchCounts(len(np.intersect1d(original, copied)), len(original), len(copied))
 
 
-def _count_nearest(windows: scipy.sparse.csr_matrix, library: scipy.sparse.csr_matrix, num_pitches: int) -> Counts:
+def _count_nearest(windows: scipy.sparse.csr_matrix, library: scipy.sparse.csr_matrix, num_pitches: int) -> MatchCounts:
     """Every window replaced by the training window, in any of twelve keys, that has the best F1 with it."""
     size = np.asarray(windows.sum(axis=1)).ravel()
     best = np.zeros(len(size))
@@ -161,7 +162,7 @@ def _count_nearest(windows: scipy.sparse.csr_matrix, library: scipy.sparse.csr_m
         better = f1[rows, nearest] > best
         best = np.where(better, f1[rows, nearest], best)
         best_counts[better] = np.stack([shared[rows, nearest], moved_size[nearest]], axis=1)[better]
-    return Counts(int(best_counts[:, 0].sum()), int(size.sum()), int(best_counts[:, 1].sum()))
+    return MatchCounts(int(best_counts[:, 0].sum()), int(size.sum()), int(best_counts[:, 1].sum()))
 
 
 def _transposed(rolls: scipy.sparse.csr_matrix, semitones: int, num_pitches: int) -> scipy.sparse.csr_matrix:

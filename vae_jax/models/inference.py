@@ -10,15 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data import batching
-from vae_jax.data.dataset import Examples
 from vae_jax.models.posterior import Posterior
 from vae_jax.music.score import Score
-from vae_jax.representations.base import Arrays, Calibration, Encoded
-from vae_jax.training.experiment import Experiment
+from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.base import Arrays, Calibration, Encoded, Representation
 
 _BATCH = 64
-_CALIBRATION_EXAMPLES = 512
+CALIBRATION_EXAMPLES = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +43,7 @@ class Reconstruction:
 class Inference:
     """Pure functions of a model with its variables bound, compiled once."""
 
-    def __init__(self, experiment: Experiment, variables: Any, calibration: Calibration):
-        model, representation = experiment.model, experiment.representation
+    def __init__(self, model: Any, representation: Representation, variables: Any, calibration: Calibration):
         self.representation = representation
         self.latent_dim: int = model.latent_dim
         self._variables = variables
@@ -59,7 +56,7 @@ class Inference:
     def encode(self, arrays: Arrays) -> Posterior:
         """Maps compact arrays, each [W, ...], to the posterior, float32 [W, Z] each."""
         parts = [self._encode(self._variables, part) for part in _padded_batches(arrays)]
-        count = batching.num_examples(arrays)
+        count = arrays_lib.num_examples(arrays)
         return Posterior(*(np.concatenate(rows)[:count] for rows in zip(*jax.device_get(parts), strict=True)))
 
     def decode(self, z: np.ndarray) -> Arrays:
@@ -70,17 +67,17 @@ class Inference:
             )
             for part in _padded_batches({"z": np.asarray(z, dtype=np.float32)})
         ]
-        return {name: rows[: len(z)] for name, rows in batching.concatenate(parts).items()}
+        return {name: rows[: len(z)] for name, rows in arrays_lib.concatenate(parts).items()}
 
     def reconstruct(self, scores: Sequence[Score]) -> list[Reconstruction]:
         """Encodes every piece and decodes it from the posterior mean."""
         encoded = [self.representation.encode(score) for score in scores]
-        posterior = self.encode(batching.concatenate([piece.arrays for piece in encoded]))
+        posterior = self.encode(arrays_lib.concatenate([piece.arrays for piece in encoded]))
         decoded = self.decode(posterior.mean)
-        ends = np.cumsum([batching.num_examples(piece.arrays) for piece in encoded])
+        ends = np.cumsum([arrays_lib.num_examples(piece.arrays) for piece in encoded])
         result = []
         for score, piece, end in zip(scores, encoded, ends, strict=True):
-            rows = slice(end - batching.num_examples(piece.arrays), end)
+            rows = slice(end - arrays_lib.num_examples(piece.arrays), end)
             mine = Encoded({name: array[rows] for name, array in decoded.items()}, piece.context, piece.report)
             result.append(
                 Reconstruction(
@@ -115,15 +112,13 @@ class Inference:
         ]
 
 
-def calibrate(experiment: Experiment, variables: Any, examples: Examples) -> Calibration:
-    """Tunes how outputs become notes, on at most 512 of the training examples."""
-    representation, model = experiment.representation, experiment.model
-    arrays = examples.sample(_CALIBRATION_EXAMPLES)
+def calibrate(model: Any, representation: Representation, variables: Any, arrays: Arrays) -> Calibration:
+    """Tunes how outputs become notes, on some of the training examples."""
     parts = []
     apply = jax.jit(
         lambda variables, x: model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")
     )
-    for start in range(0, batching.num_examples(arrays), _BATCH):
+    for start in range(0, arrays_lib.num_examples(arrays), _BATCH):
         x = representation.rasterise(
             {name: jnp.asarray(array[start : start + _BATCH]) for name, array in arrays.items()}
         )
@@ -134,5 +129,5 @@ def calibrate(experiment: Experiment, variables: Any, examples: Examples) -> Cal
 
 def _padded_batches(arrays: Arrays) -> list[dict[str, Any]]:
     """Cuts arrays into batches of one size, so that one compiled program serves all; the last row fills the last."""
-    rows = batching.rows_in_order(batching.num_examples(arrays), _BATCH)
+    rows = arrays_lib.rows_in_order(arrays_lib.num_examples(arrays), _BATCH)
     return [{name: array[part] for name, array in arrays.items()} for part in rows]

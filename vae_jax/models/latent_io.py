@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax.models import latents
+from vae_jax.models.latents import PRIOR, LatentDensity
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations.base import Representation
 from vae_jax.runtime import files
@@ -48,3 +50,17 @@ def load(path: str, representation: Representation, latent_dim: int, run_id: str
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
+
+
+def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> LatentDensity:
+    """Returns the prior, or a Gaussian fitted to the posterior means of the training examples of a run.
+
+    Raises:
+      UserError: where the run has not been evaluated yet.
+    """
+    if kind == PRIOR:
+        return latents.prior_density(latent_dim)
+    if not path.exists():
+        raise UserError(f"{path}: not there yet; let run.py finish, or use --density={PRIOR}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return latents.fit_density(arrays["mean"][arrays["is_training"]])

@@ -1,61 +1,14 @@
-"""The map of latents: two axes to draw, clusters with their elbow curve, and the dendrogram, as in the post."""
+"""Densities over latents, samples from them and interpolation between pieces."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 
-_MAX_CLUSTERS = 10
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LatentMap:
-    """The pieces of a corpus in latent space.
-
-    Attributes:
-      points: [N, 2], the latents themselves where there are two, else their first two principal components.
-      clusters: k-means cluster of each piece, [N].
-      inertia: within-cluster sum of squares for 1, 2, ... clusters: the elbow curve.
-      linkage: complete-linkage tree in SciPy's form, [N - 1, 4]; empty for a single piece.
-    """
-
-    points: np.ndarray
-    clusters: np.ndarray
-    inertia: np.ndarray
-    linkage: np.ndarray
-
-
-def map_latents(means: np.ndarray, seed: int) -> LatentMap:
-    """Maps pieces by their posterior means.
-
-    Args:
-      means: [N, Z], one row a piece.
-      seed: seed of k-means.
-    """
-    import scipy.cluster.hierarchy
-    import sklearn.cluster  # A second to import.
-    import sklearn.decomposition
-
-    distinct = len(np.unique(means, axis=0))
-    fits = [
-        sklearn.cluster.KMeans(n_clusters=k, n_init=10, random_state=seed).fit(means)
-        for k in range(1, min(_MAX_CLUSTERS, distinct) + 1)
-    ]
-    inertia = np.array([fit.inertia_ for fit in fits])
-    points = means
-    if means.shape[1] > 2 and len(means) > 1:
-        points = sklearn.decomposition.PCA(2, random_state=seed).fit_transform(means)
-    linkage = scipy.cluster.hierarchy.linkage(means, method="complete") if len(means) > 1 else np.zeros((0, 4))
-    return LatentMap(points, fits[_elbow(inertia)].labels_, inertia, linkage)
-
-
-def _elbow(inertia: np.ndarray) -> int:
-    """Index of the curve's elbow: the point furthest below the straight line between its ends."""
-    if len(inertia) < 3:
-        return 0
-    line = np.linspace(inertia[0], inertia[-1], len(inertia))
-    return int(np.argmax(line - inertia))
+from vae_jax.models.inference import Inference
+from vae_jax.music.score import Score
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,3 +58,35 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     start_weight = np.where(bent, np.sin((1 - fraction) * angle) / safe, 1 - fraction)
     end_weight = np.where(bent, np.sin(fraction * angle) / safe, fraction)
     return start_weight * start + end_weight * end
+
+
+PRIOR, POSTERIOR = "prior", "posterior"
+
+
+def sample_scores(
+    inference: Inference, density: LatentDensity, num: int, seed: int, temperature: float = 1.0
+) -> list[Score]:
+    """Draws latents from a density and decodes each into a piece of one example."""
+    noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
+    z = density.sample(noise, temperature)
+    return [inference.decode_score(z[n : n + 1]) for n in range(num)]
+
+
+def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
+    """Decodes the way from one piece to another, both ends included.
+
+    Args:
+      inference: the trained model.
+      start, end: the pieces; window n of one goes to window n of the other, spherically.
+      num_steps: scores to return, at least 2.
+      num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
+    """
+    means = []
+    for score in (start, end):
+        encoded = inference.representation.encode(score)
+        first = inference.representation.first_full_example(encoded.context)
+        means.append(inference.encode(encoded.arrays).mean[first:][:num_windows])
+    count = min(len(mean) for mean in means)
+    return inference.decode_scores(
+        [slerp(means[0][:count], means[1][:count], fraction) for fraction in np.linspace(0, 1, num_steps)]
+    )

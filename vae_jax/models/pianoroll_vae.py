@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -26,6 +26,7 @@ import numpy as np
 
 from vae_jax.models.binomial import Trials
 from vae_jax.models.posterior import Posterior, reparameterise
+from vae_jax.representations.pianoroll.logits import RollLogits
 
 Batches = Callable[[], Iterable[np.ndarray]]
 
@@ -38,20 +39,6 @@ _START_MOMENTUM = 0.3
 _START_LOG_VAR = -5.0
 _LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
 _PCA_ROWS = 512
-
-
-class RollLogits(NamedTuple):
-    """What the decoder says of every cell.
-
-    Attributes:
-      onset: logit that any pitched part plays, [B, T, P].
-      drum: logit that the drums play, [B, T, P].
-      share: logit that a part takes a note that is played, [B, T, P, C - 1].
-    """
-
-    onset: jax.Array
-    drum: jax.Array
-    share: jax.Array
 
 
 class RollVAE(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from absl import flags
 
 from vae_jax import report
-from vae_jax.models.inference import Inference
 from vae_jax.runtime import cli
 from vae_jax.training import checkpointing, run_dir
 from vae_jax.training.experiment import load_experiment
@@ -18,7 +17,7 @@ def main() -> None:
     inference = None
     if checkpointing.steps(folder.checkpoints):
         run = load_experiment(args.workdir)
-        inference = Inference(run.experiment, run.variables, run.calibration)
+        inference = run.inference()
     size = report.write_report(folder, inference)
     print(f"{folder.report}: {size / 2**20:.1f} MB; open it in a browser")
 

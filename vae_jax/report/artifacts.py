@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from vae_jax import compose
 from vae_jax.composer import attributes
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.evaluation import composer as composer_lib
-from vae_jax.models import latents
 from vae_jax.models.inference import Inference, Reconstruction
-from vae_jax.reconstruct import write_pair, write_reconstructions
+from vae_jax.models.latent_io import load_density
+from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
+from vae_jax.music import midi
+from vae_jax.music.score import Score
+from vae_jax.report import latent_map as latent_map_lib
 from vae_jax.report import plots
+from vae_jax.representations.base import Representation
+from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime import files
-from vae_jax.sample import POSTERIOR, PRIOR, load_density, sample_scores, write_samples
 from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
 from vae_jax.training.run_dir import RunFolder
@@ -65,7 +69,7 @@ def write_pictures(
     plots.save(plots.plot_losses(logging.read_log(folder), constants, title), folder.plots / "losses.png")
 
     means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = latents.map_latents(means, config["seed"])
+    latent_map = latent_map_lib.map_latents(means, config["seed"])
     held_out = [n in set(split.held_out) for n in range(len(labels))]
     plots.save(
         plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"), folder.plots / "latents.png"
@@ -101,7 +105,7 @@ def write_music(
         write_pair(folder.training_reconstructions, names[n], reconstructions[n])
     config = experiment.config["sample"]
     for kind in (PRIOR, POSTERIOR):
-        density = load_density(kind, folder, inference.latent_dim)
+        density = load_density(kind, folder.latents, inference.latent_dim)
         scores = sample_scores(inference, density, config["num"], config["seed"])
         write_samples(folder.samples, representation, scores, kind)
 
@@ -115,7 +119,50 @@ def write_compositions(
     composed, pieces = composer_lib.score_composer(
         composer, corpus, split, folder, config["composer"]["num_scored"], seed
     )
-    compose.write_compositions(folder.compositions, [piece.score for piece in pieces[: config["sample"]["num"]]])
+    write_composed_scores(folder.compositions, [piece.score for piece in pieces[: config["sample"]["num"]]])
     directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
     attributes.save(folder.attributes, directions)
     return {"composed": composed, "attributes": effect}
+
+
+def write_reconstructions(
+    folder: pathlib.Path,
+    representation: Representation,
+    names: Sequence[str],
+    labels: Sequence[str],
+    reconstructions: Sequence[Reconstruction],
+) -> None:
+    """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
+    draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
+    for name, label, one in zip(names, labels, reconstructions, strict=True):
+        write_pair(folder, name, one)
+        plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
+
+
+def write_pair(folder: pathlib.Path, name: str, one: Reconstruction) -> None:
+    """Writes an original and its reconstruction as MIDI."""
+    for path, score in zip(pair_paths(folder, name), (one.original, one.score), strict=True):
+        files.write_bytes(path, midi.write_midi(score))
+
+
+def pair_paths(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Paths of an original and of its reconstruction in a folder."""
+    return folder / f"{name}.original.mid", folder / f"{name}.reconstruction.mid"
+
+
+def write_samples(folder: pathlib.Path, representation: Representation, scores: Sequence[Score], name: str) -> None:
+    """Writes each piece as MIDI and as a picture."""
+    on_grid = isinstance(representation, RollRepresentation)
+    for n, score in enumerate(scores):
+        title = f"{name}_{n:03d}"
+        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
+        picture = plots.plot_roll_row([score], [title]) if on_grid else plots.plot_score_lines(score, title)
+        plots.save(picture, folder / f"{title}.png")
+
+
+def write_composed_scores(folder: pathlib.Path, scores: Sequence[Score]) -> None:
+    """Writes each piece as MIDI and as a picture of its roll."""
+    for n, score in enumerate(scores):
+        title = f"composition_{n:03d}"
+        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
+        plots.save(plots.plot_roll(score, title), folder / f"{title}.png")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.interpolate import interpolate
 from vae_jax.models.inference import Inference
-from vae_jax.models.latents import LatentMap, map_latents
+from vae_jax.models.latents import interpolate
+from vae_jax.report.latent_map import LatentMap, map_latents
 from vae_jax.report.packing import pack_music
 from vae_jax.report.pieces import Piece, Shelf
 from vae_jax.report.run_record import Record

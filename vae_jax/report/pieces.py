@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data import corpus
-from vae_jax.models.latents import LatentMap
 from vae_jax.music import midi
 from vae_jax.music.score import Score
-from vae_jax.reconstruct import pair_paths
+from vae_jax.report.artifacts import pair_paths
+from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.packing import pack_music, track_list
 from vae_jax.report.run_record import Record
 from vae_jax.runtime import files

@@ -17,9 +17,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vae_jax.models.latents import LatentMap
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
+from vae_jax.report.latent_map import LatentMap
 from vae_jax.runtime import files
 
 # Okabe and Ito 2008, colours that colour-blind readers tell apart, without the yellow that vanishes on white.

@@ -10,13 +10,14 @@ import jax
 import numpy as np
 import optax
 
-from vae_jax.data import batching
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.dataset import ArrayExamples, Examples
 from vae_jax.data.shards.corpus_view import ShownCorpus
 from vae_jax.models import losses
 from vae_jax.models.factory import make_model
+from vae_jax.models.inference import Inference
 from vae_jax.models.losses import Objective
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays, Representation
 from vae_jax.representations.factory import make_representation
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
@@ -117,7 +118,7 @@ class Experiment:
 
     def _rasterised(self, arrays: Arrays) -> Callable[[], Iterable[np.ndarray]]:
         rasterise = jax.jit(self.representation.rasterise)
-        count = batching.num_examples(arrays)
+        count = arrays_lib.num_examples(arrays)
 
         def parts() -> Iterable[np.ndarray]:
             for start in range(0, count, _RASTER_BATCH):
@@ -138,6 +139,10 @@ class TrainedRun:
     variables: Any
     calibration: Mapping[str, float]
     step: int
+
+    def inference(self) -> Inference:
+        """The trained model as functions of scores and latents."""
+        return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
 
 def build_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -170,10 +175,10 @@ def encode_split(experiment: Experiment, source: Corpus, split: Split) -> tuple[
         examples = source.training_examples()
     else:
         training = [representation.encode_training(pieces[n].score) for n in split.train]
-        examples = ArrayExamples(batching.concatenate(training))
+        examples = ArrayExamples(arrays_lib.concatenate(training))
     if not split.held_out:
         return examples, None
-    return examples, batching.concatenate([representation.encode(pieces[n].score).arrays for n in split.held_out])
+    return examples, arrays_lib.concatenate([representation.encode(pieces[n].score).arrays for n in split.held_out])
 
 
 def load_experiment(workdir: str) -> TrainedRun:

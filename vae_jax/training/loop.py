@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data import batching
 from vae_jax.data.dataset import Examples
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays
 from vae_jax.runtime import sharding, signals
 from vae_jax.runtime.signals import Interrupted
@@ -250,7 +250,7 @@ def _evaluate(
     length = min(batch_size, count)
     parts = [
         eval_step(state, held_out, sharding.place_batch(rows[sharding.my_rows(length)], length))
-        for rows in batching.rows_in_order(count, length)
+        for rows in arrays_lib.rows_in_order(count, length)
     ]
     fetched = jax.device_get(parts)
     return {

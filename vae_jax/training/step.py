@@ -16,6 +16,7 @@ import optax
 from vae_jax.data import batching, dataset
 from vae_jax.data.dataset import Batch
 from vae_jax.models.losses import Objective
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Representation
 from vae_jax.runtime import sharding
 from vae_jax.runtime.errors import UserError
@@ -180,7 +181,7 @@ def make_eval_step(loss_terms: LossTerms, base_key: jax.Array) -> EvalStep:
 
     def eval_step(state: TrainState, arrays: dict[str, jax.Array], indices: jax.Array) -> Metrics:
         key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
-        return loss_terms(state.trained_variables, batching.take(arrays, indices), key)
+        return loss_terms(state.trained_variables, arrays_lib.take(arrays, indices), key)
 
     return jax.jit(eval_step, out_shardings=sharding.everywhere())
 

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vae_jax.data import batching, corpus
+from vae_jax.data import corpus
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.shards import reader, writer
 from vae_jax.data.shards.dataset import ShardExamples
 from vae_jax.data.shards.reader import Shards
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime.errors import UserError
 
 
@@ -94,7 +95,7 @@ def _show(shards: Shards, data: Mapping[str, Any]) -> tuple[ShownCorpus, Split]:
     )
     if not split.train:
         raise UserError("the corpus leaves nothing to train on")
-    training = [split.train[n] for n in batching.spread_rows(len(split.train), data["num_shown"]).tolist()]
+    training = [split.train[n] for n in arrays_lib.spread_rows(len(split.train), data["num_shown"]).tolist()]
     index = tuple(sorted([*training, *split.held_out]))
     held_out = set(split.held_out)
     shown = ShownCorpus(shards.manifest["corpus"], shards.load(index), shards, index, split)

@@ -13,6 +13,7 @@ from vae_jax.data import batching
 from vae_jax.data.dataset import Batch, Feed
 from vae_jax.data.shards import format
 from vae_jax.data.shards.reader import Shards
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime import sharding
 
 _MAX_THREADS = 8
@@ -68,7 +69,7 @@ class ShardExamples:
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Reads them."""
-        return self._read(batching.spread_rows(len(self), limit))
+        return self._read(arrays_lib.spread_rows(len(self), limit))
 
     def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Reads examples by their numbers among the training examples, each array [n, ...]."""

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax.evaluation.note_matching import Counts
-from vae_jax.models.pianoroll_vae import RollLogits
 from vae_jax.music import instruments
+from vae_jax.music.match_counts import MatchCounts
 from vae_jax.music.score import Score
 from vae_jax.representations.base import Arrays, Calibration, Encoded
 from vae_jax.representations.pianoroll import encoding, rasterize, windows
@@ -23,6 +22,7 @@ from vae_jax.representations.pianoroll.context import (
     unpack_roll_context,
 )
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
+from vae_jax.representations.pianoroll.logits import RollLogits
 
 UNKNOWN_DURATION = -1  # Of a decoded note: it lasts to the next onset of its part.
 _MAX_DECODED_BEATS = 4
@@ -168,8 +168,8 @@ class RollRepresentation:
         """Even odds."""
         return {"onset_threshold": 0.0, "drum_threshold": 0.0, "share_threshold": 0.0}
 
-    def grid_matches(self, reference: Encoded, estimate: Arrays, *, by_part: bool) -> Counts:
-        """Counts onsets that are equal in step and pitch on the grid, drums apart, in the valid steps of a piece.
+    def grid_matches(self, reference: Encoded, estimate: Arrays, *, by_part: bool) -> MatchCounts:
+        """MatchCounts onsets that are equal in step and pitch on the grid, drums apart, in the valid steps of a piece.
 
         Args:
           reference: the encoded original.
@@ -184,7 +184,7 @@ class RollRepresentation:
             cell = notes[:, STEP] * self.num_pitches + notes[:, PITCH]
             cells.append(np.unique(cell * instruments.NUM_PARTS + notes[:, PART] if by_part else cell))
         shared = np.intersect1d(cells[0], cells[1], assume_unique=True)
-        return Counts(len(shared), len(cells[0]), len(cells[1]))
+        return MatchCounts(len(shared), len(cells[0]), len(cells[1]))
 
     def context_of_length(self, num_windows: int) -> WindowedContext:
         """The context of music of so many windows that has no original."""
