@@ -27,18 +27,11 @@ BASELINE = "gaussian_ar1"
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
 ) -> tuple[dict[str, Any], list[Composition]]:
-    """Composes pieces as long as the training pieces and in their meters, and scores them and the baseline's.
-
-    Args:
-      composer: the trained composer.
-      corpus, split: of the run.
-      folder: the run's folder, which holds the latents of the corpus.
-      num: number of pieces.
-      seed: of composing and of resampling.
+    """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
     Returns:
-      What `generation.score_compositions` gives for the composed pieces, with their "seed" and, under "gaussian_ar1",
-      the same for as many pieces of the baseline; and the composed pieces.
+      What `generation.score_compositions` gives for the composed pieces, with their "seed" (of composing and of
+      resampling) and, under "gaussian_ar1", the same for as many pieces of the baseline; and the composed pieces.
     """
     drawn = [requests.draw_like_corpus(composer, np.random.default_rng([seed, n])) for n in range(num)]
     pieces = generate.write_pieces(composer, drawn, jax.random.key(seed))

@@ -16,6 +16,8 @@ from vae_jax.evaluation.bar_grid import BarGrid
 from vae_jax.evaluation.discriminator_features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 
+# From features and classes to train on, those to test on and a seed to the test pieces recognized and feature weights.
+TrainAndTest = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
 _MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
@@ -32,13 +34,7 @@ def evaluate_discriminator(
     """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
 
     Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold); each composed
-    piece is a tune of its own. Both classes weigh the same.
-
-    Args:
-      real, composed: the pieces.
-      real_tunes: the tune of each real piece.
-      seed: of folds, models and resampling.
-      num_samples: resamples for the intervals.
+    piece is a tune of its own. Both classes weigh the same. The seed is that of folds, models and resampling.
 
     Returns:
       For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees):
@@ -63,9 +59,8 @@ def evaluate_discriminator(
         importance = np.abs(weights) if name == "logistic" else weights
         rng, recalls = np.random.default_rng(seed), []
         for mine in (is_composed, ~is_composed):
-            columns = [correct[mine], np.ones(np.count_nonzero(mine))]
-            recognized, size = resample_group_sums(columns, groups[mine], rng, num_samples)
-            recalls.append(recognized / size)
+            sums = resample_group_sums([correct[mine], np.ones(mine.sum())], groups[mine], rng, num_samples)
+            recalls.append(sums[0] / sums[1])
         results[name] = {
             "balanced_accuracy": _balanced_accuracy(correct, is_composed),
             "balanced_accuracy_interval": interval_95(np.mean(recalls, axis=0)),
@@ -83,12 +78,7 @@ def evaluate_discriminator(
 
 
 def _cross_validate(
-    train_and_test: Callable[..., tuple[np.ndarray, np.ndarray]],
-    x: np.ndarray,
-    is_composed: np.ndarray,
-    groups: np.ndarray,
-    num_folds: int,
-    seed: int,
+    train_and_test: TrainAndTest, x: np.ndarray, y: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns how often each piece is recognized in the test fold, [N], and the mean weight of each feature, [F]."""
     from sklearn.model_selection import StratifiedGroupKFold
@@ -96,15 +86,15 @@ def _cross_validate(
     recognized, total = np.zeros(len(x)), np.zeros(x.shape[1])
     for repeat in range(NUM_REPEATS):
         folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed + repeat)
-        for train, test in folds.split(x, is_composed, groups):
-            correct, weights = train_and_test(x[train], is_composed[train], x[test], is_composed[test], seed)
+        for train, test in folds.split(x, y, groups):
+            correct, weights = train_and_test(x[train], y[train], x[test], y[test], seed)
             recognized[test] += correct
             total += weights
     return recognized / NUM_REPEATS, total / (NUM_REPEATS * num_folds)
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Returns which test pieces are recognized and the standardized coefficients."""
+    """Logistic regression; weights are standardized coefficients."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -115,7 +105,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarr
 
 
 def _boosting(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Returns which test pieces are recognized and the permutation importances on the test pieces."""
+    """Gradient-boosted trees; weights are permutation importances on the test pieces."""
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.utils.class_weight import compute_sample_weight
 

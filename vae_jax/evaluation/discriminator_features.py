@@ -38,10 +38,7 @@ def discriminator_features(grid: BarGrid) -> dict[str, float]:
 
 
 def _pitch(grid: BarGrid) -> dict[str, float]:
-    """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves.
-
-    `out_of_scale_bar_sd` is large where a piece leaves its key for a few bars.
-    """
+    """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
     scale = np.isin(height % 12, _MINOR_SCALE if grid.tonic.minor else MAJOR_SCALE)
     onsets = grid.onsets_per_bar
@@ -58,10 +55,7 @@ def _pitch(grid: BarGrid) -> dict[str, float]:
 
 
 def _melody(grid: BarGrid) -> dict[str, float]:
-    """Lines of the highest and of the lowest note at each onset: shares of their intervals by size, their mean size.
-
-    `rising` is the share of the moves that go up, `turning` of those that change direction.
-    """
+    """Intervals of the lines of the highest and of the lowest notes: size, direction, and changes of direction."""
     values: dict[str, float] = {}
     firsts = np.unique(grid.step, return_index=True)[1]
     for line, pick in (("top", np.maximum), ("bass", np.minimum)):
@@ -76,10 +70,7 @@ def _melody(grid: BarGrid) -> dict[str, float]:
 
 
 def _harmony(grid: BarGrid) -> dict[str, float]:
-    """What sounds at each onset, and what starts there ("onset_chord"): sizes, pitch classes and how many change.
-
-    Harmonic intervals are those between any two pitches that sound together, octaves taken off.
-    """
+    """What sounds at each onset, and what starts there ("onset_chord"); intervals of all pairs, octaves taken off."""
     events, sounding = grid.sounding()
     chords = sounding[np.searchsorted(events, np.unique(grid.step))]
     pairs = np.zeros(12)
@@ -119,10 +110,7 @@ def _rhythm(grid: BarGrid) -> dict[str, float]:
 
 
 def _durations(grid: BarGrid) -> dict[str, float]:
-    """Lengths of the notes, and as a ratio to the time until the next onset of the same instrument group.
-
-    `silence` is the share of the time from the first onset to the last end in which no pitched note sounds.
-    """
+    """Lengths of the notes, and as a ratio to the time until the next onset of the same instrument group; silence."""
     logs = np.log2(np.minimum(grid.group_notes[:, DURATION] / STEPS_PER_BEAT, _MAX_NOTE_BEATS))
     notes = grid.group_notes[np.argsort(grid.group_notes[:, PART], kind="stable")]
     positions = notes[:, PART] * (grid.bars[-1] + 1) + notes[:, STEP]
@@ -156,11 +144,7 @@ def _instruments(grid: BarGrid) -> dict[str, float]:
 
 
 def _form(grid: BarGrid) -> dict[str, float]:
-    """Bars: how many, how long, how full, and how similar to the n-th bar before.
-
-    `similarity_lag_n` is the mean F1 of onset cells, `rhythm_lag_n` the share of bars with equal onset steps; pairs of
-    different meters or without onsets do not count.
-    """
+    """Bars: how many, how long, how full, and how similar to the n-th bar before by F1 of onset cells and by rhythm."""
     beats = np.diff(grid.bars) / STEPS_PER_BEAT
     density = grid.onsets_per_bar / np.maximum(beats, 1e-9)
     varies = len(density) > 1 and np.ptp(density) > 0

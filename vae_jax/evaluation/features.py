@@ -2,8 +2,7 @@
 
 Sources: MusPy (Dong et al. 2020, "MusPy: a toolkit for symbolic music generation"), MuseGAN (Dong et al. 2018), Jazz
 Transformer (Wu and Yang 2020). All are computed on the bar grid: drums are left out, and a pitch that several
-instruments start together is one note. A feature that has no value for a piece is 0; only the share of empty bars is 1
-for a piece without notes.
+instruments start together is one note. A feature without a value for a piece is 0, but `empty_bar_rate` is then 1.
 """
 
 from __future__ import annotations
@@ -46,13 +45,17 @@ def piece_features(grid: BarGrid) -> dict[str, float]:
     if not len(grid.step):
         return dict.fromkeys(FEATURES, 0.0) | {"empty_bar_rate": 1.0}
     pitch_classes = np.bincount(grid.pitch % 12, minlength=12)
+    events, sounding = grid.sounding()
+    num_sounding, length = sounding.sum(axis=1), np.diff(events)
+    started_by_end = np.searchsorted(grid.step, grid.bars[1:])
+    ended_by_start = np.searchsorted(np.sort(grid.end), grid.bars[:-1], side="right")
     values = (
         entropy_bits(pitch_classes / len(grid.pitch)),
         max(pitch_classes[(np.array(MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(grid.pitch),
         _groove_consistency(grid),
-        _polyphony(grid),
+        (num_sounding * length).sum() / length[num_sounding > 0].sum(),
         len(grid.step) / (grid.bars[-1] / STEPS_PER_BEAT),
-        _empty_bar_rate(grid),
+        np.mean(started_by_end == ended_by_start),
         np.mean(grid.duration >= QUALIFIED_BEATS * STEPS_PER_BEAT),
         _bar_self_similarity(grid),
     )
@@ -63,18 +66,6 @@ def entropy_bits(shares: np.ndarray) -> float:
     """Returns the entropy in bits of shares that sum to 1."""
     positive = shares[shares > 0]
     return float(np.maximum(-np.sum(positive * np.log2(positive)), 0.0))
-
-
-def _polyphony(grid: BarGrid) -> float:
-    events, sounding = grid.sounding()
-    num_sounding, length = sounding.sum(axis=1), np.diff(events)
-    return (num_sounding * length).sum() / length[num_sounding > 0].sum()
-
-
-def _empty_bar_rate(grid: BarGrid) -> float:
-    num_started = np.searchsorted(grid.step, grid.bars[1:])
-    num_ended = np.searchsorted(np.sort(grid.end), grid.bars[:-1], side="right")
-    return np.mean(num_started == num_ended)
 
 
 def _groove_consistency(grid: BarGrid) -> float:

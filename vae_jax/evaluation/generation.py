@@ -35,15 +35,9 @@ def score_compositions(
     seed: int,
     num_samples: int = 200,
 ) -> dict[str, Any]:
-    """Scores composed pieces.
+    """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
-    Args:
-      training: the real pieces that the composer was trained on.
-      held_out: real pieces of other tunes.
-      composed: the composed pieces.
-      training_tunes, held_out_tunes: the tune of each piece, numbered as `Corpus.tune_groups` does.
-      seed: of all resampling and of the discriminator.
-      num_samples: draws for the intervals of the features.
+    The seed is that of all resampling and of the discriminator; `num_samples` are drawn for the intervals of features.
 
     Returns:
       A dict for JSON, in which a figure that cannot be computed (too few pieces) is None:
@@ -54,7 +48,7 @@ def score_compositions(
           training, held_out, composed: the mean over the pieces.
           mean_interval: 95% interval of the mean of n real tunes drawn from all real pieces.
           mean_inside: whether the mean of the composed pieces lies in it.
-          overlap_held_out: overlapping area (see `overlapping_area`) of held-out against training.
+          overlap_held_out: overlapping area of held-out against training.
           overlap_composed: median overlapping area of n composed pieces, drawn again and again, against training.
           overlap_interval: 95% interval of the overlapping area of n real tunes against all the others.
           overlap_inside: whether overlap_composed lies in it.
@@ -85,7 +79,7 @@ def score_compositions(
 
 def summarise_compositions(results: Mapping[str, Any]) -> str:
     """Formats the scores as a table for the terminal; a figure that could not be computed is "-"."""
-    rows: list[Sequence[Cell]] = [("pieces", *results["pieces"].values()), ()]
+    rows: list[Sequence[Cell]] = [("pieces", *(results["pieces"][subset] for subset in _SUBSETS)), ()]
     rows.append(("feature: mean", "training", "held-out", "composed", f"{results['sample_size']} real tunes", "inside"))
     for name, found in results["features"].items():
         rows.append((name, *(found[subset] for subset in _SUBSETS), found["mean_interval"], found["mean_inside"]))
@@ -116,23 +110,20 @@ def _compare_feature(
 ) -> dict[str, Any]:
     """Compares one feature of composed and real pieces, each subset [N]."""
     real, tunes = np.concatenate([values["training"], values["held_out"]]), np.unique(real_tunes)
-    means, real_areas, composed_areas = [], [], []
+    means, areas, composed_areas = [], [], []
     for _ in range(num_samples if size else 0):
         drawn = np.isin(real_tunes, rng.choice(tunes, size, replace=False))
         means.append(real[drawn].mean())
-        real_areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
+        areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
         composed_areas.append(overlapping_area(rng.choice(values["composed"], size, replace=False), values["training"]))
-    known_areas = [area for area in real_areas if area is not None]
-    known_composed_areas = [area for area in composed_areas if area is not None]
+    known = [area for area in composed_areas if area is not None]
     described: dict[str, Any] = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
     described["mean_interval"] = interval_95(means) if means else None
     described["overlap_held_out"] = overlapping_area(values["held_out"], values["training"])
-    described["overlap_composed"] = float(np.median(known_composed_areas)) if known_composed_areas else None
-    described["overlap_interval"] = interval_95(known_areas) if known_areas else None
-    described["mean_inside"] = _inside(described["composed"], described["mean_interval"])
-    described["overlap_inside"] = _inside(described["overlap_composed"], described["overlap_interval"])
+    described["overlap_composed"] = float(np.median(known)) if known else None
+    described["overlap_interval"] = interval_95([area for area in areas if area is not None]) if size > 1 else None
+    for kind, name in (("mean", "composed"), ("overlap", "overlap_composed")):
+        value, interval = described[name], described[f"{kind}_interval"]
+        known_both = value is not None and interval is not None
+        described[f"{kind}_inside"] = interval[0] <= value <= interval[1] if known_both else None
     return described
-
-
-def _inside(value: float | None, interval: Sequence[float] | None) -> bool | None:
-    return None if value is None or interval is None else interval[0] <= value <= interval[1]

@@ -15,16 +15,9 @@ def interval_95(samples: Sequence[float] | np.ndarray) -> list[float]:
 def resample_group_sums(
     columns: Iterable[np.ndarray], groups: Sequence[int] | np.ndarray, rng: np.random.Generator, num_samples: int
 ) -> list[np.ndarray]:
-    """Sums columns over resampled groups, such as the pieces of a tune.
+    """Sums each column [N] over as many groups (of pieces of a tune, say) as there are, drawn with replacement.
 
-    Args:
-      columns: arrays [N], one value for each member of a group.
-      groups: [N], the group of each member, at least one.
-      rng: draws as many groups as there are, with replacement.
-      num_samples: number of resamples.
-
-    Returns:
-      The sums of each column, [num_samples] float64.
+    Returns for each column [num_samples] float64; `groups`, [N] with N at least 1, says which group a row is of.
     """
     names, index = np.unique(groups, return_inverse=True)
     drawn = rng.integers(0, len(names), size=(num_samples, len(names)))
