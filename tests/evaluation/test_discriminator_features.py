@@ -114,3 +114,4 @@ def test_gaps_are_measured_within_an_instrument_group():
     found = features_of(score_of(*piano, *trumpet, track=[0] * 4 + [1] * 2, program=[0] * 4 + [56] * 2))
     assert found["duration_of_gap_mean"] == pytest.approx((3 * 1 + 1 * 0.5) / 4)
     assert (found["legato"], found["staccato"], found["overlapping"]) == (0.75, 0.25, 0)
+    assert features_of(score_of(*trumpet, program=56))["duration_of_gap_mean"] == 0.5

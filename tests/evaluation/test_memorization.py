@@ -70,6 +70,13 @@ def test_a_search_pair_by_pair_finds_the_same(num_bars: int, monkeypatch: pytest
         np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("semitones", "found"), [(-12, False), (-11, True), (11, True), (12, False)])
+def test_copies_are_found_up_to_eleven_semitones_away(semitones: int, found: bool):
+    original = score_in(4, random_notes(0))
+    (values,) = best_matches([transposed(original, semitones)], [make_bar_grid(original)], 1)
+    assert len(values) and np.all((values == 1) == found)
+
+
 def test_copies_in_another_key_are_found(scores: list[Score], pieces: list[BarGrid]):
     copies = [transposed(score, 3) for score in scores[:6]]
     results = score_memorization(pieces[:6], pieces[6:], copies, held_out_tunes=range(6), seed=0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus, Split
-from vae_jax.evaluation import generation
+from vae_jax.evaluation import Metrics, generation
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
@@ -26,7 +25,7 @@ BASELINE = "gaussian_ar1"
 
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
-) -> tuple[dict[str, Any], list[Composition]]:
+) -> tuple[Metrics, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
     Returns:
@@ -55,7 +54,7 @@ def score_composer(
 
 def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
-) -> tuple[Directions, dict[str, Any] | None]:
+) -> tuple[Directions, Metrics | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
     decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
@@ -84,7 +83,7 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
     return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 
 
-def summarise(results: Mapping[str, Any]) -> str:
+def summarise(results: Metrics) -> str:
     """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
@@ -99,11 +98,11 @@ def summarise(results: Mapping[str, Any]) -> str:
     return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _main_scores(name: str, scores: Mapping[str, Any]) -> tuple[str, str]:
+def _main_scores(name: str, scores: Metrics) -> tuple[str, str]:
     features = scores["features"].values()
     means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
     classifiers = (scores["discriminator"] or {}).items()
-    accuracy = ", ".join(f"{name} {found['balanced_accuracy']:.3f}" for name, found in classifiers)
+    accuracy = ", ".join(f"{kind} {found['balanced_accuracy']:.3f}" for kind, found in classifiers)
     return f"{name}:", (
         f" {means} of {len(features)} means and {overlaps} of {len(features)} overlaps inside real against real; "
         f"discriminator accuracy: {accuracy or '-'}"

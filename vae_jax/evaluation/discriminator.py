@@ -8,16 +8,16 @@ pieces; with few, the trees call nearly everything real.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import BarGrid
 from vae_jax.evaluation.discriminator_features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 
-# From features and classes to train on, those to test on and a seed to the test pieces recognized and feature weights.
-TrainAndTest = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+# Features [N, F] and classes [N] to train on, then those to test on.
+Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
 _MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
@@ -30,7 +30,7 @@ def evaluate_discriminator(
     real_tunes: Sequence[int] | np.ndarray,
     seed: int,
     num_samples: int = 1000,
-) -> dict[str, Any] | None:
+) -> Metrics | None:
     """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
 
     Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold); each composed
@@ -51,7 +51,7 @@ def evaluate_discriminator(
     if num_groups < _MIN_GROUPS:
         return None
     rows = [discriminator_features(grid) for grid in [*real, *composed]]
-    names, x = list(rows[0]), np.array([list(row.values()) for row in rows])
+    names, x = [*rows[0]], np.array([[*row.values()] for row in rows])
     is_composed = np.repeat([False, True], [len(real), len(composed)])
     results = {}
     for name, train_and_test in (("logistic", _logistic), ("boosting", _boosting)):
@@ -78,7 +78,12 @@ def evaluate_discriminator(
 
 
 def _cross_validate(
-    train_and_test: TrainAndTest, x: np.ndarray, y: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
+    train_and_test: Callable[[Fold, int], tuple[np.ndarray, np.ndarray]],
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    num_folds: int,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns how often each piece is recognized in the test fold, [N], and the mean weight of each feature, [F]."""
     from sklearn.model_selection import StratifiedGroupKFold
@@ -87,28 +92,30 @@ def _cross_validate(
     for repeat in range(NUM_REPEATS):
         folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed + repeat)
         for train, test in folds.split(x, y, groups):
-            correct, weights = train_and_test(x[train], y[train], x[test], y[test], seed)
+            correct, weights = train_and_test((x[train], y[train], x[test], y[test]), seed)
             recognized[test] += correct
             total += weights
     return recognized / NUM_REPEATS, total / (NUM_REPEATS * num_folds)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Logistic regression; weights are standardized coefficients."""
+def _logistic(fold: Fold, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which test pieces are recognized, [M], and the standardized coefficients, [F]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    x, y, test_x, test_y = fold
     # With about a hundred features and as many pieces, less shrinkage than this overfits.
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)).fit(x, y)
     return model.predict(test_x) == test_y, model[-1].coef_[0]
 
 
-def _boosting(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Gradient-boosted trees; weights are permutation importances on the test pieces."""
+def _boosting(fold: Fold, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which test pieces are recognized, [M], and the permutation importance of each feature on them, [F]."""
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.utils.class_weight import compute_sample_weight
 
+    x, y, test_x, test_y = fold
     model = GradientBoostingClassifier(
         n_estimators=100, max_depth=3, min_samples_leaf=3, subsample=0.8, max_features="sqrt", random_state=seed
     ).fit(x, y, sample_weight=compute_sample_weight("balanced", y))

@@ -7,10 +7,10 @@ the rest too. Of eight features with 95% intervals, real music itself misses one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import make_bar_grid
 from vae_jax.evaluation.discriminator import evaluate_discriminator
 from vae_jax.evaluation.distribution_overlap import overlapping_area
@@ -34,7 +34,7 @@ def score_compositions(
     held_out_tunes: Sequence[int],
     seed: int,
     num_samples: int = 200,
-) -> dict[str, Any]:
+) -> Metrics:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
     The seed is that of all resampling and of the discriminator; `num_samples` are drawn for the intervals of features.
@@ -77,7 +77,7 @@ def score_compositions(
     }
 
 
-def summarise_compositions(results: Mapping[str, Any]) -> str:
+def summarise_compositions(results: Metrics) -> str:
     """Formats the scores as a table for the terminal; a figure that could not be computed is "-"."""
     rows: list[Sequence[Cell]] = [("pieces", *(results["pieces"][subset] for subset in _SUBSETS)), ()]
     rows.append(("feature: mean", "training", "held-out", "composed", f"{results['sample_size']} real tunes", "inside"))
@@ -107,7 +107,7 @@ def summarise_compositions(results: Mapping[str, Any]) -> str:
 
 def _compare_feature(
     values: Mapping[str, np.ndarray], real_tunes: np.ndarray, size: int, rng: np.random.Generator, num_samples: int
-) -> dict[str, Any]:
+) -> Metrics:
     """Compares one feature of composed and real pieces, each subset [N]."""
     real, tunes = np.concatenate([values["training"], values["held_out"]]), np.unique(real_tunes)
     means, areas, composed_areas = [], [], []
@@ -117,7 +117,7 @@ def _compare_feature(
         areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
         composed_areas.append(overlapping_area(rng.choice(values["composed"], size, replace=False), values["training"]))
     known = [area for area in composed_areas if area is not None]
-    described: dict[str, Any] = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
+    described: Metrics = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
     described["mean_interval"] = interval_95(means) if means else None
     described["overlap_held_out"] = overlapping_area(values["held_out"], values["training"])
     described["overlap_composed"] = float(np.median(known)) if known else None

@@ -6,12 +6,11 @@ The same figures of held-out real music stand beside them, because real pieces s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
-from vae_jax.evaluation import bar_grid
+from vae_jax.evaluation import Metrics, bar_grid
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid
 from vae_jax.evaluation.intervals import interval_95
 
@@ -35,7 +34,7 @@ def score_memorization(
     held_out_tunes: Sequence[int],
     seed: int,
     num_samples: int = 1000,
-) -> dict[str, Any]:
+) -> Metrics:
     """Compares composed and held-out pieces with the training pieces.
 
     Returns:
@@ -45,11 +44,11 @@ def score_memorization(
       Then `mean_difference` and `near_exact_difference`, composed less held-out, with their intervals, and
       `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
     """
-    results: dict[str, Any] = {}
+    results: Metrics = {}
     subsets = {"composed": (composed, range(len(composed))), "held_out": (held_out, held_out_tunes)}
     for name, num_bars in WINDOWS.items():
         rng = np.random.default_rng(seed)
-        window: dict[str, Any] = {}
+        window: Metrics = {}
         samples = {}
         for subset, (pieces, groups) in subsets.items():
             best = best_matches(pieces, training, num_bars)
