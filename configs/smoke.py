@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     """Returns the post's config made small."""
     config = post.get_config()
     config.name = "smoke"
-    config.data.path = "built-in"
-    config.data.num_builtin = 16
+    config.data.path = "synthetic"
+    config.data.num_synthetic = 16
     config.data.num_held_out = 4
     config.data.split_by = "tune"
     config.model.filters = 4

@@ -46,13 +46,13 @@ _POSITIVE = (
     "train.eval_every_epochs",
     "train.checkpoint_every_epochs",
     "train.keep_checkpoints",
-    "data.num_builtin",
+    "data.num_synthetic",
     "data.num_shown",
 )
 _RASTER_BATCH = 256
 _TOO_LARGE = 2**32
 _WARM_START_EXAMPLES = 3072  # Evenly spaced, as many as PCA needs.
-_NOT_NEGATIVE = ("seed", "data.split_seed", "data.builtin_seed", "data.num_held_out", "sample.num", "sample.seed")
+_NOT_NEGATIVE = ("seed", "data.split_seed", "data.synthetic_seed", "data.num_held_out", "sample.num", "sample.seed")
 
 
 @dataclasses.dataclass(frozen=True)
