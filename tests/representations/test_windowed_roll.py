@@ -28,7 +28,7 @@ def logits_of(representation: RollRepresentation, encoded: Encoded) -> RollLogit
 
 @pytest.fixture(scope="module", params=range(3))
 def piece(request):
-    return synthetic.make_score(5, request.param)
+    return synthetic.make_score(0, request.param)
 
 
 def test_windows_decode_as_the_whole_piece_does(piece):
