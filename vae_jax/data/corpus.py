@@ -173,7 +173,7 @@ def fetch_anthems(url: str) -> str:
 
 
 def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
-    """Returns the generated corpus, read back from its own MIDI bytes so that it goes the way of every file."""
+    """Returns the synthetic corpus, read back from its own MIDI bytes as any file is."""
     if num_pieces < 1:
         raise UserError(f"the synthetic corpus needs at least one piece, got {num_pieces}")
     source = sources.list_synthetic(num_pieces, seed)

@@ -48,9 +48,9 @@ class Source:
 
     Attributes:
       name: what reports call the corpus.
-      path: the folder, zip or file; empty for the generated corpus.
+      path: the folder, zip or file; empty for the synthetic corpus.
       kind: "folder", "zip", "file" or "synthetic".
-      seed: of the generated corpus.
+      seed: of the synthetic corpus.
       files: what was found; empty in what is handed to those who only read.
     """
 
@@ -92,7 +92,7 @@ def list_source(path: str) -> Source:
 
 
 def list_synthetic(num_pieces: int, seed: int) -> Source:
-    """Lists the generated corpus."""
+    """Lists the synthetic corpus."""
     files = [Listed(synthetic.piece_name(seed, n), stamp=seed, place=n) for n in range(num_pieces)]
     return Source(SYNTHETIC_NAME, "", SYNTHETIC_NAME, seed, tuple(sorted(files, key=lambda file: file.path)))
 

@@ -13,14 +13,15 @@ import numpy as np
 from vae_jax.models import latents
 from vae_jax.models.latents import PRIOR, LatentDensity
 from vae_jax.models.posterior import Posterior
-from vae_jax.representations.base import Representation
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.json_dataclass import from_json, to_json
 
 
-def save(path: pathlib.Path, posterior: Posterior, context: Any, representation: Representation, run_id: str) -> None:
+def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) -> None:
     """Writes "mean" and "log_var", float32 [W, Z], with the context as JSON and the id of the run that encoded them."""
-    text = json.dumps({"run_id": run_id, "context": representation.pack_context(context)})
+    text = json.dumps({"run_id": run_id, "context": to_json(context)})
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8)
@@ -28,7 +29,7 @@ def save(path: pathlib.Path, posterior: Posterior, context: Any, representation:
     files.write_bytes(path, buffer.getvalue())
 
 
-def load(path: str, representation: Representation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
+def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
     """Reads latents; returns the means [W, Z] and the context.
 
     Raises:
@@ -45,7 +46,7 @@ def load(path: str, representation: Representation, latent_dim: int, run_id: str
             )
         if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
             raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
-        return mean, representation.unpack_context(saved["context"])
+        return mean, from_json(representation.context_type, saved["context"])
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
