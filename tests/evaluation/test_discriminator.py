@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Corpus
 from vae_jax.evaluation import discriminator
 from vae_jax.evaluation.bar_grid import BarGrid, make_bar_grid
@@ -22,7 +22,7 @@ def one_repeat(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def pieces() -> list[BarGrid]:
-    return [make_bar_grid(score) for _, score in builtin.compose_corpus(48, seed=2)]
+    return [make_bar_grid(score) for _, score in synthetic.make_corpus(48, seed=2)]
 
 
 def noise(seed: int) -> BarGrid:

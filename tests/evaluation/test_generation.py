@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Corpus, split_corpus
 from vae_jax.evaluation import discriminator, features
 from vae_jax.evaluation.bar_grid import make_bar_grid
@@ -27,7 +27,7 @@ def one_repeat():
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(40, seed=6)]
+    return [score for _, score in synthetic.make_corpus(40, seed=6)]
 
 
 def scored(

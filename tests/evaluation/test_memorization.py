@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.evaluation import memorization
 from vae_jax.evaluation.bar_grid import BarGrid, make_bar_grid
 from vae_jax.evaluation.memorization import best_matches, score_memorization
@@ -15,7 +15,7 @@ from vae_jax.music.score import Meter, Score, make_notes, make_score
 
 @pytest.fixture(scope="module")
 def scores() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(12, seed=4)]
+    return [score for _, score in synthetic.make_corpus(12, seed=4)]
 
 
 @pytest.fixture(scope="module")

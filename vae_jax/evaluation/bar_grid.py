@@ -102,7 +102,7 @@ class BarGrid:
 
 def make_bar_grid(score: Score) -> BarGrid:
     """Quantizes a score on the default grid, twelve steps to the beat."""
-    piece = encoding.encode(score, RollConfig())
+    piece = encoding.encode(score, RollConfig(normalize_tonic=False))
     notes = piece.notes.astype(np.int64)
     notes[:, PITCH] += piece.config.min_pitch
     is_drum = notes[:, PART] == instruments.DRUMS
