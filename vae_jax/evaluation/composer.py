@@ -17,6 +17,7 @@ from vae_jax.evaluation import Metrics, generation
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.run_dir import RunFolder
 
@@ -73,12 +74,11 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
     """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on.
 
     Raises:
-      UserError: where the run has not been evaluated yet.
+      UserError: where the run has not been evaluated yet, or the file is damaged.
     """
     if not folder.latents.exists():
         raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish")
-    with np.load(folder.latents, allow_pickle=False) as arrays:
-        piece, mean, is_training = arrays["piece"], arrays["mean"], arrays["is_training"]
+    piece, mean, is_training = npz.read_npz(folder.latents, ("piece", "mean", "is_training")).values()
     bounds = np.searchsorted(piece, np.arange(piece.max(initial=-1) + 2))
     return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 

@@ -37,23 +37,14 @@ def score_compositions(
 ) -> Metrics:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
-    The seed is that of all resampling and of the discriminator; `num_samples` are drawn for the intervals of features.
+    The seed is that of all resampling and of the discriminator. A draw has n tunes, the `sample_size`: as many as are
+    held out; as many as are composed, where these are fewer or none is held out; half the real tunes at most.
 
     Returns:
-      A dict for JSON, in which a figure that cannot be computed (too few pieces) is None:
-        pieces: the number of "training", "held_out" and "composed" pieces.
-        sample_size: n, the tunes in a draw: as many as are held out; as many as are composed, where these are fewer or
-          none is held out; half the real tunes at most.
-        features: for each name in `features.FEATURES`
-          training, held_out, composed: the mean over the pieces.
-          mean_interval: 95% interval of the mean of n real tunes drawn from all real pieces.
-          mean_inside: whether the mean of the composed pieces lies in it.
-          overlap_held_out: overlapping area of held-out against training.
-          overlap_composed: median overlapping area of n composed pieces, drawn again and again, against training.
-          overlap_interval: 95% interval of the overlapping area of n real tunes against all the others.
-          overlap_inside: whether overlap_composed lies in it.
-        memorization: see `score_memorization`.
-        discriminator: see `evaluate_discriminator`; real pieces are the training and the held-out ones.
+      The scores under `composed` in docs/metrics.md; a figure that cannot be computed (too few pieces) is None. Of the
+      `num_samples` draws, for each feature: `mean_interval`, 95% of the means of n real tunes; `overlap_interval`, 95%
+      of the overlapping areas of n real tunes with all others; `overlap_composed`, the median overlapping area of n
+      composed pieces with the training pieces.
     """
     real_tunes = np.array([*training_tunes, *held_out_tunes], dtype=np.int64)
     scores = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
