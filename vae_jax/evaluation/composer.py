@@ -14,6 +14,7 @@ from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.evaluation import Metrics, generation
+from vae_jax.evaluation.bar_grid import make_piece_set
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
@@ -39,15 +40,12 @@ def score_composer(
     rng = np.random.default_rng([seed, num])
     noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
     sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
+    training, held_out = (
+        make_piece_set([corpus.pieces[n].score for n in index], [corpus.tune_groups[n] for n in index])
+        for index in (split.train, split.held_out)
+    )
     results, baseline_results = (
-        generation.score_compositions(
-            [corpus.pieces[n].score for n in split.train],
-            [corpus.pieces[n].score for n in split.held_out],
-            scores,
-            training_tunes=[corpus.tune_groups[n] for n in split.train],
-            held_out_tunes=[corpus.tune_groups[n] for n in split.held_out],
-            seed=seed,
-        )
+        generation.score_compositions(training, held_out, make_piece_set(scores), seed)
         for scores in ([piece.score for piece in pieces], sampled)
     )
     return {"seed": seed} | results | {BASELINE: baseline_results}, pieces

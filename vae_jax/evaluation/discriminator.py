@@ -7,12 +7,12 @@ pieces; with few, the trees call nearly everything real.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from vae_jax.evaluation import Metrics
-from vae_jax.evaluation.bar_grid import BarGrid
+from vae_jax.evaluation.bar_grid import PieceSet
 from vae_jax.evaluation.discriminator_features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 
@@ -23,36 +23,27 @@ NUM_TOP_FEATURES = 10
 _MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
 
 
-def evaluate_discriminator(
-    real: Sequence[BarGrid],
-    composed: Sequence[BarGrid],
-    *,
-    real_tunes: Sequence[int] | np.ndarray,
-    seed: int,
-    num_samples: int = 1000,
-) -> Metrics | None:
+def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Metrics | None:
     """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
 
-    Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold); each composed
-    piece is a tune of its own. Both classes weigh the same. The seed is that of folds, models and resampling.
+    Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold). Both classes
+    weigh the same. The seed is that of folds, models and resampling.
 
     Returns:
-      For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees):
-        balanced_accuracy: mean of the shares of real and of composed pieces that are recognized; 0.5 is chance.
-        balanced_accuracy_interval: 95%, by resampling tunes.
-        top_features: the most discriminative features, each with its `name`, its `weight` (logistic: the mean
-          standardized coefficient, above zero where composed pieces have more of it; boosting: what balanced accuracy
-          loses on the test fold when the feature is permuted), and its mean over `real` and over `composed` pieces.
-      None where either class has fewer than four tunes.
+      For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees) the scores in
+      docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature is the mean
+      standardized coefficient, above zero where composed pieces have more of it, or what the balanced accuracy loses on
+      the test fold when the feature is permuted.
     """
-    tunes, real_groups = np.unique(np.asarray(real_tunes, dtype=np.int64), return_inverse=True)
-    groups = np.concatenate([real_groups, len(tunes) + np.arange(len(composed))])
-    num_groups = min(len(tunes), len(composed))
+    real_tunes, real_groups = np.unique(real.tunes, return_inverse=True)
+    composed_tunes, composed_groups = np.unique(composed.tunes, return_inverse=True)
+    num_groups = min(len(real_tunes), len(composed_tunes))
     if num_groups < _MIN_GROUPS:
         return None
-    rows = [discriminator_features(grid) for grid in [*real, *composed]]
+    groups = np.concatenate([real_groups, len(real_tunes) + composed_groups])
+    is_composed = np.repeat([False, True], [len(real.grids), len(composed.grids)])
+    rows = [discriminator_features(grid) for grid in [*real.grids, *composed.grids]]
     names, x = [*rows[0]], np.array([[*row.values()] for row in rows])
-    is_composed = np.repeat([False, True], [len(real), len(composed)])
     results = {}
     for name, train_and_test in (("logistic", _logistic), ("boosting", _boosting)):
         correct, weights = _cross_validate(train_and_test, x, is_composed, groups, min(NUM_FOLDS, num_groups), seed)

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vae_jax.evaluation import Metrics
-from vae_jax.evaluation.bar_grid import make_bar_grid
+from vae_jax.evaluation.bar_grid import PieceSet
 from vae_jax.evaluation.discriminator import evaluate_discriminator
 from vae_jax.evaluation.distribution_overlap import overlapping_area
 from vae_jax.evaluation.features import FEATURES, piece_features
 from vae_jax.evaluation.intervals import interval_95
 from vae_jax.evaluation.memorization import score_memorization
 from vae_jax.evaluation.tables import Cell, format_table
-from vae_jax.music.score import Score
 
 _WIDTHS = (28, 10, 10, 10, 20, 9)
 _SUBSETS = ("training", "held_out", "composed")
@@ -26,14 +25,7 @@ _NUM_LISTED = 5  # Discriminative features in the summary.
 
 
 def score_compositions(
-    training: Sequence[Score],
-    held_out: Sequence[Score],
-    composed: Sequence[Score],
-    *,
-    training_tunes: Sequence[int],
-    held_out_tunes: Sequence[int],
-    seed: int,
-    num_samples: int = 200,
+    training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 200
 ) -> Metrics:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
@@ -46,25 +38,25 @@ def score_compositions(
       of the overlapping areas of n real tunes with all others; `overlap_composed`, the median overlapping area of n
       composed pieces with the training pieces.
     """
-    real_tunes = np.array([*training_tunes, *held_out_tunes], dtype=np.int64)
-    scores = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
-    grids = {subset: [make_bar_grid(score) for score in mine] for subset, mine in scores.items()}
+    subsets = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
     tables = {
-        subset: np.array([[*piece_features(grid).values()] for grid in mine]).reshape(-1, len(FEATURES))
-        for subset, mine in grids.items()
+        subset: np.array([[*piece_features(grid).values()] for grid in pieces.grids]).reshape(-1, len(FEATURES))
+        for subset, pieces in subsets.items()
     }
-    size = min(len(set(held_out_tunes)) or len(composed), len(composed), len(np.unique(real_tunes)) // 2)
+    real = PieceSet([*training.grids, *held_out.grids], [*training.tunes, *held_out.tunes])
+    num_held_out, num_composed = len(set(held_out.tunes)), len(composed.grids)
+    size = min(num_held_out or num_composed, num_composed, len(set(real.tunes)) // 2)
     compared = {}
     for n, name in enumerate(FEATURES):
         values = {subset: table[:, n] for subset, table in tables.items()}
-        compared[name] = _compare_feature(values, real_tunes, size, np.random.default_rng([seed, n]), num_samples)
-    real = [*grids["training"], *grids["held_out"]]
+        rng = np.random.default_rng([seed, n])
+        compared[name] = _compare_feature(values, np.array(real.tunes, dtype=np.int64), size, rng, num_samples)
     return {
-        "pieces": {subset: len(mine) for subset, mine in scores.items()},
+        "pieces": {subset: len(pieces.grids) for subset, pieces in subsets.items()},
         "sample_size": size,
         "features": compared,
-        "memorization": score_memorization(*grids.values(), held_out_tunes=held_out_tunes, seed=seed),
-        "discriminator": evaluate_discriminator(real, grids["composed"], real_tunes=real_tunes, seed=seed),
+        "memorization": score_memorization(training, held_out, composed, seed),
+        "discriminator": evaluate_discriminator(real, composed, seed),
     }
 
 
