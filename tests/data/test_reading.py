@@ -14,16 +14,10 @@ import pytest
 
 from vae_jax.data import builtin, corpus, parallel, parsing, read_worker
 from vae_jax.music import midi
-from vae_jax.runtime import cache_dir
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 MUSIC = [midi.write_midi(score) for _, score in builtin.compose_corpus(4, 0)]
 LIGHT = ("jax", "flax", "optax", "scipy", "sklearn", "matplotlib", "absl", "sqlite3")
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache_dir.VARIABLE, "off")
 
 
 @pytest.fixture
@@ -98,16 +92,6 @@ def test_a_file_that_ends_its_worker_twice_is_refused_by_name(eager_workers: Non
     assert refused.verdict == parsing.Verdict(None, (parallel._DIED,))
     expected.pop("2.mid")
     assert outcomes == expected
-
-
-def test_such_a_refusal_is_not_kept(eager_workers: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(cache_dir.VARIABLE, str(tmp_path / "cache"))
-    with monkeypatch.context() as patch:
-        patch.setattr(parallel.WorkerPool, "_judge_there", lambda *_: None)
-        outcomes = dict(parallel.read_files(found()[:3], num_workers=2))
-        assert outcomes["0.mid"].verdict.score is None
-    outcomes = dict(parallel.read_files(found()[:3], num_workers=2))
-    assert outcomes["0.mid"].verdict.score is not None
 
 
 @pytest.mark.parametrize("executable", ["", "/nowhere/python", "/bin/true", "/bin/cat"])

@@ -1,5 +1,4 @@
-"""Reading many files: what the cache knows is not read again, the rest is read on all cores; in order, and with a
-bounded number of bytes waiting.
+"""Reading many files on all cores; in order, and with a bounded number of bytes waiting.
 
 The workers are processes of their own that import the reader alone. They are neither forked, which JAX's threads
 forbid, nor spawned by `multiprocessing`, which would run the user's script again where it has no `__main__` guard.
@@ -19,9 +18,8 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from vae_jax.data import parsing, read_worker, score_cache
+from vae_jax.data import parsing, read_worker
 from vae_jax.data.parsing import Verdict
-from vae_jax.data.score_cache import ScoreCache
 
 MAX_WORKERS = 32  # The one process that hands out the files and stores the scores cannot feed more.
 MIN_POOL_BYTES = 4 * 2**20  # What one process reads in the time that workers take to start.
@@ -47,11 +45,11 @@ def read_files(
       found: the path of each with its bytes, or with the reason why there are none, which is passed on.
       num_workers: processes to read with where there is enough to read; as many as there are cores by default.
     """
-    with score_cache.open_cache() as cache, contextlib.closing(WorkerPool(num_workers)) as pool:
+    with contextlib.closing(WorkerPool(num_workers)) as pool:
         waiting: list[_Chunk] = []
         for part in _split(found):
-            waiting.append(_Chunk(part, cache, pool))
-            if len(waiting) > 1:  # The workers have the next chunk before this one is stored.
+            waiting.append(_Chunk(part, pool))
+            if len(waiting) > 1:  # The workers have the next chunk before this one is taken.
                 yield from waiting.pop(0).outcomes()
         for chunk in waiting:
             yield from chunk.outcomes()
@@ -182,37 +180,21 @@ class _Worker:
 
 
 class _Chunk:
-    """Some files on their way: looked up when it is made, stored when its outcomes are taken."""
+    """Some files on their way."""
 
-    def __init__(self, files: Sequence[tuple[str, bytes | str]], cache: ScoreCache, pool: WorkerPool):
-        self._cache = cache
-        self._files: list[tuple[str, str, str | None]] = []  # Path, content hash, why there is no content.
-        contents: dict[str, bytes] = {}
-        for path, data in files:
-            if isinstance(data, str):
-                self._files.append((path, "", data))
-            else:
-                content_hash = hashlib.sha256(data).hexdigest()
-                self._files.append((path, content_hash, None))
-                contents[content_hash] = data
-        self._packed = cache.get(list(contents))
-        missing = {one: data for one, data in contents.items() if one not in self._packed}
-        self._missing = list(missing)
-        self._judged = pool.judge(list(missing.values()))
+    def __init__(self, files: Sequence[tuple[str, bytes | str]], pool: WorkerPool):
+        self._files = files
+        self._parsed = pool.judge([data for _, data in files if isinstance(data, bytes)])
 
     def outcomes(self) -> Iterator[tuple[str, Outcome | str]]:
-        """Waits for the verdicts, keeps the new ones and returns all."""
-        judged = zip(self._missing, self._judged, strict=True)
-        made = {one: packed for one, packed in judged if packed is not None}
-        self._cache.put(made)
-        packed = self._packed | made
-        for path, content_hash, reason in self._files:
-            if reason is not None:
-                yield path, reason
-            elif content_hash in packed:
-                yield path, Outcome(content_hash, parsing.unpack(packed[content_hash]))
+        """Waits for the verdicts and returns them in order."""
+        for path, data in self._files:
+            if isinstance(data, str):
+                yield path, data
             else:
-                yield path, Outcome(content_hash, Verdict(None, (_DIED,)))
+                packed = next(self._parsed)
+                verdict = Verdict(None, (_DIED,)) if packed is None else parsing.unpack(packed)
+                yield path, Outcome(hashlib.sha256(data).hexdigest(), verdict)
 
 
 def num_cores() -> int:
