@@ -168,7 +168,7 @@ class Ours:
         from vae_jax.data import batching
         from vae_jax.data.dataset import Batch
 
-        rows = batching.fill_up(batch, self._batch_size)
+        rows = batching.pad_rows(batch, self._batch_size)
         self._state, terms = self._step(self._state, self._resident, Batch.place(rows, len(rows), len(batch)))
         return terms
 

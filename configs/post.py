@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
         ""  # A MIDI file, a folder or a zip; empty for the national anthems, "built-in" for the generated corpus.
     )
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
-    config.data.num_shown = 200  # Training pieces of shards that are evaluated, shown and composed from.
+    config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
     config.data.allow_builtin = True  # Without a network: warn and train on the built-in corpus, or stop.
     config.data.num_builtin = 135

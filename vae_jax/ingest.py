@@ -27,7 +27,7 @@ def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> N
 
     folder = pathlib.Path(args.shards).expanduser()
     if args.verify:
-        reader.verify(folder)
+        reader.open_shards(args.shards, by_hash=True)
         print(f"{folder}: every file is as it was written")
         return
     plan = writer.make_plan(folder, config, args.path)
@@ -46,8 +46,8 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} goes with --shards alone")
-    source = corpus.find_corpus(args.path, allow_builtin=False)
-    report = ingest_report.describe_corpus(source)
+    source = corpus.find_source(corpus.DEFAULT_DATA, args.path, allow_builtin=False)
+    report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)

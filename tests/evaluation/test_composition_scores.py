@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vae_jax.data import builtin
-from vae_jax.data.corpus import Corpus, split_corpus
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import split_groups
 from vae_jax.evaluation import discriminator, features
 from vae_jax.evaluation.generation import score_compositions, summarise_compositions
 from vae_jax.music import score as score_lib
@@ -132,7 +133,7 @@ def test_the_same_seed_gives_the_same_scores(pieces: list[Score]):
 
 def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
     """Thirteen tunes of the training part take the composer's place."""
-    split = split_corpus(anthem_corpus, 13, 19, "tune")
+    split = split_groups(anthem_corpus.tune_groups, 13, 19, "tune")
     tunes = anthem_corpus.tune_groups
     chosen = set(np.random.default_rng(0).choice(sorted({tunes[n] for n in split.train}), 13, replace=False).tolist())
     index = {

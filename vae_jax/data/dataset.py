@@ -1,4 +1,4 @@
-"""The examples that a model is trained on: whole in memory, or read from shards as they are needed."""
+"""The examples that a model is trained on: in memory, or read from shards when they are needed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Batch:
     """The batch of a step on the devices.
 
     Attributes:
-      rows: which examples of those that stay there, int32 [B], or the examples themselves, compact arrays [B, ...].
-      size: how many of the rows count, the first ones, int32 []; the others fill the last batch of an epoch up.
+      rows: indices of resident examples, int32 [B], or the examples themselves, compact arrays [B, ...].
+      size: how many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
     """
 
     rows: jax.Array | dict[str, jax.Array]
@@ -31,7 +31,7 @@ class Batch:
 
     @classmethod
     def place(cls, rows: Any, num_rows: int, size: int) -> Batch:
-        """Shares a batch out over the devices: this process's rows of `num_rows` (`devices.my_rows`)."""
+        """Shards a batch of `num_rows` over the devices; `rows` are this process's (`sharding.my_rows`)."""
         return cls(sharding.place_batch(rows, num_rows), np.asarray(size, np.int32))
 
 
@@ -39,25 +39,25 @@ Feed = Generator[Batch, None, None]
 
 
 class Examples(Protocol):
-    """Training examples in a fixed order. The batch of step n is a function of their number, the batch size, the seed
-    and n alone, wherever they lie."""
+    """Training examples in a fixed order. The batch of a step depends only on their number, the batch size, the seed
+    and the step, in memory or not."""
 
     def __len__(self) -> int:
         """Number of examples of all processes."""
 
     def resident(self) -> dict[str, jax.Array]:
-        """Returns what stays on every device through the training, compact arrays [N, ...]; {} for nothing."""
+        """Returns the arrays that stay on every device throughout training, each [N, ...]; {} for none."""
 
     def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
-        """Gives the batch of every step in turn."""
+        """Yields the batch of every step."""
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
-        """Returns at most so many examples, evenly spaced: compact arrays, each [n, ...]."""
+        """Returns at most `limit` examples, evenly spaced: compact arrays, each [n, ...]."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArrayExamples:
-    """Examples as arrays in memory, each [N, ...]: they are copied to every device once, and batches are indices."""
+    """Examples as arrays in memory, each [N, ...]: copied to every device once, so that batches are indices."""
 
     arrays: Arrays
 
@@ -65,17 +65,17 @@ class ArrayExamples:
         return arrays_lib.num_examples(self.arrays)
 
     def resident(self) -> dict[str, jax.Array]:
-        """All of them."""
+        """Returns all arrays."""
         return sharding.place_everywhere(dict(self.arrays))
 
     def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
-        """Gives the batches as indices."""
+        """Yields batches of indices."""
         for step in steps:
             rows, size = batching.batch_indices(step, num_examples=len(self), batch_size=batch_size, seed=seed)
             yield Batch.place(rows[sharding.my_rows(len(rows))], len(rows), size)
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
-        """Picks them."""
+        """Selects examples."""
         return arrays_lib.spread(self.arrays, limit)
 
 
@@ -85,5 +85,5 @@ def take(resident: Mapping[str, jax.Array], batch: Batch) -> dict[str, jax.Array
 
 
 def mean(values: jax.Array, batch: Batch) -> jax.Array:
-    """Returns the mean of values [B] over the examples that count, []; jittable."""
+    """Returns the mean of values [B] over the rows that count, []; jittable."""
     return jnp.mean(values, where=jnp.arange(len(values)) < batch.size)

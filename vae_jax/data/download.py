@@ -1,11 +1,10 @@
-"""The published archive of the national anthems: fetched once into the user's cache folder, verified by its hash."""
+"""The published archive of the national anthems, downloaded once into the user's cache folder and verified by hash."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import pathlib
-import urllib.error
 import urllib.request
 
 import tqdm
@@ -21,7 +20,7 @@ _CHUNK_BYTES = 2**15
 
 
 class DownloadError(Exception):
-    """The archive cannot be had; the message says why, in one line."""
+    """The archive is neither cached nor downloadable; the message is the reason, in one line."""
 
 
 def fetch_anthems(
@@ -31,19 +30,18 @@ def fetch_anthems(
     num_bytes: int = ANTHEMS_BYTES,
     cache: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Returns the path of the anthem archive in the user's cache folder, downloading it where it is not there.
+    """Returns the path of the anthem archive in the cache folder, after downloading it if it is not there.
 
     Args:
       url: where it is published.
       sha256: the hash that the bytes must have.
       num_bytes: its size; a longer answer is cut off and refused.
-      cache: the cache folder; by default this user's (`user_cache`).
+      cache: the cache folder; by default this user's (`cache_dir`).
 
     Raises:
-      DownloadError: where it can neither be found nor downloaded.
+      DownloadError: if it can neither be found nor downloaded.
     """
-    cache = cache or cache_dir.folder()
-    target = cache / "NationalAnthems.zip"
+    target = (cache or cache_dir.folder()) / "NationalAnthems.zip"
     try:
         if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
             return target
@@ -60,7 +58,7 @@ def fetch_anthems(
 
 
 def _download(url: str, num_bytes: int) -> bytes:
-    """Reads at most one byte more than expected, with a progress bar."""
+    """Reads at most one chunk more than expected, with a progress bar."""
     received = bytearray()
     with (
         urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer,

@@ -11,8 +11,7 @@ import numpy as np
 import optax
 
 from vae_jax.data.corpus import Corpus, Split
-from vae_jax.data.dataset import ArrayExamples, Examples
-from vae_jax.data.shards.corpus_view import ShownCorpus
+from vae_jax.data.dataset import Examples
 from vae_jax.models import losses
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference
@@ -47,7 +46,7 @@ _POSITIVE = (
     "train.checkpoint_every_epochs",
     "train.keep_checkpoints",
     "data.num_builtin",
-    "data.num_shown",
+    "data.num_evaluated_train",
 )
 _RASTER_BATCH = 256
 _TOO_LARGE = 2**32
@@ -165,17 +164,11 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
 
 
 def encode_split(experiment: Experiment, source: Corpus, split: Split) -> tuple[Examples, Arrays | None]:
-    """Encodes both parts of a split: the examples to train on, those of shards where the corpus lies in shards, and the
-    held-out ones where there are any."""
+    """Returns the training examples of a split, and the held-out ones if there are any."""
     if not split.train:
         raise UserError("the corpus leaves nothing to train on")
     representation, pieces = experiment.representation, source.pieces
-    examples: Examples
-    if isinstance(source, ShownCorpus):
-        examples = source.training_examples()
-    else:
-        training = [representation.encode_training(pieces[n].score) for n in split.train]
-        examples = ArrayExamples(arrays_lib.concatenate(training))
+    examples = source.training_examples(representation, split)
     if not split.held_out:
         return examples, None
     return examples, arrays_lib.concatenate([representation.encode(pieces[n].score).arrays for n in split.held_out])
