@@ -30,9 +30,8 @@ def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> N
         reader.open_shards(args.shards, by_hash=True)
         print(f"{folder}: every file is as it was written")
         return
-    plan = writer.make_plan(folder, config, args.path)
     num_workers = args.workers or os.cpu_count() or 1
-    manifest = writer.write_shards(plan, folder, num_workers=num_workers)
+    manifest = writer.write_shards(folder, config, args.path, num_workers=num_workers)
     print(ingest_report.render_totals(manifest["totals"]))
     print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
 

@@ -265,7 +265,7 @@ def test_the_builtin_corpus_is_the_same_for_the_same_seed():
     data = DEFAULT_DATA | {"num_builtin": 3, "builtin_seed": 1}
     found = corpus_lib.find_source(data, "built-in", allow_builtin=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
-    assert corpus_lib.find_source(DEFAULT_DATA | found.describe(), allow_builtin=False) == found
+    assert corpus_lib.find_source(DEFAULT_DATA | found.to_config(), allow_builtin=False) == found
 
 
 def test_the_builtin_corpus_has_a_piece_at_least():

@@ -45,8 +45,7 @@ DATA = CONFIG["data"] | {"num_held_out": 3, "split_seed": 1, "num_evaluated_trai
 
 def write(path: pathlib.Path, folder: pathlib.Path, workers: int = 1, **changes: Any) -> dict[str, Any]:
     config = CONFIG | {"representation": CONFIG["representation"] | changes}
-    plan = writer.make_plan(folder, config, str(path))
-    return writer.write_shards(plan, folder, num_workers=workers, chunk_files=CHUNK_FILES)
+    return writer.write_shards(folder, config, str(path), num_workers=workers, chunk_files=CHUNK_FILES)
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
@@ -176,7 +175,9 @@ def test_any_split_is_that_of_memory(midi_folder: pathlib.Path, written: pathlib
 
 
 def test_some_training_pieces_are_in_memory_and_all_that_are_held_out(written: pathlib.Path):
-    source, split = corpus_view.find_split(DATA | {"shards": str(written), "num_evaluated_train": 3}, CONFIG["representation"])
+    source, split = corpus_view.find_split(
+        DATA | {"shards": str(written), "num_evaluated_train": 3}, CONFIG["representation"]
+    )
     assert len(split.train) == 3
     described = run_dir.describe_run(CONFIG, source, split)
     assert described["corpus"]["pieces"] == NUM_GOOD == source.num_pieces
@@ -254,8 +255,8 @@ def test_a_killed_ingest_resumes(
         reader.open_shards(str(folder))
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("chunk-*.json")}
     assert kept
-    plan = writer.make_plan(folder, None)  # To resume, the command needs no more than the folder.
-    writer.write_shards(plan, folder, num_workers=1, chunk_files=CHUNK_FILES)
+    # To resume, the command needs no more than the folder.
+    writer.write_shards(folder, None, num_workers=1, chunk_files=CHUNK_FILES)
     assert contents(folder) == contents(written)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert "files are written already" in capsys.readouterr().out
@@ -331,7 +332,7 @@ def test_a_damaged_shard_is_written_again(midi_folder: pathlib.Path, copied: pat
 
 def test_a_wrong_number_of_records_is_noticed(copied: pathlib.Path):
     path = copied / "examples-00000.array_record"
-    count = format.open_records(path).num_records()
+    count = reader.open_shards(str(copied)).manifest["chunks"][0]["examples"]["records"]
     assert len(reader.Records([path], [count]).read([0, count - 1])) == 2
     with pytest.raises(UserError, match="records instead of"):
         reader.Records([path], [count + 1]).read([0])
@@ -357,7 +358,7 @@ def test_other_folders_are_refused(midi_folder: pathlib.Path, written: pathlib.P
     with pytest.raises(UserError, match=r"no shards here .*; write them with python -m vae_jax\.ingest"):
         corpus_view.find_split(DATA | {"shards": str(tmp_path)}, CONFIG["representation"])
     with pytest.raises(UserError, match="--config is missing"):
-        writer.make_plan(tmp_path / "new", None, str(midi_folder))
+        writer.write_shards(tmp_path / "new", None, str(midi_folder), num_workers=1)
     with pytest.raises(UserError, match="give their folder by --path"):
         corpus_view.find_split(DATA | {"shards": str(written)}, CONFIG["representation"], str(midi_folder))
     source, _ = corpus_view.find_split(DATA, CONFIG["representation"], str(written))
@@ -429,8 +430,8 @@ def test_the_generated_corpus_is_listed_as_it_is_loaded():
 
 
 def test_training_from_shards_is_the_same_run(tiny_run: TinyRun, midi_folder: pathlib.Path, tmp_path: pathlib.Path):
-    plan = writer.make_plan(tmp_path / "shards", TINY | {"data": DATA}, str(midi_folder))
-    writer.write_shards(plan, tmp_path / "shards", num_workers=1, chunk_files=3)
+    config = TINY | {"data": DATA}
+    writer.write_shards(tmp_path / "shards", config, str(midi_folder), num_workers=1, chunk_files=3)
     for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(tmp_path / "shards")})):
         source, split = corpus_view.find_split(DATA | where, TINY["representation"])
         examples, held_out = experiment.encode_split(tiny_run.experiment, source, split)

@@ -60,7 +60,9 @@ def test_a_split_of_the_anthems_by_tune_keeps_duplicates_together(anthem_corpus:
     families = [("China", "Hong_Kong"), ("Cyprus", "Greece"), ("South_Africa", "Tanzania", "Zambia")]
     leaks_by_file = 0
     for seed in SPLIT_SEEDS:
-        by_tune, by_file = (set(split_groups(anthem_corpus.tune_groups, 10, seed, by).held_out) for by in ("tune", "file"))
+        by_tune, by_file = (
+            set(split_groups(anthem_corpus.tune_groups, 10, seed, by).held_out) for by in ("tune", "file")
+        )
         assert len(by_file) == 10
         for family in families:
             assert len({index[label] in by_tune for label in family}) == 1, (seed, family)

@@ -30,12 +30,7 @@ def batch_indices(step: int, *, num_examples: int, batch_size: int, seed: int) -
     with _ORDER_LOCK:  # At the turn of an epoch threads that read ahead would all compute the same permutation.
         order = _permutation(seed, epoch, num_examples)
     rows = order[batch * batch_size : (batch + 1) * batch_size]
-    return pad_rows(rows, min(batch_size, num_examples)), len(rows)
-
-
-def pad_rows(rows: np.ndarray, length: int) -> np.ndarray:
-    """Pads rows [n] to a length with copies of the last one."""
-    return np.pad(rows, (0, length - len(rows)), mode="edge")
+    return np.pad(rows, (0, min(batch_size, num_examples) - len(rows)), mode="edge"), len(rows)
 
 
 @functools.lru_cache(maxsize=2)  # Threads that read ahead are already in the next epoch.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vae_jax.data import deduplication, download, parallel, parsing, sources, splits
+from vae_jax.data import deduplication, download, parallel, parsing, sources
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.sources import Source
 from vae_jax.data.splits import Split
@@ -114,39 +114,25 @@ def label_paths(paths: Sequence[str]) -> list[str]:
 
 
 def find_source(data: Mapping[str, Any], path: str = "", *, allow_builtin: bool) -> Source:
-    """Finds the files of a run: at the path given, else at the config's, else the anthem archive (cached or
-    downloaded), else the built-in corpus.
-
-    Args:
-      data: the config's `data` section.
-      path: a MIDI file, a folder or a zip; empty for the config's.
-      allow_builtin: whether to fall back on the built-in corpus, with a warning, if the archive cannot be had.
-
-    Raises:
-      UserError: if the path cannot be read, or the archive cannot be had and the built-in corpus is not allowed.
-    """
+    """Finds the files of a run: at the path given, else at that of a config's `data` section; without one, the anthem
+    archive (cached or downloaded), or if allowed, with a warning, the built-in corpus. Raises UserError if there are
+    none."""
     path = path or data["path"]
     if path and path != sources.BUILTIN_NAME:
         return sources.list_source(path)
     if not path:
         try:
             return sources.list_source(str(download.fetch_anthems(data["url"])))
-        except download.DownloadError as error:
+        except UserError as error:
             if not allow_builtin:
-                raise UserError(
-                    f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP or --path"
-                ) from error
+                raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
             instead = f"the built-in corpus of {data['num_builtin']} generated pieces"
             print(f"warning: {error}; using {instead} instead", file=sys.stderr)
     return sources.list_builtin(data["num_builtin"], data["builtin_seed"])
 
 
 def load_corpus(path: str) -> Corpus:
-    """Reads a MIDI file, a folder (recursively) or a zip.
-
-    Raises:
-      UserError: if the path cannot be read or holds no usable MIDI file.
-    """
+    """Reads a MIDI file, a folder (recursively) or a zip; raises UserError if it holds no usable MIDI file."""
     return read_source(sources.list_source(path))
 
 
@@ -156,11 +142,7 @@ def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
 
 
 def read_source(source: Source) -> Corpus:
-    """Reads the files of a source, a large one on all cores.
-
-    Raises:
-      UserError: if none of them is usable.
-    """
+    """Reads the files of a source, a large one on all cores; raises UserError if none of them is usable."""
     chunk_files, num_workers = len(source.files), 1
     if sum(file.size for file in source.files) >= MIN_POOL_BYTES:
         num_workers = parallel.num_cores()
@@ -177,9 +159,3 @@ def no_usable_file(source: Source, first: ParsedFile | FileRow) -> UserError:
     """The error of a corpus without a piece; names its first file."""
     reason = f"among {len(source.files)} ({first.path}: {first.reasons[0]})"
     return UserError(f"{source.path or source.name}: no usable MIDI file {reason}")
-
-
-def find_split(data: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
-    """Reads the corpus that a config's `data` section describes, or the one at another path, and splits it."""
-    corpus = read_source(find_source(data, path, allow_builtin=data["allow_builtin"]))
-    return corpus, splits.split_by_config(corpus.tune_groups, data)

@@ -39,8 +39,7 @@ Feed = Generator[Batch, None, None]
 
 
 class Examples(Protocol):
-    """Training examples in a fixed order. The batch of a step depends only on their number, the batch size, the seed
-    and the step, in memory or not."""
+    """Training examples in a fixed order. A batch depends on their number, its size, the seed and the step alone."""
 
     def __len__(self) -> int:
         """Number of examples of all processes."""

@@ -63,9 +63,8 @@ def group_tunes(shingles: Sequence[np.ndarray], hashes: Sequence[str]) -> list[i
     sizes = np.array([len(mine) for mine in shingles], dtype=np.int64)
     run, holder = _index(shingles, sizes)
     holds = scipy.sparse.csr_array((np.ones(len(run), np.int32), (holder, run)), (count, int(run.max(initial=0)) + 1))
-    first_of_hash: dict[str, int] = {}
-    first = [np.array([first_of_hash.setdefault(digest, n) for n, digest in enumerate(hashes)], dtype=np.int64)]
-    second = [np.arange(count)]
+    _, first_of_hash, hash_number = np.unique(hashes, return_index=True, return_inverse=True)
+    first, second = [first_of_hash[hash_number]], [np.arange(count)]
     held_by = holds.T.tocsr()
     for start in range(0, count, _BLOCK):  # The whole product would not fit in memory.
         product = (holds[start : start + _BLOCK] @ held_by).tocoo()

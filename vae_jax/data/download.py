@@ -19,52 +19,31 @@ _TIMEOUT_SEC = 20
 _CHUNK_BYTES = 2**15
 
 
-class DownloadError(Exception):
-    """The archive is neither cached nor downloadable; the message is the reason, in one line."""
-
-
-def fetch_anthems(
-    url: str = ANTHEMS_URL,
-    *,
-    sha256: str = ANTHEMS_SHA256,
-    num_bytes: int = ANTHEMS_BYTES,
-    cache: pathlib.Path | None = None,
-) -> pathlib.Path:
-    """Returns the path of the anthem archive in the cache folder, after downloading it if it is not there.
-
-    Args:
-      url: where it is published.
-      sha256: the hash that the bytes must have.
-      num_bytes: its size; a longer answer is cut off and refused.
-      cache: the cache folder; by default this user's (`cache_dir`).
-
-    Raises:
-      DownloadError: if it can neither be found nor downloaded.
-    """
-    target = (cache or cache_dir.folder()) / "NationalAnthems.zip"
+def fetch_anthems(url: str = ANTHEMS_URL) -> pathlib.Path:
+    """Returns the path of the anthem archive in the cache folder, after downloading it if it is not there; raises
+    UserError if it cannot be downloaded, or what the URL gives is not the archive."""
+    target = cache_dir.folder() / "NationalAnthems.zip"
     try:
-        if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
+        if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == ANTHEMS_SHA256:
             return target
-        data = _download(url, num_bytes)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise DownloadError(f"the national anthems from {url} are not the published file (wrong sha256)")
+        data = _download(url)
+        if hashlib.sha256(data).hexdigest() != ANTHEMS_SHA256:
+            raise UserError(f"the national anthems from {url} are not the published file (wrong sha256)")
         files.write_bytes(target, data)
-    except UserError as error:
-        raise DownloadError(str(error)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise DownloadError(f"the national anthems could not be downloaded from {url} ({reason})") from error
+        raise UserError(f"the national anthems could not be downloaded from {url} ({reason})") from error
     return target
 
 
-def _download(url: str, num_bytes: int) -> bytes:
+def _download(url: str) -> bytes:
     """Reads at most one chunk more than expected, with a progress bar."""
     received = bytearray()
     with (
         urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer,
-        tqdm.tqdm(total=num_bytes, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar,
+        tqdm.tqdm(total=ANTHEMS_BYTES, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar,
     ):
-        while len(received) <= num_bytes and (chunk := answer.read(_CHUNK_BYTES)):
+        while len(received) <= ANTHEMS_BYTES and (chunk := answer.read(_CHUNK_BYTES)):
             received += chunk
             bar.update(len(chunk))
     return bytes(received)

@@ -59,16 +59,10 @@ def key_name(key: KeySignature) -> str:
 
 
 def _describe(file: ParsedFile) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "path": file.path,
-        "status": file.status,
-        "reasons": list(file.reasons),
-        "sha256": file.sha256,
-        "notes": 0,
-    }
+    described: dict[str, Any] = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
+    described["reasons"] = list(file.reasons)
     if (score := file.score) is not None:
         described |= {
-            "notes": len(score.notes),
             "drum_notes": int(score.notes.is_drum.sum()),
             "tracks": len(score.note_bearing_tracks()),
             "duration_sec": round(score.duration_sec, 3),

@@ -39,7 +39,7 @@ def map_ordered(
     """Yields `function(task)` of every task, in order; to be closed if it is not exhausted.
 
     The tasks are computed in this process if there is one worker or one task, if this is itself a worker, or if the
-    interpreter is built into another program. If a worker dies, the remaining ones are, after a warning.
+    interpreter is built into another program. If a worker dies, the remaining tasks are, after a warning.
 
     Args:
       function: of an importable module; it calls `raise_if_closing` about once a second.
@@ -52,8 +52,11 @@ def map_ordered(
     if num_workers > 1 and multiprocessing.parent_process() is None and not is_embedded:
         try:
             with _open_pool(num_workers) as executor:
-                with _hidden_main():
-                    results = executor.map(function, tasks)
+                main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+                try:
+                    results = executor.map(function, tasks)  # Spawns the workers.
+                finally:
+                    sys.modules["__main__"] = main
                 for result in results:
                     yield result
                     num_done += 1
@@ -78,16 +81,6 @@ def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
         finally:
             closing.close()
             executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Hides the user's script from processes that are spawned meanwhile."""
-    main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _start_worker(closed: Connection) -> None:

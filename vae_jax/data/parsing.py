@@ -62,9 +62,9 @@ def parse(path: str, data: bytes | str) -> ParsedFile:
         reading = midi.read_midi(data)
     except midi.MidiError as error:
         return ParsedFile(path, sha256, reasons=(str(error),))
-    if not len(reading.score.notes):
-        return ParsedFile(path, sha256, reasons=(*reading.warnings, "the file holds no note"))
-    return ParsedFile(path, sha256, reading.score, reading.warnings)
+    if len(reading.score.notes):
+        return ParsedFile(path, sha256, reading.score, reading.warnings)
+    return ParsedFile(path, sha256, reasons=(*reading.warnings, "the file holds no note"))
 
 
 def parse_all(source: Source) -> list[ParsedFile]:

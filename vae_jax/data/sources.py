@@ -28,7 +28,7 @@ class ListedFile:
     Attributes:
       path: its path inside its folder or zip, with forward slashes.
       size: in bytes.
-      stamp: changes with its content: the modification time in ns, the checksum in a zip, the generator's seed.
+      stamp: the modification time in ns, the checksum in a zip, or the generator's seed: changes with the content.
       index: its number among a zip's members or the generated pieces.
       refusal: why it is not even opened; empty if it is.
     """
@@ -54,10 +54,10 @@ class Source:
     path: str
     files: tuple[ListedFile, ...] = dataclasses.field(repr=False)
 
-    def describe(self) -> dict[str, str | int]:
+    def to_config(self) -> dict[str, str | int]:
         """The fields of a config's `data` section that find these files again."""
-        generated = {"num_builtin": len(self.files), "builtin_seed": self.files[0].stamp}
-        return {"path": self.path or BUILTIN_NAME} | generated
+        path, seed = self.path or BUILTIN_NAME, self.files[0].stamp
+        return {"path": path, "num_builtin": len(self.files), "builtin_seed": seed}
 
     def split(self, chunk_files: int) -> list[Source]:
         """Returns sources of so many of the files each."""
@@ -66,13 +66,9 @@ class Source:
 
 
 def list_source(path: str) -> Source:
-    """Lists the MIDI files of a folder (recursively) or a zip, or a single file.
-
-    Raises:
-      UserError: if the path cannot be read, or holds no file with a suffix of MIDI, or too many.
-    """
+    """Lists the MIDI files of a folder (recursively) or a zip, or a single file; raises UserError if the path cannot be
+    read, or holds no file with a suffix of MIDI, or too many."""
     source = pathlib.Path(path).expanduser()
-    name = source.name or source.resolve().name
     try:
         if source.is_dir():
             files = _list_folder(source)
@@ -88,7 +84,8 @@ def list_source(path: str) -> Source:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not files:
         raise UserError(f"{path}: no MIDI file found (looked for {', '.join(MIDI_SUFFIXES)})")
-    return Source(name, str(source.resolve()), tuple(sorted(files, key=lambda file: file.path)))
+    root = source.resolve()
+    return Source(source.name or root.name, str(root), tuple(sorted(files, key=lambda file: file.path)))
 
 
 def list_builtin(num_pieces: int, seed: int) -> Source:
@@ -101,10 +98,7 @@ def list_builtin(num_pieces: int, seed: int) -> Source:
 
 def read_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
     """Reads the files of a source one by one: yields the path of each and its bytes, or the reason why there are none.
-
-    Raises:
-      UserError: if the zip itself cannot be read.
-    """
+    Raises UserError if the zip itself cannot be read."""
     root = pathlib.Path(source.path)
     if not source.path:
         for file in source.files:
@@ -179,26 +173,21 @@ def _list_zip(source: pathlib.Path) -> list[ListedFile]:
     files: list[ListedFile] = []
     total, names = 0, set()
     for index, member in enumerate(members):
-        name = member.filename
+        name, size, refusal = member.filename, member.file_size, ""
         if member.is_dir() or not _is_midi(name.rsplit("/", 1)[-1]):
             continue
-        refusal = _member_refusal(member)
         if name in names:
             refusal = "the archive has another member of this name before it"
-        elif not refusal and total + member.file_size > MAX_ZIP_TOTAL_BYTES:
+        elif member.flag_bits & 0x1:
+            refusal = "encrypted"
+        elif size > midi.MAX_FILE_BYTES:
+            refusal = f"{size} bytes, more than the limit of {midi.MAX_FILE_BYTES}"
+        elif size > 2**16 and size > MAX_ZIP_RATIO * max(1, member.compress_size):
+            refusal = f"packed more than {MAX_ZIP_RATIO} times, as only a zip bomb is"
+        elif total + size > MAX_ZIP_TOTAL_BYTES:
             refusal = "the archive's members pass the limit on their total size"
+        else:
+            total += size
         names.add(name)
-        total += 0 if refusal else member.file_size
-        files.append(ListedFile(name, member.file_size, member.CRC, index, refusal))
+        files.append(ListedFile(name, size, member.CRC, index, refusal))
     return files
-
-
-def _member_refusal(member: zipfile.ZipInfo) -> str:
-    """Returns why a zip member is not even opened; empty if it is."""
-    if member.flag_bits & 0x1:
-        return "encrypted"
-    if member.file_size > midi.MAX_FILE_BYTES:
-        return f"{member.file_size} bytes, more than the limit of {midi.MAX_FILE_BYTES}"
-    if member.file_size > 2**16 and member.file_size > MAX_ZIP_RATIO * max(1, member.compress_size):
-        return f"packed more than {MAX_ZIP_RATIO} times, as only a zip bomb is"
-    return ""

@@ -18,9 +18,14 @@ class Split:
     train: tuple[int, ...]
     held_out: tuple[int, ...]
 
+    @classmethod
+    def of(cls, is_held_out: np.ndarray) -> Split:
+        """From a flag for each piece, bool [P]."""
+        return cls(tuple(np.flatnonzero(~is_held_out).tolist()), tuple(np.flatnonzero(is_held_out).tolist()))
+
 
 def split_groups(
-    tune_groups: Sequence[int], num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
+    tune_groups: Sequence[int], num_held_out: int, seed: int, by: str = "tune", num_folds: int = 0, fold: int = 0
 ) -> Split:
     """Splits pieces at random, or into folds.
 
@@ -44,24 +49,15 @@ def split_groups(
     order = np.random.default_rng(seed).permutation(len(names))
     if num_folds:
         if not 2 <= num_folds <= len(names) or not 0 <= fold < num_folds:
-            raise UserError(
-                f"config.data.num_folds must lie in 2..{len(names)} and fold below it, got {num_folds}, {fold}"
-            )
+            allowed = f"config.data.num_folds must lie in 2..{len(names)} and fold below it"
+            raise UserError(f"{allowed}, got {num_folds}, {fold}")
         chosen = order[fold::num_folds]
     else:
         chosen = order[: min(num_held_out, len(names) // 2)]
-    held_out_groups = {names[n] for n in chosen}
-    held_out = tuple(n for n, group in enumerate(groups) if group in held_out_groups)
-    return Split(tuple(n for n, group in enumerate(groups) if group not in held_out_groups), held_out)
+    return Split.of(np.isin(groups, [names[n] for n in chosen]))
 
 
 def split_by_config(tune_groups: Sequence[int], data: Mapping[str, Any]) -> Split:
     """Splits pieces as a config's `data` section says."""
-    return split_groups(
-        tune_groups,
-        data["num_held_out"],
-        data["split_seed"],
-        data["split_by"],
-        num_folds=data["num_folds"],
-        fold=data["fold"],
-    )
+    fields = ("num_held_out", "split_seed", "split_by", "num_folds", "fold")
+    return split_groups(tune_groups, *(data[name] for name in fields))

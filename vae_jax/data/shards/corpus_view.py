@@ -7,11 +7,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from vae_jax.data import corpus, splits
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.shards import format, reader
-from vae_jax.data.shards.dataset import ShardExamples
-from vae_jax.data.shards.reader import Shards
+from vae_jax.data.shards.reader import ShardExamples, Shards
 from vae_jax.data.splits import Split
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Representation
@@ -20,65 +21,51 @@ from vae_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardCorpus(Corpus):
-    """A corpus in shards; all held-out pieces and some training pieces are in memory.
+    """A corpus in shards, of which all held-out pieces and some training pieces are in memory.
 
     Attributes:
       shards: all pieces.
-      whole_split: the split of all pieces.
+      training_index: which of them are the training pieces.
     """
 
     shards: Shards
-    whole_split: Split
+    training_index: tuple[int, ...]
 
     def training_paths(self, split: Split) -> list[str]:
         """Paths of all training pieces."""
-        return [self.shards.rows[n].path for n in self.whole_split.train]
+        return [self.shards.rows[n].path for n in self.training_index]
 
     def training_examples(self, representation: Representation, split: Split) -> ShardExamples:
         """The stored examples of all training pieces."""
-        return ShardExamples(self.shards, self.whole_split.train)
+        return ShardExamples(self.shards, self.training_index)
 
 
 def find_split(data: Mapping[str, Any], representation: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
-    """Finds the corpus that a config describes, or the one at another path, and splits it.
-
-    Args:
-      data: the config's `data` section.
-      representation: the config's `representation` section, with which shards must have been written.
-      path: a folder of shards, of MIDI files or a zip in place of the config's; empty for the config's.
-
-    Returns:
-      The corpus and the split of its pieces in memory.
-
-    Raises:
-      UserError: if there is no such corpus, or it is in shards of another representation.
-    """
-    folder = data["shards"]
-    if path and reader.is_shards(path):
-        folder = path
-    elif path and folder:
-        raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
+    """Finds the corpus of a config's `data` section, or at another path, and splits its pieces in memory. Raises
+    UserError if there is no such corpus, or it is in shards of another `representation` section."""
+    folder = path if path and reader.is_shards(path) else data["shards"]
     if not folder:
-        return corpus.find_split(data, path)
+        source = corpus.find_source(data, path, allow_builtin=data["allow_builtin"])
+        in_memory = corpus.read_source(source)
+        return in_memory, splits.split_by_config(in_memory.tune_groups, data)
+    if path and path != folder:
+        raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
     shards = reader.open_shards(folder)
     format.check_representation(pathlib.Path(folder), shards.manifest["representation"], representation)
-    whole = splits.split_by_config(shards.tune_groups, data)
+    tune_groups = [row.tune for row in shards.rows]
+    whole = splits.split_by_config(tune_groups, data)
     if not whole.train:
         raise UserError("the corpus leaves nothing to train on")
-    evaluated = arrays_lib.spread_rows(len(whole.train), data["num_evaluated_train"]).tolist()
-    index = tuple(sorted([*(whole.train[n] for n in evaluated), *whole.held_out]))
-    held_out = tuple(n for n, piece in enumerate(index) if piece in set(whole.held_out))
-    split = Split(tuple(sorted(set(range(len(index))) - set(held_out))), held_out)
-    return (
-        ShardCorpus(
-            shards.manifest["corpus"],
-            shards.load(index),
-            tuple(shards.tune_groups[n] for n in index),
-            len(shards.rows),
-            shards.manifest["fingerprint"],
-            shards.manifest["totals"],
-            shards,
-            whole,
-        ),
-        split,
+    evaluated = arrays_lib.spread_rows(len(whole.train), data["num_evaluated_train"])
+    index = sorted([*np.array(whole.train)[evaluated].tolist(), *whole.held_out])
+    view = ShardCorpus(
+        name=shards.manifest["corpus"],
+        files=shards.load(index),
+        tune_groups=tuple(tune_groups[n] for n in index),
+        num_pieces=len(shards.rows),
+        fingerprint=shards.manifest["fingerprint"],
+        totals=shards.manifest["totals"],
+        shards=shards,
+        training_index=whole.train,
     )
+    return view, Split.of(np.isin(index, whole.held_out))

@@ -9,17 +9,14 @@ import hashlib
 import importlib
 import json
 import pathlib
-import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mido
 import numpy as np
 
-from vae_jax.data import deduplication
-from vae_jax.music import serialization
-from vae_jax.music.score import Score
 from vae_jax.representations.base import Arrays
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import files
@@ -27,16 +24,12 @@ from vae_jax.runtime.errors import UserError
 
 FORMAT = 2
 MANIFEST, PLAN = "shards.json", "plan.json"
-KINDS = ("examples", "pieces")
-# One record a chunk of the file, so that a random read decompresses nothing else.
-_WRITER_OPTIONS = "group_size:1"
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_READER_BUFFER_BYTES = 32_768
-_NUM_SHINGLES = struct.Struct("<I")
+KINDS = ("examples", "pieces", "tunes")
+_WRITER_OPTIONS = "group_size:1"  # A random read decompresses no other record.
 
 
 def chunk_path(folder: pathlib.Path, number: int, kind: str) -> pathlib.Path:
-    """The path of one of a chunk's files: its "examples", its "pieces", or the "chunk" itself."""
+    """The path of one of a chunk's files: of a kind of records, or the "chunk" itself."""
     return folder / f"{kind}-{number:05d}.{'json' if kind == 'chunk' else 'array_record'}"
 
 
@@ -46,25 +39,19 @@ def encoder_version() -> str:
     root = pathlib.Path(__file__).parents[2]
     sources = [root / "data" / "parsing.py", root / "data" / "deduplication.py"]
     sources += sorted([*(root / "music").glob("*.py"), *(root / "representations").rglob("*.py")])
-    digest = hashlib.sha256(repr((FORMAT, mido.version_info, sys.version_info[:2])).encode())
-    for path in sources:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    versions = repr((FORMAT, mido.version_info, sys.version_info[:2])).encode()
+    return hashlib.sha256(b"".join([versions, *(path.read_bytes() for path in sources)])).hexdigest()
 
 
 def describe_representation(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config's `representation` section with the fields that it leaves to their defaults."""
+    """Returns a config's `representation` section with its defaults."""
     made: Any = make_representation(config)
     fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
     return json.loads(json.dumps({"name": config["name"]} | fields))
 
 
 def check_representation(folder: pathlib.Path, there: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Compares the described representation of shards with a config's.
-
-    Raises:
-      UserError: with the fields that differ.
-    """
+    """Raises UserError with the fields in which a config's representation differs from that of shards."""
     here = describe_representation(config)
     differing = "; ".join(
         f"config.representation.{name} is {there.get(name)!r} there and {here.get(name)!r} here"
@@ -75,25 +62,13 @@ def check_representation(folder: pathlib.Path, there: Mapping[str, Any], config:
         raise UserError(f"{folder} holds shards of another representation ({differing}); write them anew or change it")
 
 
-# Records.
-
-
 def layout_of(arrays: Arrays) -> np.dtype:
     """The layout of an example's record: its arrays one after the other, little-endian, as a structured type."""
     return np.dtype([(name, rows.dtype.newbyteorder("<"), rows.shape[1:]) for name, rows in arrays.items()])
 
 
-def layout_from_json(described: Any) -> np.dtype:
-    """Turns a layout's `descr` back into the layout after it was JSON."""
-    return np.dtype([(name, dtype, *map(tuple, shape)) for name, dtype, *shape in described])
-
-
 def pack_examples(arrays: Arrays, layout: np.dtype) -> list[bytes]:
-    """Turns examples, each array [W, ...], into W records.
-
-    Raises:
-      ValueError: if the arrays have another layout.
-    """
+    """Turns examples, each array [W, ...], into W records. Raises ValueError if they have another layout."""
     if layout_of(arrays) != layout:
         raise ValueError(f"examples of {layout_of(arrays)} instead of {layout}")
     rows = np.empty(len(next(iter(arrays.values()))), dtype=layout)
@@ -108,55 +83,19 @@ def unpack_examples(records: Sequence[bytes], layout: np.dtype) -> dict[str, np.
     return {name: rows[name].astype(rows[name].dtype.newbyteorder("="), order="C") for name in layout.fields or ()}
 
 
-def pack_piece(score: Score) -> bytes:
-    """The record of a piece: the number of its shingles, the shingles, its packed score."""
-    shingles = deduplication.pack_shingles(score).astype("<u8")
-    return _NUM_SHINGLES.pack(len(shingles)) + shingles.tobytes() + serialization.pack_score(score)
-
-
-def unpack_shingles(record: bytes) -> np.ndarray:
-    """Returns the shingles in the record of a piece, uint64 [S]."""
-    return np.frombuffer(record, "<u8", _NUM_SHINGLES.unpack_from(record)[0], _NUM_SHINGLES.size)
-
-
-def unpack_score(record: bytes) -> Score:
-    """Returns the score in the record of a piece."""
-    return serialization.unpack_score(record[_NUM_SHINGLES.size + unpack_shingles(record).nbytes :])
-
-
-# Files.
-
-
 @contextlib.contextmanager
-def record_writer(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that appends a record to a file, which appears when all are written.
-
-    Raises:
-      UserError: if it cannot be written, or the format is not installed.
-    """
+def record_writer(path: pathlib.Path) -> Iterator[Any]:
+    """Gives an ArrayRecordWriter of a file that appears when it is complete; raises UserError if it cannot be
+    written."""
     module = import_optional("array_record.python.array_record_module")
     with files.replacing(path) as temporary:
         try:
-            writer = module.ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
-            try:
-                yield writer.write
-            finally:
-                writer.close()
-        except RuntimeError as error:  # The format's type for every error of the disk.
-            raise UserError(f"{path}: cannot be written ({_brief(error)})") from error
-
-
-def open_records(path: pathlib.Path) -> Any:
-    """Opens a file of records for random reads: `num_records()`, `read([n])`, `close()`.
-
-    Raises:
-      UserError: if it cannot be opened.
-    """
-    module = import_optional("array_record.python.array_record_module")
-    try:
-        return module.ArrayRecordReader(str(path), _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise damaged(path, error) from error
+            with contextlib.closing(module.ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)) as writer:
+                yield writer
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # Itself it is the format's type for every error of the disk.
+                raise
+            raise UserError(f"{path}: cannot be written ({textwrap.shorten(str(error), 120)})") from error
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -165,11 +104,7 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads what `write_json` wrote.
-
-    Raises:
-      UserError: if it is missing, damaged or of another format.
-    """
+    """Reads what `write_json` wrote; raises UserError if it is missing, damaged or of another format."""
     content = files.read_json(path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise UserError(f"{path.parent}: shards of another version of this program; write them again in another folder")
@@ -178,8 +113,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def hash_json(content: Mapping[str, Any]) -> str:
-    """Hash of a value that JSON can hold."""
+def hash_json(content: Any) -> str:
+    """Hash of what JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -190,11 +125,7 @@ def describe_file(path: pathlib.Path) -> dict[str, Any]:
 
 
 def check_file(path: pathlib.Path, known: Mapping[str, Any], *, by_hash: bool) -> None:
-    """Compares a file with `describe_file` of when it was written, or with its size alone.
-
-    Raises:
-      UserError: if it is missing or differs.
-    """
+    """Raises UserError if a file is missing or its size, or its hash, is not that of `describe_file` before."""
     try:
         if (size := path.stat().st_size) != known["bytes"]:
             raise damaged(path, f"{size} bytes instead of {known['bytes']}")
@@ -207,25 +138,16 @@ def check_file(path: pathlib.Path, known: Mapping[str, Any], *, by_hash: bool) -
 def damaged(path: pathlib.Path, why: object) -> UserError:
     """The error of a shard that cannot be read, in one line."""
     return UserError(
-        f"{path}: a damaged shard ({_brief(why)}); delete it and write it again with the command that made it, "
-        f"python -m vae_jax.ingest --shards={path.parent}"
+        f"{path}: a damaged shard ({textwrap.shorten(str(why), 120)}); delete it and write it again with the "
+        f"command that made it, python -m vae_jax.ingest --shards={path.parent}"
     )
 
 
 def import_optional(name: str) -> Any:
-    """Imports a module of the packages that only shards need.
-
-    Raises:
-      UserError: if they are not installed.
-    """
+    """Imports a module of the packages that only shards need; raises UserError if they are not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
             f"shards need grain and array_record, which Linux and macOS have ({error}): pip install grain array_record"
         ) from error
-
-
-def _brief(why: object) -> str:
-    text = " ".join(str(why).split())
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import pathlib
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from vae_jax.data import batching
+from vae_jax.data.dataset import Batch, Feed
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
+from vae_jax.music import serialization
+from vae_jax.representations import arrays as arrays_lib
+from vae_jax.runtime import sharding
 from vae_jax.runtime.errors import UserError
+
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+_READER_BUFFER_BYTES = 32_768
+_MAX_THREADS = 8
+_BATCHES_AHEAD = 16
 
 
 class Records:
-    """The records of all chunks as one sequence; threads may read at once.
-
-    Args:
-      paths: the files, one a chunk.
-      counts: number of records of each.
-    """
+    """The records of several files, given the number of records of each, as one sequence; threads may read at once."""
 
     def __init__(self, paths: Sequence[pathlib.Path], counts: Sequence[int]):
-        self._paths, self._counts = paths, counts
-        self._ends = np.cumsum(counts, dtype=np.int64)
-        self._readers: list[Any] = [None] * len(paths)
-        self._lock = threading.Lock()
+        self._paths, self._counts = paths, np.array(counts, dtype=np.int64)
+        self._ends = np.cumsum(self._counts)
+        self._readers: dict[int, Any] = {}
 
     def read(self, index: Sequence[int] | np.ndarray) -> list[bytes]:
-        """Reads records by their numbers.
-
-        Raises:
-          UserError: if a file is missing, of another length or damaged; names it.
-        """
-        chunks = np.searchsorted(self._ends, index, side="right").tolist()
+        """Reads records by their numbers; raises UserError with the name of a file that is missing or damaged."""
+        files = np.searchsorted(self._ends, index, side="right")
+        places = np.asarray(index) - self._ends[files] + self._counts[files]
         records = []
-        for chunk, n in zip(chunks, np.asarray(index).tolist(), strict=True):
-            reader = self._readers[chunk] or self._open(chunk)
+        for file, place in zip(files.tolist(), places.tolist(), strict=True):
             try:
-                records += reader.read([n - int(self._ends[chunk]) + self._counts[chunk]])
-            except (RuntimeError, ValueError, IndexError) as error:
-                raise format.damaged(self._paths[chunk], error) from error
+                records += (self._readers.get(file) or self._open(file)).read([place])
+            except (OSError, RuntimeError, ValueError, IndexError) as error:
+                raise format.damaged(self._paths[file], error) from error
         return records
 
-    def _open(self, chunk: int) -> Any:
-        with self._lock:
-            if self._readers[chunk] is None:
-                reader = format.open_records(self._paths[chunk])
-                if reader.num_records() != self._counts[chunk]:  # An unreadable index looks the same.
-                    why = f"{reader.num_records()} records instead of {self._counts[chunk]}"
-                    raise format.damaged(self._paths[chunk], why)
-                self._readers[chunk] = reader
-            return self._readers[chunk]
+    def _open(self, file: int) -> Any:
+        module = format.import_optional("array_record.python.array_record_module")
+        options = {"file_reader_buffer_size": _READER_BUFFER_BYTES}
+        reader = module.ArrayRecordReader(str(self._paths[file]), _READER_OPTIONS, **options)
+        if (count := reader.num_records()) != self._counts[file]:  # An unreadable index looks the same.
+            raise ValueError(f"{count} records instead of {self._counts[file]}")
+        return self._readers.setdefault(file, reader)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Shards:
       manifest: the content of `shards.json`.
       rows: the loaded pieces, in order of their paths.
       examples: the examples of all pieces, in order.
-      pieces: the pieces.
+      pieces: the packed scores.
     """
 
     manifest: Mapping[str, Any]
@@ -72,22 +72,57 @@ class Shards:
     examples: Records
     pieces: Records
 
-    @property
-    def tune_groups(self) -> list[int]:
-        """For each piece the index of the first piece with the same tune."""
-        return [row.tune for row in self.rows]
-
     def load(self, index: Sequence[int]) -> tuple[ParsedFile, ...]:
-        """Reads pieces with their scores.
-
-        Raises:
-          UserError: if a shard is damaged.
-        """
+        """Reads pieces with their scores."""
         rows = [self.rows[n] for n in index]
-        scores = map(format.unpack_score, self.pieces.read(index))
+        scores = map(serialization.unpack_score, self.pieces.read(index))
         return tuple(
             ParsedFile(row.path, row.sha256, score, tuple(row.reasons)) for row, score in zip(rows, scores, strict=True)
         )
+
+
+class ShardExamples:
+    """`Examples` of some pieces of shards, given their indices in ascending order.
+
+    The batch of a step equals that of `ArrayExamples` of the same examples. Every process reads its own rows only.
+    """
+
+    def __init__(self, shards: Shards, pieces: Sequence[int]):
+        is_training = np.isin(np.arange(len(shards.rows)), pieces)
+        is_training = np.repeat(is_training, [row.examples for row in shards.rows])
+        self._index = np.flatnonzero(is_training).astype(np.uint32)  # The record of each training example.
+        self._records = shards.examples
+        layout = shards.manifest["layout"]
+        self._layout = np.dtype([(name, dtype, *map(tuple, shape)) for name, dtype, *shape in layout])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def resident(self) -> dict[str, jax.Array]:
+        """Returns {}."""
+        return {}
+
+    def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
+        """Reads the batches in threads, some steps ahead; raises UserError if a shard is damaged."""
+        grain = format.import_optional("grain")
+
+        def read(step: int) -> tuple[dict[str, np.ndarray], int, int]:
+            rows, size = batching.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
+            return self._read(rows[sharding.my_rows(len(rows))]), len(rows), size
+
+        num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
+        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=_BATCHES_AHEAD)
+        read_ahead = grain.MapDataset.range(steps.start, steps.stop, steps.step).map(read).to_iter_dataset(options)
+        with contextlib.closing(iter(read_ahead)) as iterator:
+            for arrays, num_rows, size in iterator:
+                yield Batch.place(arrays, num_rows, size)
+
+    def sample(self, limit: int) -> dict[str, np.ndarray]:
+        """Reads examples."""
+        return self._read(arrays_lib.spread_rows(len(self), limit))
+
+    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return format.unpack_examples(self._records.read(self._index[rows]), self._layout)
 
 
 def is_shards(folder: str) -> bool:
@@ -96,11 +131,8 @@ def is_shards(folder: str) -> bool:
 
 
 def open_shards(folder: str, *, by_hash: bool = False) -> Shards:
-    """Opens shards and checks that every file has its size, or its hash.
-
-    Raises:
-      UserError: if there are none, or they are not finished, or a file is missing or damaged.
-    """
+    """Opens shards and checks that every file has its size, or its hash; raises UserError for the first that has not,
+    or if the shards are not finished."""
     root = pathlib.Path(folder).expanduser()
     if not is_shards(folder):
         command = f"python -m vae_jax.ingest --shards={root}"
@@ -115,4 +147,4 @@ def open_shards(folder: str, *, by_hash: bool = False) -> Shards:
             format.check_file(path, chunk[kind], by_hash=by_hash)
         records[kind] = Records(paths, [chunk[kind]["records"] for chunk in manifest["chunks"]])
     rows = [FileRow(**row) for row in manifest["files"] if row["status"] != "refused"]
-    return Shards(manifest, rows, **records)
+    return Shards(manifest, rows, records["examples"], records["pieces"])
