@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from vae_jax.data import corpus, ingest_report
+from vae_jax.data.config import DataConfig
 from vae_jax.runtime import cli, files
 from vae_jax.runtime.errors import UserError
 
@@ -45,7 +46,7 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} goes with --shards alone")
-    source = corpus.find_source(corpus.DEFAULT_DATA, args.path, allow_builtin=False)
+    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
     report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:

@@ -35,7 +35,7 @@ def main() -> None:
         files.write_bytes(output / f"step_{n:02d}.mid", midi.write_midi(score))
     titles = [start.label, *(f"{100 * n // (len(scores) - 1)}%" for n in range(1, len(scores) - 1)), end.label]
     plots.save(plots.plot_roll_row(scores, titles), output / "interpolation.png")
-    print(f"{len(scores)} steps from {files.plain(start.label)} to {files.plain(end.label)} in {output}")
+    print(f"{len(scores)} steps from {files.printable(start.label)} to {files.printable(end.label)} in {output}")
 
 
 if __name__ == "__main__":

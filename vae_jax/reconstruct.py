@@ -25,7 +25,8 @@ def score_line(label: str, one: Reconstruction) -> str:
     f1 = {name: count(one.original, one.score).f1 for name, count in reconstruction.SCORES.items()}
     lost = [f"{count} {name.replace('_', ' ')}" for name, count in one.encoded.report.items() if count]
     return (
-        f"{files.plain(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1['note_f1_50ms']:.4f}, "
+        f"{files.printable(label)}: {len(one.score.notes)} notes reconstructed, "
+        f"note F1 at 50 ms {f1['note_f1_50ms']:.4f}, "
         f"with instruments {f1['note_f1_instrument']:.4f} (from {', '.join(lost)})"
     )
 
@@ -40,11 +41,11 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save:
             target = output / f"{name}.latents.npz"
-            latent_io.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
+            latent_io.save(target, one.posterior, one.encoded.context, run.description["run_id"])
         print(score_line(label, one))
     for file in source.files:
         if file.score is None:
-            print(f"{files.plain(file.path)}: refused ({file.reasons[0]})")
+            print(f"{files.printable(file.path)}: refused ({file.reasons[0]})")
     print(f"{len(labels)} reconstructed into {output} by step {run.step} of {run.folder.path}")
 
 

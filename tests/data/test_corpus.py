@@ -14,7 +14,8 @@ from builders import tune, tune_bytes, write_zip
 
 from vae_jax.data import corpus as corpus_lib
 from vae_jax.data import sources
-from vae_jax.data.corpus import DEFAULT_DATA, Corpus, load_corpus
+from vae_jax.data.config import DataConfig
+from vae_jax.data.corpus import Corpus, load_corpus
 from vae_jax.music import midi
 from vae_jax.music.score import make_notes, make_score
 from vae_jax.runtime.errors import UserError
@@ -256,18 +257,12 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: pathlib.Path):
     assert len({first, changed, renamed.fingerprint}) == 3
 
 
-def test_the_builtin_corpus_is_the_same_for_the_same_seed():
-    first, again, other = (corpus_lib.builtin_corpus(3, seed) for seed in (0, 0, 1))
-    assert first.name == "built-in"
+def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
+    first, again, other = (corpus_lib.synthetic_corpus(3, seed) for seed in (0, 0, 1))
+    assert first.name == "synthetic"
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    data = DEFAULT_DATA | {"num_builtin": 3, "builtin_seed": 1}
-    found = corpus_lib.find_source(data, "built-in", allow_builtin=False)
+    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_synthetic=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
-    assert corpus_lib.find_source(DEFAULT_DATA | found.to_config(), allow_builtin=False) == found
-
-
-def test_the_builtin_corpus_has_a_piece_at_least():
-    with pytest.raises(UserError, match="at least one piece"):
-        corpus_lib.builtin_corpus(0, 0)
+    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_synthetic=False) == found

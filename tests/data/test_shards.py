@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ import pytest
 from builders import tune, tune_bytes, write_zip
 from small_run import REPOSITORY, SMALL, run
 from tiny_run import CONFIG as TINY
-from tiny_run import LAST_STEP, TinyRun, lines
+from tiny_run import TinyRun, lines
 
 from configs import anthems
 from vae_jax.data import corpus, ingest_report, sources
@@ -31,6 +30,7 @@ from vae_jax.music import midi
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import experiment, loop, run_dir
+from vae_jax.training.config import TrainConfig
 from vae_jax.training.run_dir import RunFolder
 
 pytest.importorskip("grain")
@@ -86,7 +86,7 @@ def both(midi_folder: pathlib.Path, folder: pathlib.Path, **data: Any) -> tuple[
     """The training examples in memory, and those of the shards."""
     setup = experiment.build_experiment(CONFIG)
     found = [
-        experiment.encode_split(setup, *corpus_view.find_split(DATA | data | where, CONFIG["representation"]))[0]
+        setup.make_dataset(*corpus_view.find_split(DATA | data | where, CONFIG["representation"])).train
         for where in ({"path": str(midi_folder)}, {"shards": str(folder)})
     ]
     assert isinstance(found[0], ArrayExamples) and not isinstance(found[1], ArrayExamples)
@@ -96,8 +96,8 @@ def both(midi_folder: pathlib.Path, folder: pathlib.Path, **data: Any) -> tuple[
 def feed(examples: Examples, steps: range, **arguments: int) -> list[Mapping[str, np.ndarray]]:
     resident = examples.resident()
     fed = []
-    for batch in examples.feed(steps, **arguments):
-        arrays = jax.device_get(take(resident, batch))
+    for batch in examples.batches(steps, **arguments):
+        arrays = jax.device_get(take(resident, batch))._asdict()
         assert all(len(rows) == min(arguments["batch_size"], len(examples)) for rows in arrays.values())
         assert 0 < batch.size <= arguments["batch_size"]
         fed.append(arrays | {"size": batch.size})
@@ -137,7 +137,7 @@ def test_a_resumed_feed_gives_the_rest(midi_folder: pathlib.Path, written: pathl
 def test_a_feed_that_is_left_ends_its_threads(written: pathlib.Path, midi_folder: pathlib.Path):
     _, examples = both(midi_folder, written)
     before = threading.active_count()
-    opened = examples.feed(range(10_000), batch_size=4, seed=0)
+    opened = examples.batches(range(10_000), batch_size=4, seed=0)
     next(opened)
     opened.close()
     until = time.monotonic() + 30
@@ -149,7 +149,7 @@ def test_a_feed_that_is_left_ends_its_threads(written: pathlib.Path, midi_folder
 @pytest.mark.parametrize("limit", [1, 5, 100, 10_000])
 def test_samples_are_those_of_memory(midi_folder: pathlib.Path, written: pathlib.Path, limit: int):
     in_memory, in_shards = both(midi_folder, written)
-    assert_same(in_memory.sample(limit), in_shards.sample(limit))
+    assert_same(in_memory.sample(limit)._asdict(), in_shards.sample(limit)._asdict())
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,10 @@ def test_another_representation_is_refused_by_its_fields(midi_folder: pathlib.Pa
     other = CONFIG["representation"] | {"training_hop_beats": 8}
     with pytest.raises(UserError, match=r"config\.representation\.training_hop_beats is 1 there and 8 here"):
         corpus_view.find_split(DATA | {"shards": str(copied)}, other)
-    defaults = CONFIG["representation"] | {"max_copies": 3}  # As it is where the config says nothing.
-    corpus_view.find_split(DATA | {"shards": str(copied)}, defaults)
+    config = CONFIG["representation"]
+    without_default = {name: value for name, value in config.items() if name != "training_hop_beats"}
+    assert config["training_hop_beats"] == 1  # As it is if the config does not say.
+    corpus_view.find_split(DATA | {"shards": str(copied)}, without_default)
 
 
 def test_other_folders_are_refused(midi_folder: pathlib.Path, written: pathlib.Path, tmp_path: pathlib.Path):
@@ -420,9 +422,9 @@ def test_a_full_disk_ends_in_one_line(midi_folder: pathlib.Path, tmp_path: pathl
 
 
 def test_the_generated_corpus_is_listed_as_it_is_loaded():
-    listed = sources.list_builtin(3, 5)
+    listed = sources.list_synthetic(3, 5)
     read = list(sources.read_files(listed))
-    loaded = corpus.builtin_corpus(3, 5)
+    loaded = corpus.synthetic_corpus(3, 5)
     assert [path for path, _ in read] == [file.path for file in loaded.files]
     assert [midi.read_midi(data).score.notes.pitch.tolist() for _, data in read if isinstance(data, bytes)] == [
         piece.score.notes.pitch.tolist() for piece in loaded.pieces
@@ -430,25 +432,15 @@ def test_the_generated_corpus_is_listed_as_it_is_loaded():
 
 
 def test_training_from_shards_is_the_same_run(tiny_run: TinyRun, midi_folder: pathlib.Path, tmp_path: pathlib.Path):
-    config = TINY | {"data": DATA}
-    writer.write_shards(tmp_path / "shards", config, str(midi_folder), num_workers=1, chunk_files=3)
-    for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(tmp_path / "shards")})):
-        source, split = corpus_view.find_split(DATA | where, TINY["representation"])
-        examples, held_out = experiment.encode_split(tiny_run.experiment, source, split)
-        make_step = functools.partial(tiny_run.experiment.train_step, LAST_STEP)
-        for num_epochs in (2, 4):  # The second goes on from a checkpoint.
-            (tmp_path / name).mkdir(exist_ok=True)
-            loop.fit(
-                tiny_run.initial,
-                tiny_run.experiment.abstract_state(),
-                make_step,
-                tiny_run.eval_step,
-                examples=examples,
-                held_out_arrays=held_out,
-                config=TINY["train"] | {"num_epochs": num_epochs},
-                seed=3,
-                folder=RunFolder(tmp_path / name),
-            )
+    shards = tmp_path / "written"
+    writer.write_shards(shards, TINY | {"data": DATA}, str(midi_folder), num_workers=1, chunk_files=3)
+    for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(shards)})):
+        dataset = tiny_run.experiment.make_dataset(*corpus_view.find_split(DATA | where, TINY["representation"]))
+        (tmp_path / name).mkdir()
+        for num_epochs in (2, 4):  # The second resumes from a checkpoint.
+            config = TrainConfig(**TINY["train"] | {"num_epochs": num_epochs})
+            key = tiny_run.experiment.key()
+            loop.fit(tiny_run.trainable, dataset, config, RunFolder(tmp_path / name), key=key, order_seed=3)
     assert lines(tmp_path / "shards") == lines(tmp_path / "memory")
     assert len(lines(tmp_path / "shards")) == 4
 

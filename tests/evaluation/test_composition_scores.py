@@ -1,4 +1,4 @@
-"""Composed music scored against real music, with the built-in corpus in the part of both."""
+"""Composed music scored against real music, with the synthetic corpus in the part of both."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
+from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus
-from vae_jax.data.splits import split_groups
+from vae_jax.data.splits import split_pieces
 from vae_jax.evaluation import discriminator, features
 from vae_jax.evaluation.generation import score_compositions, summarise_compositions
 from vae_jax.music import score as score_lib
@@ -25,7 +26,7 @@ def quick_judge(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(40, seed=6)]
+    return [score for _, score in synthetic.make_corpus(40, seed=6)]
 
 
 def scored(
@@ -133,7 +134,7 @@ def test_the_same_seed_gives_the_same_scores(pieces: list[Score]):
 
 def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
     """Thirteen tunes of the training part take the composer's place."""
-    split = split_groups(anthem_corpus.tune_groups, 13, 19, "tune")
+    split = split_pieces(anthem_corpus.tune_groups, DataConfig(num_held_out=13, split_seed=19))
     tunes = anthem_corpus.tune_groups
     chosen = set(np.random.default_rng(0).choice(sorted({tunes[n] for n in split.train}), 13, replace=False).tolist())
     index = {

@@ -11,11 +11,12 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vae_jax.data import deduplication, download, parallel, parsing, sources
+from vae_jax.data.config import DataConfig
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.sources import Source
 from vae_jax.data.splits import Split
@@ -24,11 +25,10 @@ from vae_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:  # JAX is not imported by commands that only read files.
     from vae_jax.data.dataset import Examples
-    from vae_jax.representations.base import Representation
+    from vae_jax.representations.base import AnyRepresentation
 
 MIN_POOL_BYTES = 4 * 2**20  # One process parses fewer bytes before others have started.
 _MAX_CHUNK_FILES = 512
-DEFAULT_DATA = {"path": "", "url": download.ANTHEMS_URL, "num_builtin": 135, "builtin_seed": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Corpus:
         """Paths of all pieces that a model is trained on."""
         return [self.pieces[n].path for n in split.train]
 
-    def training_examples(self, representation: Representation, split: Split) -> Examples:
+    def training_examples(self, representation: AnyRepresentation, split: Split) -> Examples:
         """The examples of these pieces."""
         from vae_jax.data.dataset import ArrayExamples
         from vae_jax.representations import arrays
@@ -113,22 +113,21 @@ def label_paths(paths: Sequence[str]) -> list[str]:
     return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
-def find_source(data: Mapping[str, Any], path: str = "", *, allow_builtin: bool) -> Source:
-    """Finds the files of a run: at the path given, else at that of a config's `data` section; without one, the anthem
-    archive (cached or downloaded), or if allowed, with a warning, the built-in corpus. Raises UserError if there are
-    none."""
-    path = path or data["path"]
-    if path and path != sources.BUILTIN_NAME:
+def find_source(data: DataConfig, path: str = "", *, allow_synthetic: bool) -> Source:
+    """Finds the files of a run: at the path given, else at the config's; without one, the anthem archive (cached or
+    downloaded), or if allowed, with a warning, the synthetic corpus. Raises UserError if there are none."""
+    path = path or data.path
+    if path and path != sources.SYNTHETIC_NAME:
         return sources.list_source(path)
     if not path:
         try:
-            return sources.list_source(str(download.fetch_anthems(data["url"])))
+            return sources.list_source(str(download.fetch_anthems(data.url)))
         except UserError as error:
-            if not allow_builtin:
+            if not allow_synthetic:
                 raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
-            instead = f"the built-in corpus of {data['num_builtin']} generated pieces"
+            instead = f"the synthetic corpus of {data.num_synthetic} pieces"
             print(f"warning: {error}; using {instead} instead", file=sys.stderr)
-    return sources.list_builtin(data["num_builtin"], data["builtin_seed"])
+    return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
 
 
 def load_corpus(path: str) -> Corpus:
@@ -136,9 +135,9 @@ def load_corpus(path: str) -> Corpus:
     return read_source(sources.list_source(path))
 
 
-def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
-    """Returns the generated corpus, parsed from its own MIDI bytes."""
-    return read_source(sources.list_builtin(num_pieces, seed))
+def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
+    """Returns the synthetic corpus, parsed from its own MIDI bytes."""
+    return read_source(sources.list_synthetic(num_pieces, seed))
 
 
 def read_source(source: Source) -> Corpus:

@@ -8,14 +8,14 @@ from typing import Any
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.parsing import ParsedFile
-from vae_jax.music.score import KeySignature, Score
-from vae_jax.runtime.files import plain
+from vae_jax.music import theory
+from vae_jax.music.score import Score
+from vae_jax.runtime.files import printable
 
-_MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
-_MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
+Json = dict[str, Any]
 
 
-def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+def describe_corpus(corpus: Corpus) -> Json:
     """Describes a corpus for `ingest.json`: totals, files in order of their paths, and groups of duplicate tunes."""
     groups = collections.defaultdict(list)
     for piece, group in zip(corpus.pieces, corpus.tune_groups, strict=True):
@@ -29,19 +29,19 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def render_report(report: dict[str, Any]) -> str:
+def render_report(report: Json) -> str:
     """Renders an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
-    width = max(len(plain(file["path"])) for file in report["files"])
+    width = max(len(printable(file["path"])) for file in report["files"])
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
     for file in report["files"]:
-        row = f"{plain(file['path']):<{width}} {file['status']:<8}"
+        row = f"{printable(file['path']):<{width}} {file['status']:<8}"
         if file["status"] != "refused":
             minutes, seconds = divmod(round(file["duration_sec"]), 60)
             row += f" {file['notes']:6d} {file['tracks']:6d} {minutes:4d}:{seconds:02d}"
             row += f" {file['meter'] or '-':>5} {file['key'] or '-'}"
         lines.append(row)
-        lines.extend(f"    {plain(reason)}" for reason in file["reasons"])
-    lines.extend("same tune: " + ", ".join(map(plain, paths)) for paths in report["duplicates"])
+        lines.extend(f"    {printable(reason)}" for reason in file["reasons"])
+    lines.extend("same tune: " + ", ".join(map(printable, paths)) for paths in report["duplicates"])
     return "\n".join([*lines, render_totals(report["totals"])])
 
 
@@ -53,22 +53,18 @@ def render_totals(totals: Mapping[str, int]) -> str:
     )
 
 
-def key_name(key: KeySignature) -> str:
-    """Names a key signature: "Eb major", "C minor"."""
-    return f"{_MINOR_KEYS[key.fifths + 7]} minor" if key.minor else f"{_MAJOR_KEYS[key.fifths + 7]} major"
-
-
-def _describe(file: ParsedFile) -> dict[str, Any]:
-    described: dict[str, Any] = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
+def _describe(file: ParsedFile) -> Json:
+    described: Json = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
     described["reasons"] = list(file.reasons)
     if (score := file.score) is not None:
+        key = score.keys[0] if score.keys else None
         described |= {
             "drum_notes": int(score.notes.is_drum.sum()),
             "tracks": len(score.note_bearing_tracks()),
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": key_name(score.keys[0]) if score.keys else None,
+            "key": f"{theory.tonic_name(key.fifths, key.minor)} {'minor' if key.minor else 'major'}" if key else None,
         }
     return described
 

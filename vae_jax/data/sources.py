@@ -1,4 +1,4 @@
-"""The MIDI files of a corpus, listed before they are read: of a folder, of a zip, or made by the generator."""
+"""The MIDI files of a corpus, listed before they are read: of a folder, of a zip, or synthetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.runtime.errors import UserError
 
@@ -18,7 +18,7 @@ MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
 MAX_ZIP_RATIO = 200  # MIDI files are compressed to a third or a tenth of their size, a bomb to a thousandth.
 MAX_ZIP_TOTAL_BYTES = 2**30
-BUILTIN_NAME = "built-in"
+SYNTHETIC_NAME = "synthetic"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,8 @@ class ListedFile:
     Attributes:
       path: its path inside its folder or zip, with forward slashes.
       size: in bytes.
-      stamp: the modification time in ns, the checksum in a zip, or the generator's seed: changes with the content.
-      index: its number among a zip's members or the generated pieces.
+      stamp: changes with the content: the modification time in ns, a zip's checksum, the seed of a synthetic piece.
+      index: its number among a zip's members or the synthetic pieces.
       refusal: why it is not even opened; empty if it is.
     """
 
@@ -46,7 +46,7 @@ class Source:
 
     Attributes:
       name: the corpus's name in reports.
-      path: the folder, zip or file; empty for the generated corpus.
+      path: the folder, zip or file; empty for the synthetic corpus.
       files: the files that were found.
     """
 
@@ -56,8 +56,8 @@ class Source:
 
     def to_config(self) -> dict[str, str | int]:
         """The fields of a config's `data` section that find these files again."""
-        path, seed = self.path or BUILTIN_NAME, self.files[0].stamp
-        return {"path": path, "num_builtin": len(self.files), "builtin_seed": seed}
+        path, seed = self.path or SYNTHETIC_NAME, self.files[0].stamp
+        return {"path": path, "num_synthetic": len(self.files), "synthetic_seed": seed}
 
     def split(self, chunk_files: int) -> list[Source]:
         """Returns sources of so many of the files each."""
@@ -88,12 +88,10 @@ def list_source(path: str) -> Source:
     return Source(source.name or root.name, str(root), tuple(sorted(files, key=lambda file: file.path)))
 
 
-def list_builtin(num_pieces: int, seed: int) -> Source:
-    """Lists the generated corpus."""
-    if num_pieces < 1:
-        raise UserError(f"the built-in corpus needs at least one piece, got {num_pieces}")
-    files = [ListedFile(builtin.piece_name(seed, n), stamp=seed, index=n) for n in range(num_pieces)]
-    return Source(BUILTIN_NAME, "", tuple(sorted(files, key=lambda file: file.path)))
+def list_synthetic(num_pieces: int, seed: int) -> Source:
+    """Lists the synthetic corpus."""
+    files = [ListedFile(synthetic.piece_name(seed, n), stamp=seed, index=n) for n in range(num_pieces)]
+    return Source(SYNTHETIC_NAME, "", tuple(sorted(files, key=lambda file: file.path)))
 
 
 def read_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
@@ -102,7 +100,7 @@ def read_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
     root = pathlib.Path(source.path)
     if not source.path:
         for file in source.files:
-            yield file.path, midi.write_midi(builtin.compose_piece(file.stamp, file.index))
+            yield file.path, midi.write_midi(synthetic.make_score(file.stamp, file.index))
     elif zipfile.is_zipfile(root):
         yield from _read_zip(source)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vae_jax.report.pieces import Shelf, shown_name
 from vae_jax.report.run_record import Record
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 _POSTS_PLOTS = {
     "corpus.png": "The corpus: notes per track, length, shortest, lowest and highest note",
@@ -111,7 +111,7 @@ MEASURES = (
 def describe(run: Record, shelf: Shelf) -> dict[str, Any]:
     """Everything that the page says in words and tables."""
     return {
-        "title": f"{plain(run.config['name'])} on {plain(run.description['corpus']['name'])}",
+        "title": f"{printable(run.config['name'])} on {printable(run.description['corpus']['name'])}",
         "run": _facts(run),
         "latent_dim": run.config["model"]["latent_dim"],
         "squeezed": _squeezed(run.config["representation"]),
@@ -134,7 +134,7 @@ def curves(run: Record) -> dict[str, Any]:
         for part in ("training", "held_out")
         if "baseline_mean_loss" in run.metrics.get(part, {})
     }
-    return {"log": list(run.log), "constants": constants, "distortion": run.config["loss"]["reconstruction"]}
+    return {"log": list(run.log), "constants": constants, "distortion": "distortion"}
 
 
 def _facts(run: Record) -> dict[str, Any]:
@@ -149,17 +149,17 @@ def _facts(run: Record) -> dict[str, Any]:
         what += f" for a piece of {representation['num_tracks']} tracks of {representation['num_notes']} notes"
     held_out = f"{len(described['split']['held_out'])} held out, {len(described['split']['train'])} to train on"
     device = described["device"]
-    kind = "" if device["kind"] == device["platform"] else f" ({plain(device['platform'])})"
+    kind = "" if device["kind"] == device["platform"] else f" ({printable(device['platform'])})"
     minutes, seconds = divmod(round(run.timing.get("seconds", 0)), 60)
     return {
-        "Corpus": f"{plain(described['corpus']['name'])}: {described['corpus']['pieces']:,} pieces"
+        "Corpus": f"{printable(described['corpus']['name'])}: {described['corpus']['pieces']:,} pieces"
         + (f", {totals['notes']:,} notes, {totals['tunes']:,} tunes" if totals else ""),
         "Split": f"{held_out}, split by {data['split_by']}, seed {data['split_seed']}",
         "Model": what,
         "Training": f"{last['step']:,} steps, {last['epoch']} of {config['train']['num_epochs']} epochs"
         if last
         else "not begun",
-        "Device": f"{device['count']} × {plain(device['kind'])}{kind}",
+        "Device": f"{device['count']} × {printable(device['kind'])}{kind}",
         "Time": f"{minutes} min {seconds} s from its last start to its end" if run.timing else "the run has not ended",
         "Made by": f"run {described['run_id']}, seed {described['seed']}, JAX {described['versions']['jax']}, "
         f"commit {(described['git_commit'] or 'unknown')[:10]}",
@@ -225,7 +225,7 @@ def _ceiling(run: Record, shelf: Shelf) -> dict[str, Any] | None:
 
 def _plots(run: Record) -> list[dict[str, str]]:
     """Pictures of the run: the post's for the post's representation, elsewhere those that the page does not draw."""
-    is_posts = run.config["representation"]["name"] == "events"
+    is_posts = run.config["representation"]["name"] == "note_matrix"
     pictures = []
     for name, title in _POSTS_PLOTS.items():
         path = run.folder.plots / name
@@ -270,7 +270,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]], title: str) -> dict[str, Any]:
 
 
 def _words(name: Any) -> str:
-    return plain(str(name)).replace("_", " ")
+    return printable(str(name)).replace("_", " ")
 
 
 def _cell(value: Any) -> str:
@@ -282,4 +282,4 @@ def _cell(value: Any) -> str:
         return f"{value[0]:.3f} to {value[1]:.3f}"
     if isinstance(value, list):
         return f"{len(value)} values"
-    return plain(str(value))
+    return printable(str(value))

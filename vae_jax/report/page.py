@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from vae_jax.music import instruments
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 # In the order in which they need one another.
 SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.js", "map.js", "chart.js", "page.js")
@@ -31,7 +31,7 @@ def render(words: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = plain
+    environment.filters["printable"] = printable
     # `tojson` writes <, > and & as escapes, so that no text of a file ends the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     scripts = [_read(name) for name in SCRIPTS]

@@ -19,7 +19,7 @@ from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.packing import pack_music, track_list
 from vae_jax.report.run_record import Record
 from vae_jax.runtime import files
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 from vae_jax.training.run_dir import RunFolder
 
 # Of notes in base64; the rest of the page has room below ten megabytes.
@@ -143,7 +143,7 @@ def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[dict[str, Any]]:
 
 def shown_name(name: str) -> str:
     """A file's name as the page shows it."""
-    return plain(name).replace("_", " ")
+    return printable(name).replace("_", " ")
 
 
 def _places(folder: RunFolder, name: str) -> tuple[pathlib.Path, pathlib.Path]:
@@ -158,7 +158,7 @@ def _read_score(path: pathlib.Path) -> tuple[Score | None, str | None]:
     except FileNotFoundError:
         return None, None
     except (OSError, midi.MidiError) as error:
-        return None, f"{plain(path.name)} cannot be read ({error})"
+        return None, f"{printable(path.name)} cannot be read ({error})"
 
 
 def _url(path: pathlib.Path, folder: RunFolder) -> str:

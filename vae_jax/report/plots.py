@@ -233,7 +233,7 @@ def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
 
 def _plain(text: str) -> str:
     """A name from a file as matplotlib may draw it: printable, and no formulas."""
-    return files.plain(text).replace("$", r"\$")
+    return files.printable(text).replace("$", r"\$")
 
 
 def _tick_limits(score: Score) -> tuple[float, float]:

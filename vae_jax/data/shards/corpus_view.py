@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from vae_jax.data import corpus, splits
+from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.shards import format, reader
+from vae_jax.data.shards.format import Json
 from vae_jax.data.shards.reader import ShardExamples, Shards
 from vae_jax.data.splits import Split
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Representation
+from vae_jax.representations.base import AnyRepresentation
+from vae_jax.runtime import config
 from vae_jax.runtime.errors import UserError
 
 
@@ -35,28 +36,29 @@ class ShardCorpus(Corpus):
         """Paths of all training pieces."""
         return [self.shards.rows[n].path for n in self.training_index]
 
-    def training_examples(self, representation: Representation, split: Split) -> ShardExamples:
+    def training_examples(self, representation: AnyRepresentation, split: Split) -> ShardExamples:
         """The stored examples of all training pieces."""
-        return ShardExamples(self.shards, self.training_index)
+        return ShardExamples(self.shards, self.training_index, representation.example_type)
 
 
-def find_split(data: Mapping[str, Any], representation: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
+def find_split(data: Json, representation: Json, path: str = "") -> tuple[Corpus, Split]:
     """Finds the corpus of a config's `data` section, or at another path, and splits its pieces in memory. Raises
     UserError if there is no such corpus, or it is in shards of another `representation` section."""
-    folder = path if path and reader.is_shards(path) else data["shards"]
+    section = config.make_section(DataConfig, data, "config.data")
+    folder = path if path and reader.is_shards(path) else section.shards
     if not folder:
-        source = corpus.find_source(data, path, allow_builtin=data["allow_builtin"])
+        source = corpus.find_source(section, path, allow_synthetic=section.allow_synthetic)
         in_memory = corpus.read_source(source)
-        return in_memory, splits.split_by_config(in_memory.tune_groups, data)
+        return in_memory, splits.split_pieces(in_memory.tune_groups, section)
     if path and path != folder:
         raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
     shards = reader.open_shards(folder)
     format.check_representation(pathlib.Path(folder), shards.manifest["representation"], representation)
     tune_groups = [row.tune for row in shards.rows]
-    whole = splits.split_by_config(tune_groups, data)
+    whole = splits.split_pieces(tune_groups, section)
     if not whole.train:
         raise UserError("the corpus leaves nothing to train on")
-    evaluated = arrays_lib.spread_rows(len(whole.train), data["num_evaluated_train"])
+    evaluated = arrays_lib.subsample_rows(len(whole.train), section.num_evaluated_train)
     index = sorted([*np.array(whole.train)[evaluated].tolist(), *whole.held_out])
     view = ShardCorpus(
         name=shards.manifest["corpus"],

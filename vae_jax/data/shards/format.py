@@ -11,18 +11,20 @@ import json
 import pathlib
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mido
 import numpy as np
 
-from vae_jax.representations.base import Arrays
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
+Arrays = Mapping[str, np.ndarray]
+Json = Mapping[str, Any]  # An object of a file, or a section of a config.
 MANIFEST, PLAN = "shards.json", "plan.json"
 KINDS = ("examples", "pieces", "tunes")
 _WRITER_OPTIONS = "group_size:1"  # A random read decompresses no other record.
@@ -43,14 +45,14 @@ def encoder_version() -> str:
     return hashlib.sha256(b"".join([versions, *(path.read_bytes() for path in sources)])).hexdigest()
 
 
-def describe_representation(config: Mapping[str, Any]) -> dict[str, Any]:
+def describe_representation(config: Json) -> Json:
     """Returns a config's `representation` section with its defaults."""
-    made: Any = make_representation(config)
-    fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    made = make_representation(config)
+    fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}  # type: ignore[arg-type]
     return json.loads(json.dumps({"name": config["name"]} | fields))
 
 
-def check_representation(folder: pathlib.Path, there: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check_representation(folder: pathlib.Path, there: Json, config: Json) -> None:
     """Raises UserError with the fields in which a config's representation differs from that of shards."""
     here = describe_representation(config)
     differing = "; ".join(
@@ -84,26 +86,26 @@ def unpack_examples(records: Sequence[bytes], layout: np.dtype) -> dict[str, np.
 
 
 @contextlib.contextmanager
-def record_writer(path: pathlib.Path) -> Iterator[Any]:
-    """Gives an ArrayRecordWriter of a file that appears when it is complete; raises UserError if it cannot be
-    written."""
+def record_writer(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
+    """Gives a function that appends a record to a file, which appears when it is complete; raises UserError if it
+    cannot be written."""
     module = import_optional("array_record.python.array_record_module")
     with files.replacing(path) as temporary:
         try:
             with contextlib.closing(module.ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)) as writer:
-                yield writer
+                yield writer.write
         except RuntimeError as error:
             if type(error) is not RuntimeError:  # Itself it is the format's type for every error of the disk.
                 raise
             raise UserError(f"{path}: cannot be written ({textwrap.shorten(str(error), 120)})") from error
 
 
-def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+def write_json(path: pathlib.Path, content: Json) -> None:
     """Writes a plan, chunk or manifest with the format's number and a hash of the content."""
     files.write_json(path, {"format": FORMAT, "sha256": hash_json(content), **content})
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> Json:
     """Reads what `write_json` wrote; raises UserError if it is missing, damaged or of another format."""
     content = files.read_json(path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
@@ -113,18 +115,18 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def hash_json(content: Any) -> str:
+def hash_json(content: object) -> str:
     """Hash of what JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def describe_file(path: pathlib.Path) -> dict[str, Any]:
+def describe_file(path: pathlib.Path) -> dict[str, int | str]:
     """Size and hash of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def check_file(path: pathlib.Path, known: Mapping[str, Any], *, by_hash: bool) -> None:
+def check_file(path: pathlib.Path, known: Json, *, by_hash: bool) -> None:
     """Raises UserError if a file is missing or its size, or its hash, is not that of `describe_file` before."""
     try:
         if (size := path.stat().st_size) != known["bytes"]:
@@ -143,7 +145,7 @@ def damaged(path: pathlib.Path, why: object) -> UserError:
     )
 
 
-def import_optional(name: str) -> Any:
+def import_optional(name: str) -> types.ModuleType:
     """Imports a module of the packages that only shards need; raises UserError if they are not installed."""
     try:
         return importlib.import_module(name)

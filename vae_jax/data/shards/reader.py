@@ -6,18 +6,19 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from typing import Generic
 
-import jax
 import numpy as np
 
 from vae_jax.data import batching
-from vae_jax.data.dataset import Batch, Feed
+from vae_jax.data.dataset import Batch
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
+from vae_jax.data.shards.format import Json
 from vae_jax.music import serialization
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.base import B
 from vae_jax.runtime import sharding
 from vae_jax.runtime.errors import UserError
 
@@ -33,7 +34,7 @@ class Records:
     def __init__(self, paths: Sequence[pathlib.Path], counts: Sequence[int]):
         self._paths, self._counts = paths, np.array(counts, dtype=np.int64)
         self._ends = np.cumsum(self._counts)
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, Callable[[list[int]], list[bytes]]] = {}
 
     def read(self, index: Sequence[int] | np.ndarray) -> list[bytes]:
         """Reads records by their numbers; raises UserError with the name of a file that is missing or damaged."""
@@ -42,18 +43,18 @@ class Records:
         records = []
         for file, place in zip(files.tolist(), places.tolist(), strict=True):
             try:
-                records += (self._readers.get(file) or self._open(file)).read([place])
+                records += (self._readers.get(file) or self._open(file))([place])
             except (OSError, RuntimeError, ValueError, IndexError) as error:
                 raise format.damaged(self._paths[file], error) from error
         return records
 
-    def _open(self, file: int) -> Any:
+    def _open(self, file: int) -> Callable[[list[int]], list[bytes]]:
         module = format.import_optional("array_record.python.array_record_module")
         options = {"file_reader_buffer_size": _READER_BUFFER_BYTES}
         reader = module.ArrayRecordReader(str(self._paths[file]), _READER_OPTIONS, **options)
         if (count := reader.num_records()) != self._counts[file]:  # An unreadable index looks the same.
             raise ValueError(f"{count} records instead of {self._counts[file]}")
-        return self._readers.setdefault(file, reader)
+        return self._readers.setdefault(file, reader.read)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Shards:
       pieces: the packed scores.
     """
 
-    manifest: Mapping[str, Any]
+    manifest: Json
     rows: Sequence[FileRow]
     examples: Records
     pieces: Records
@@ -81,13 +82,14 @@ class Shards:
         )
 
 
-class ShardExamples:
-    """`Examples` of some pieces of shards, given their indices in ascending order.
+class ShardExamples(Generic[B]):
+    """`Examples` of some pieces of shards, given their indices in ascending order and the NamedTuple of an example.
 
     The batch of a step equals that of `ArrayExamples` of the same examples. Every process reads its own rows only.
     """
 
-    def __init__(self, shards: Shards, pieces: Sequence[int]):
+    def __init__(self, shards: Shards, pieces: Sequence[int], example_type: type[B]):
+        self._example_type = example_type
         is_training = np.isin(np.arange(len(shards.rows)), pieces)
         is_training = np.repeat(is_training, [row.examples for row in shards.rows])
         self._index = np.flatnonzero(is_training).astype(np.uint32)  # The record of each training example.
@@ -98,17 +100,16 @@ class ShardExamples:
     def __len__(self) -> int:
         return len(self._index)
 
-    def resident(self) -> dict[str, jax.Array]:
-        """Returns {}."""
-        return {}
+    def resident(self) -> None:
+        """No example stays on the devices."""
 
-    def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
+    def batches(self, steps: range, *, batch_size: int, seed: int) -> Generator[Batch[B], None, None]:
         """Reads the batches in threads, some steps ahead; raises UserError if a shard is damaged."""
         grain = format.import_optional("grain")
 
-        def read(step: int) -> tuple[dict[str, np.ndarray], int, int]:
+        def read(step: int) -> tuple[B, int, int]:
             rows, size = batching.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
-            return self._read(rows[sharding.my_rows(len(rows))]), len(rows), size
+            return self._read(rows[sharding.process_rows(len(rows))]), len(rows), size
 
         num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
         options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=_BATCHES_AHEAD)
@@ -117,12 +118,12 @@ class ShardExamples:
             for arrays, num_rows, size in iterator:
                 yield Batch.place(arrays, num_rows, size)
 
-    def sample(self, limit: int) -> dict[str, np.ndarray]:
+    def sample(self, limit: int) -> B:
         """Reads examples."""
-        return self._read(arrays_lib.spread_rows(len(self), limit))
+        return self._read(arrays_lib.subsample_rows(len(self), limit))
 
-    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return format.unpack_examples(self._records.read(self._index[rows]), self._layout)
+    def _read(self, rows: np.ndarray) -> B:
+        return self._example_type(**format.unpack_examples(self._records.read(self._index[rows]), self._layout))
 
 
 def is_shards(folder: str) -> bool:

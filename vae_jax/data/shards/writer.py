@@ -8,20 +8,20 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from vae_jax.data import corpus, deduplication, parallel, parsing, sources
+from vae_jax.data.config import DataConfig
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
+from vae_jax.data.shards.format import Arrays, Json
 from vae_jax.data.shards.reader import Records
 from vae_jax.data.sources import Source
 from vae_jax.music import serialization
-from vae_jax.representations.base import Arrays, Representation
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.factory import make_representation
-from vae_jax.runtime import files, lock
+from vae_jax.runtime import config, files, lock
 from vae_jax.runtime.errors import UserError
 
 CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open files.
@@ -29,17 +29,17 @@ CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open fil
 
 def write_shards(
     folder: pathlib.Path,
-    config: Mapping[str, Any] | None,
+    raw: Json | None,
     path: str = "",
     *,
     num_workers: int,
     chunk_files: int = CHUNK_FILES,
-) -> dict[str, Any]:
+) -> Json:
     """Writes a corpus as shards, or what is missing of them, and returns the manifest.
 
     Args:
       folder: where to; created if there is none.
-      config: a run's config; None for the corpus and the representation with which the folder was begun.
+      raw: a run's config; None for the corpus and the representation with which the folder was begun.
       path: of the corpus, in place of the config's.
       num_workers: number of processes.
       chunk_files: files of a chunk.
@@ -48,11 +48,12 @@ def write_shards(
       UserError: if there is no corpus or no usable file, if the folder holds something else or another representation,
         or if a file cannot be written. The complete chunks stay, and the same call resumes.
     """
-    if config is None and not (folder / format.PLAN).is_file():
+    if raw is None and not (folder / format.PLAN).is_file():
         raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
-    config = format.read_json(folder / format.PLAN) if config is None else config
-    source = corpus.find_source(config["data"], path, allow_builtin=False)
-    representation = format.describe_representation(config["representation"])
+    raw = format.read_json(folder / format.PLAN) if raw is None else raw
+    data = config.make_section(DataConfig, raw["data"], "config.data")
+    source = corpus.find_source(data, path, allow_synthetic=False)
+    representation = format.describe_representation(raw["representation"])
     _open_folder(folder, source, representation)
     chunks = list(enumerate(source.split(chunk_files)))
     missing = [chunk for chunk in chunks if not _is_written(folder, representation, chunk)]
@@ -68,7 +69,7 @@ def write_shards(
     return _finish(folder, source, representation, len(chunks))
 
 
-def write_chunk(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[int, Source]) -> int:
+def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> int:
     """Writes one chunk, its number and its files, with a config's `representation` section; returns its length."""
     number, source = chunk
     paths = {kind: format.chunk_path(folder, number, kind) for kind in (*format.KINDS, "chunk")}
@@ -77,9 +78,9 @@ def write_chunk(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[in
     layout: np.dtype | None = None
     rows: list[FileRow] = []
     with (
-        format.record_writer(paths["examples"]) as examples,
-        format.record_writer(paths["pieces"]) as pieces,
-        format.record_writer(paths["tunes"]) as tunes,
+        format.record_writer(paths["examples"]) as write_example,
+        format.record_writer(paths["pieces"]) as write_piece,
+        format.record_writer(paths["tunes"]) as write_tune,
     ):
         for path, data in sources.read_files(source):
             parallel.raise_if_closing()
@@ -88,10 +89,10 @@ def write_chunk(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[in
             if file.score is not None:
                 layout = layout or format.layout_of(arrays)
                 records = format.pack_examples(arrays, layout)
-                pieces.write(serialization.pack_score(file.score))
-                tunes.write(deduplication.pack_shingles(file.score).astype("<u8").tobytes())
+                write_piece(serialization.pack_score(file.score))
+                write_tune(deduplication.pack_shingles(file.score).astype("<u8").tobytes())
             for record in records:
-                examples.write(record)
+                write_example(record)
             rows.append(FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records)))
     num_pieces = sum(row.status != "refused" for row in rows)
     counts = {"examples": sum(row.examples for row in rows), "pieces": num_pieces, "tunes": num_pieces}
@@ -105,19 +106,19 @@ def write_chunk(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[in
     return len(rows)
 
 
-def parse_and_encode(path: str, data: bytes | str, representation: Representation) -> tuple[ParsedFile, Arrays]:
+def parse_and_encode(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[ParsedFile, Arrays]:
     """Parses the bytes of a file (see `parse`) and encodes it for training; a refused file has no arrays."""
     file = parsing.parse(path, data)
     if file.score is None:
         return file, {}
     try:
-        return file, representation.encode_training(file.score)
+        return file, representation.encode_training(file.score)._asdict()
     except (ArithmeticError, LookupError, ValueError, MemoryError) as error:  # One file of thousands ends no ingest.
         reason = f"cannot be encoded ({type(error).__name__}: {error})"
         return dataclasses.replace(file, score=None, reasons=(*file.reasons, reason)), {}
 
 
-def _open_folder(folder: pathlib.Path, source: Source, representation: Mapping[str, Any]) -> None:
+def _open_folder(folder: pathlib.Path, source: Source, representation: Json) -> None:
     """Creates the folder or refuses one of other content, locks it and writes the plan."""
     plan = folder / format.PLAN
     try:
@@ -135,13 +136,13 @@ def _open_folder(folder: pathlib.Path, source: Source, representation: Mapping[s
     format.write_json(plan, {"data": source.to_config(), "representation": representation})
 
 
-def _identity(config: Mapping[str, Any], source: Source) -> str:
+def _identity(config: Json, source: Source) -> str:
     """Hash of everything that determines a chunk's content."""
     listed = [[file.path, file.size, file.stamp, file.refusal] for file in source.files]
     return format.hash_json([format.encoder_version(), config, listed])
 
 
-def _is_written(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[int, Source]) -> bool:
+def _is_written(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> bool:
     """Whether a chunk is complete and of the same files, config and encoder."""
     number, source = chunk
     try:
@@ -153,7 +154,7 @@ def _is_written(folder: pathlib.Path, config: Mapping[str, Any], chunk: tuple[in
         return False
 
 
-def _finish(folder: pathlib.Path, source: Source, config: Mapping[str, Any], num_chunks: int) -> dict[str, Any]:
+def _finish(folder: pathlib.Path, source: Source, config: Json, num_chunks: int) -> Json:
     """Groups the tunes, deletes the chunks of a larger corpus before, and writes the manifest."""
     contents = [format.read_json(format.chunk_path(folder, n, "chunk")) for n in range(num_chunks)]
     rows = [FileRow(**row) for content in contents for row in content["files"]]
