@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ from vae_jax.data.shards import corpus_view, format, reader, writer
 from vae_jax.music import midi
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
-from vae_jax.training import experiment, loop, run_dir
+from vae_jax.training import experiment, loop, run_dir, step
 from vae_jax.training.config import TrainConfig
 from vae_jax.training.run_dir import RunFolder
 
@@ -437,10 +438,14 @@ def test_training_from_shards_is_the_same_run(tiny_run: TinyRun, midi_folder: pa
     for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(shards)})):
         dataset = tiny_run.experiment.make_dataset(*corpus_view.find_split(DATA | where, TINY["representation"]))
         (tmp_path / name).mkdir()
-        for num_epochs in (2, 4):  # The second resumes from a checkpoint.
-            config = TrainConfig(**TINY["train"] | {"num_epochs": num_epochs})
-            key = tiny_run.experiment.key()
-            loop.fit(tiny_run.trainable, dataset, config, RunFolder(tmp_path / name), key=key, order_seed=3)
+        with (
+            mock.patch.object(step, "make_train_step", return_value=tiny_run.fresh_step()),
+            mock.patch.object(step, "make_eval_step", return_value=tiny_run.eval_step),
+        ):
+            for num_epochs in (2, 4):  # The second resumes from a checkpoint.
+                config = TrainConfig(**TINY["train"] | {"num_epochs": num_epochs})
+                key = tiny_run.experiment.key()
+                loop.fit(tiny_run.trainable, dataset, config, RunFolder(tmp_path / name), key=key, order_seed=3)
     assert lines(tmp_path / "shards") == lines(tmp_path / "memory")
     assert len(lines(tmp_path / "shards")) == 4
 

@@ -56,8 +56,9 @@ class Source:
 
     def to_config(self) -> dict[str, str | int]:
         """The fields of a config's `data` section that find these files again."""
-        path, seed = self.path or SYNTHETIC_NAME, self.files[0].stamp
-        return {"path": path, "num_synthetic": len(self.files), "synthetic_seed": seed}
+        if self.path:
+            return {"path": self.path}
+        return {"path": SYNTHETIC_NAME, "num_synthetic": len(self.files), "synthetic_seed": self.files[0].stamp}
 
     def split(self, chunk_files: int) -> list[Source]:
         """Returns sources of so many of the files each."""
