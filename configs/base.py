@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.path = ""  # A file, a folder or a zip; "synthetic"; empty for the national anthems.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
-    config.data.num_shown = 200  # Training pieces of shards that are evaluated, shown and composed from.
+    config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
     config.data.allow_synthetic = True  # Without a network: warn and train on the synthetic corpus, or stop.
     config.data.num_synthetic = 135

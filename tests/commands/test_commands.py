@@ -19,7 +19,8 @@ import pytest
 
 from configs import anthems as anthems_config
 from configs import post, smoke
-from vae_jax.data import corpus
+from vae_jax.data import corpus, splits
+from vae_jax.data.config import DataConfig
 from vae_jax.music import midi
 from vae_jax.music.score import Score, make_notes, make_score
 from vae_jax.runtime import files
@@ -535,8 +536,9 @@ def test_every_field_that_differs_is_named(smoke_run: SmokeRun):
     config = copy.deepcopy(smoke.get_config().to_dict())
     config["model"]["filters"], config["train"]["batch_size"] = 8, 4
     source = corpus.synthetic_corpus(16, 0)
+    split = splits.split_pieces(source.tune_groups, DataConfig(num_held_out=4))
     with pytest.raises(UserError) as caught:
-        run_dir.open_run(str(smoke_run.folder), config, source, corpus.split_corpus(source, 4, 0))
+        run_dir.open_run(str(smoke_run.folder), config, source, split)
     assert "config.model.filters is 4 there and 8 here" in str(caught.value)
     assert "config.train.batch_size is 5 there and 4 here" in str(caught.value)
 
@@ -544,7 +546,7 @@ def test_every_field_that_differs_is_named(smoke_run: SmokeRun):
 def test_the_same_files_by_another_path_are_the_same_run(tmp_path: pathlib.Path):
     config = copy.deepcopy(smoke.get_config().to_dict())
     source = corpus.synthetic_corpus(4, 0)
-    split = corpus.split_corpus(source, 1, 0)
+    split = splits.split_pieces(source.tune_groups, DataConfig(num_held_out=1))
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     before = content(folder.path)
     config["data"]["path"] = "elsewhere"

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from vae_jax.data import synthetic
-from vae_jax.data.corpus import Corpus, split_corpus
+from vae_jax.data.config import DataConfig
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import split_pieces
 from vae_jax.evaluation import discriminator, features
 from vae_jax.evaluation.bar_grid import make_bar_grid, make_piece_set
 from vae_jax.evaluation.generation import score_compositions, summarise_compositions
@@ -125,8 +127,8 @@ def test_the_same_seed_gives_the_same_scores(pieces: list[Score]):
 
 
 def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
-    """Thirteen tunes of the training pieces take the composer's place."""
-    split = split_corpus(anthem_corpus, 13, 19, "tune")
+    """Thirteen tunes of the training part take the composer's place."""
+    split = split_pieces(anthem_corpus.tune_groups, DataConfig(num_held_out=13, split_seed=19))
     tunes = anthem_corpus.tune_groups
     chosen = set(np.random.default_rng(0).choice(sorted({tunes[n] for n in split.train}), 13, replace=False).tolist())
     index = {

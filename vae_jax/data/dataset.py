@@ -23,7 +23,7 @@ class Batch(Generic[B]):
 
     Attributes:
       rows: which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
-      size: how many of the rows count, the first ones, int32 []; the others fill up the last batch of an epoch.
+      size: how many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
     """
 
     rows: Any
@@ -40,8 +40,7 @@ class Batch(Generic[B]):
 
 
 class Examples(Protocol[B]):
-    """Training examples in a fixed order. The batch of step n is a function of their number, the batch size, the seed
-    and n alone, whether they are in memory or not."""
+    """Training examples in a fixed order. A batch depends on their number, its size, the seed and the step alone."""
 
     def __len__(self) -> int:
         """Number of examples of all processes."""

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 
 from vae_jax.data.corpus import Corpus, Split
-from vae_jax.data.dataset import ArrayExamples, Dataset, Examples
-from vae_jax.data.shards.corpus_view import ShownCorpus
+from vae_jax.data.dataset import Dataset
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference
@@ -73,23 +72,15 @@ class Experiment:
         return jax.random.key(self.seed)
 
     def make_dataset(self, corpus: Corpus, split: Split) -> Dataset[Any]:
-        """Encodes a corpus: the training examples, those of shards where the corpus lies in shards, and the held-out
-        ones where there are any.
+        """Encodes a corpus: the training examples, unless they are in shards, and the held-out ones if there are any.
 
         Raises:
           UserError: where nothing is left to train on.
         """
         if not split.train:
             raise UserError("the corpus leaves nothing to train on")
-        pieces, representation = corpus.pieces, self.representation
-        examples: Examples[Any]
-        if isinstance(corpus, ShownCorpus):
-            examples = corpus.training_examples(representation.example_type)
-        else:
-            examples = ArrayExamples(
-                arrays.concatenate([representation.encode_training(pieces[n].score) for n in split.train])
-            )
-        held_out = [representation.encode(pieces[n].score).examples for n in split.held_out]
+        held_out = [self.representation.encode(corpus.pieces[n].score).examples for n in split.held_out]
+        examples = corpus.training_examples(self.representation, split)
         return Dataset(examples, arrays.concatenate(held_out) if held_out else None)
 
 

@@ -213,7 +213,7 @@ def _describe_split(corpus: Corpus, split: Split) -> dict[str, Any]:
         described |= {
             "train": [],
             "num_train": len(training),
-            "train_is": "every file of the shards that ingest.json does not call refused, but split.held_out",
+            "train_is": "every file in shards.json that is not refused, but split.held_out",
         }
     return described
 
