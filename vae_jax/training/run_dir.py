@@ -19,7 +19,7 @@ from vae_jax.runtime.errors import UserError
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
 _FIELDS_NOT_COMPARED = (
-    *("data.path", "data.shards", "data.url", "data.allow_builtin"),
+    *("data.path", "data.shards", "data.url", "data.allow_synthetic"),
     *("train.on_nan", "composer.train.on_nan"),
 )
 _MAX_NAMED = 5000  # Training files in `run.json`.
