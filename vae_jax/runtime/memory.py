@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 
 import jax
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _LONG_SEC = 0.5
-
-
-def release() -> None:
-    """Drops the compiled programs, of which most are never run again, and returns free memory to the system."""
-    jax.clear_caches()
-    gc.collect()
-    trim()
 
 
 def trim_after_compiling() -> None:
@@ -27,12 +19,11 @@ def trim_after_compiling() -> None:
     jax.monitoring.register_event_duration_secs_listener(_trim_after)
 
 
-def trim() -> None:
-    """Returns free memory to the system."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # Only glibc needs it and has it.
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _trim_after(event: str, duration_secs: float, **_: str | int) -> None:
     if event == _COMPILED and duration_secs > _LONG_SEC:
-        trim()
+        _trim()
+
+
+def _trim() -> None:
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Only glibc needs it and has it.
+        ctypes.CDLL(None).malloc_trim(0)

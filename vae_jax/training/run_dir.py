@@ -18,10 +18,7 @@ from vae_jax.runtime.errors import UserError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
-_FIELDS_NOT_COMPARED = (
-    *("data.path", "data.shards", "data.url", "data.allow_synthetic"),
-    *("train.on_nan", "composer.train.on_nan"),
-)
+_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_synthetic")
 _MAX_NAMED = 5000  # Training files in `run.json`.
 
 
@@ -47,7 +44,6 @@ class RunFolder:
       checkpoints: folder of checkpoints, one subfolder a step.
       metrics_lines: one line of JSON a logged step.
       tensorboard: folder of TensorBoard events.
-      retries: from which steps on the learning rate was lowered, and why.
       calibration: what decoding needs beside the model, tuned on training examples.
       metrics: the final evaluation.
       timing: how long the main job took.
@@ -69,7 +65,6 @@ class RunFolder:
     checkpoints = _Place("checkpoints")
     metrics_lines = _Place("metrics.jsonl")
     tensorboard = _Place("tensorboard")
-    retries = _Place("retries.json")
     calibration = _Place("calibration.json")
     metrics = _Place("metrics.json")
     timing = _Place("timing.json")
