@@ -1,31 +1,25 @@
-"""Latents of a piece in a file: the posterior, and what decoding takes from the original, without pickle."""
+"""Latents in files: those of one piece, with what decoding takes from the original, and those of a corpus."""
 
 from __future__ import annotations
 
-import io
 import json
 import pathlib
-import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vae_jax.models import latents
-from vae_jax.models.latents import PRIOR, LatentDensity
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations.base import Representation
-from vae_jax.runtime import files
+from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 
 
 def save(path: pathlib.Path, posterior: Posterior, context: Any, representation: Representation, run_id: str) -> None:
-    """Writes "mean" and "log_var", float32 [W, Z], with the context as JSON and the id of the run that encoded them."""
+    """Writes "mean" and "log_var", float32 [W, Z], with the context and the id of the encoding run as JSON."""
     text = json.dumps({"run_id": run_id, "context": representation.pack_context(context)})
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8)
-    )
-    files.write_bytes(path, buffer.getvalue())
+    npz.write_npz(path, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8))
 
 
 def load(path: str, representation: Representation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
@@ -34,33 +28,43 @@ def load(path: str, representation: Representation, latent_dim: int, run_id: str
     Raises:
       UserError: where the file cannot be read, or comes from another run.
     """
+    arrays = npz.read_npz(pathlib.Path(path), ("mean", "json"))
+    mean = arrays["mean"]
     try:
-        data = pathlib.Path(path).read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            mean = arrays["mean"]
-            saved = json.loads(arrays["json"].tobytes())
+        saved = json.loads(arrays["json"].tobytes())
         if saved["run_id"] != run_id:
-            raise UserError(
-                f"{path}: latents of another run ({saved['run_id']}, not {run_id}); give that run's --workdir"
-            )
+            raise UserError(f"{path}: latents of run {saved['run_id']}, not {run_id}; give the --workdir of that run")
         if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
             raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
         return mean, representation.unpack_context(saved["context"])
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
 
 
-def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> LatentDensity:
-    """Returns the prior, or a Gaussian fitted to the posterior means of the training examples of a run.
+def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: Sequence[int]) -> None:
+    """Writes the posteriors of the N examples of a corpus.
+
+    The file holds "mean" and "log_var" [N, Z], the index of the "piece" [N] of each and whether it "is_training" [N].
+
+    Args:
+      path: the file.
+      posteriors: one for each piece.
+      training: indices of the training pieces.
+    """
+    piece = np.repeat(np.arange(len(posteriors)), [len(posterior.mean) for posterior in posteriors])
+    mean, log_var = (np.concatenate(rows) for rows in zip(*posteriors, strict=True))
+    npz.write_npz(path, mean=mean, log_var=log_var, piece=piece, is_training=np.isin(piece, training))
+
+
+def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> latents.LatentDensity:
+    """Returns the prior, or a Gaussian fitted to the posterior means of the training examples in a run's `latents.npz`.
 
     Raises:
-      UserError: where the run has not been evaluated yet.
+      UserError: where the file is missing or damaged.
     """
-    if kind == PRIOR:
+    if kind == latents.PRIOR:
         return latents.prior_density(latent_dim)
     if not path.exists():
-        raise UserError(f"{path}: not there yet; let run.py finish, or use --density={PRIOR}")
-    with np.load(path, allow_pickle=False) as arrays:
-        return latents.fit_density(arrays["mean"][arrays["is_training"]])
+        raise UserError(f"{path}: not there yet; let run.py finish, or use --density={latents.PRIOR}")
+    arrays = npz.read_npz(path, ("mean", "is_training"))
+    return latents.fit_density(arrays["mean"][arrays["is_training"]])

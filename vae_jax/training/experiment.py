@@ -12,6 +12,7 @@ import optax
 
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.dataset import ArrayExamples, Examples
+from vae_jax.data.shards import corpus_view
 from vae_jax.data.shards.corpus_view import ShownCorpus
 from vae_jax.models import losses
 from vae_jax.models.factory import make_model
@@ -197,6 +198,22 @@ def load_experiment(workdir: str) -> TrainedRun:
     if folder.calibration.exists():
         calibration = files.read_json(folder.calibration)
     return TrainedRun(folder, experiment, description, state.trained_variables, calibration, step)
+
+
+def load_corpus_of_run(run: TrainedRun, path: str = "") -> tuple[Corpus, Split]:
+    """Loads the corpus of a run, from another path where one is given, and its split.
+
+    Raises:
+      UserError: where there is no corpus, or it is not the one of the run.
+    """
+    config, known = run.experiment.config, run.description["corpus"]
+    source, split = corpus_view.find_split(config["data"], config["representation"], path)
+    if source.fingerprint != known["fingerprint"]:
+        raise UserError(
+            f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
+            f"({source.name}, {source.num_pieces} pieces); give it by --path"
+        )
+    return source, split
 
 
 def _check_numbers(config: Mapping[str, Any], prefix: str = "config") -> None:
