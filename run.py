@@ -44,7 +44,7 @@ def main() -> None:
     source, split = corpus_view.find_split(config["data"], config["representation"])
     folder = run_dir.open_run(workdir, config, source, split)
     ingested = ingest_report.describe_corpus(source)
-    if sharding.is_first():
+    if sharding.is_main_process():
         files.write_json(folder.ingest, ingested)
     print(ingest_report.render_report(ingested).splitlines()[-1])
 
@@ -64,13 +64,13 @@ def main() -> None:
     calibration = calibrate(
         setup.model, setup.representation, state.trained_variables, examples.sample(CALIBRATION_EXAMPLES)
     )
-    if sharding.is_first():
+    if sharding.is_main_process():
         files.write_json(folder.calibration, calibration)
     inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
         composer = stage.train_composer(setup, inference, state.trained_variables, source, split, folder)
-    if not sharding.is_first():
+    if not sharding.is_main_process():
         return
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])

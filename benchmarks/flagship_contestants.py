@@ -162,7 +162,7 @@ class Ours:
 
         variables, decay = jax.device_put(dict(self._start.variables)), self._start.config["train"]["average_decay"]
         state = step_lib.init_state(variables, self._experiment.optimizer(self._start.num_steps), decay)
-        return sharding.place_everywhere(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
+        return sharding.replicate(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
 
     def _update(self, batch: np.ndarray) -> Any:
         from vae_jax.data import batching

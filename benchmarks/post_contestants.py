@@ -108,7 +108,7 @@ class Ours:
         """Trains anew for as many steps as there is noise; returns their losses."""
         from vae_jax.runtime import sharding
 
-        self._state = sharding.place_everywhere(self._init())  # As `loop.fit` does; elsewhere the step is traced twice.
+        self._state = sharding.replicate(self._init())  # As `loop.fit` does; elsewhere the step is traced twice.
         return [float(self._steps(batch_size, 1)["loss"]) for _ in noise]
 
     def step(self, batch_size: int, num_steps: int) -> None:

@@ -173,7 +173,7 @@ def measure_reading(shards: str) -> dict[str, float]:
     measured["memory of reading, MB"] = _peak_mb(os.getpid())
     for name, changes in (("a small model", _SMALL), ("the flagship", {})):
         setup = experiment.build_experiment(config | {"model": config["model"] | changes})
-        step, state = setup.train_step(1000), sharding.place_everywhere(setup.init_state(1000))
+        step, state = setup.train_step(1000), sharding.replicate(setup.init_state(1000))
 
         def train(batch, step=step) -> None:
             nonlocal state

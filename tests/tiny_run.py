@@ -67,7 +67,7 @@ class TinyRun:
 
     def initial(self) -> TrainState:
         """Makes the initial state anew each time, because a step donates it."""
-        return sharding.place_everywhere(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
+        return sharding.replicate(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
 
     @property
     def train_step(self) -> loop.TrainStep:

@@ -24,7 +24,7 @@ def main() -> None:
     start, end = (corpus.load_corpus(path).pieces[0] for path in (args.start, args.end))
     scores = latents.interpolate(inference, start.score, end.score, args.steps, args.windows)
     artifacts.write_interpolation(pathlib.Path(args.output), scores, start.label, end.label)
-    print(f"{len(scores)} steps from {files.plain(start.label)} to {files.plain(end.label)} in {args.output}")
+    print(f"{len(scores)} steps from {files.printable(start.label)} to {files.printable(end.label)} in {args.output}")
 
 
 if __name__ == "__main__":

@@ -36,12 +36,12 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: pathlib.Path, save_l
         f1 = [reconstruction.SCORES[name](one.original, one.score).f1 for name in ("note_f1_50ms", "note_f1_instrument")]
         counts = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in one.encoded.report.items() if count)
         print(
-            f"{files.plain(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1[0]:.4f}, "
+            f"{files.printable(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1[0]:.4f}, "
             f"with instruments {f1[1]:.4f} (from {counts})"
         )
     for file in source.files:
         if file.score is None:
-            print(f"{files.plain(file.path)}: refused ({file.reasons[0]})")
+            print(f"{files.printable(file.path)}: refused ({file.reasons[0]})")
     print(f"{len(labels)} reconstructed into {output} by step {run.step} of {run.folder.path}")
 
 

@@ -50,7 +50,7 @@ def fit(tiny_run: TinyRun) -> Callable[..., TrainState]:
 
 
 def examples() -> dict[str, jax.Array]:
-    return sharding.place_everywhere(TRAIN)
+    return sharding.replicate(TRAIN)
 
 
 def batch(*indices: int, size: int = 3) -> Batch:
@@ -119,7 +119,7 @@ def test_a_step_depends_on_its_arguments_alone(initial, train_step):
 def test_every_step_draws_with_a_key_of_its_own(initial, train_step):
     terms = [
         train_step(
-            initial().replace(step=sharding.place_everywhere(jnp.asarray(step, jnp.int32))), examples(), batch(0, 1, 2)
+            initial().replace(step=sharding.replicate(jnp.asarray(step, jnp.int32))), examples(), batch(0, 1, 2)
         )[1]
         for step in (0, 1)
     ]

@@ -215,7 +215,7 @@ def train_composer(
     training = [n for n in split.train if len(pieces[n].notes)]
     form_model = structure.fit_forms([structure.read_form(pieces[n]) for n in training])
     known = {"forms": form_model.pack(), "ensembles": [conditioning.pack(players[n]) for n in training]}
-    if sharding.is_first():
+    if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
     windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])

@@ -31,8 +31,8 @@ class Batch:
 
     @classmethod
     def place(cls, rows: Any, num_rows: int, size: int) -> Batch:
-        """Shares a batch out over the devices: this process's rows of `num_rows` (`devices.my_rows`)."""
-        return cls(sharding.place_batch(rows, num_rows), np.asarray(size, np.int32))
+        """Shards a batch over the devices: this process's rows of `num_rows` (`sharding.process_rows`)."""
+        return cls(sharding.shard_batch(rows, num_rows), np.asarray(size, np.int32))
 
 
 Feed = Generator[Batch, None, None]
@@ -66,13 +66,13 @@ class ArrayExamples:
 
     def resident(self) -> dict[str, jax.Array]:
         """All of them."""
-        return sharding.place_everywhere(dict(self.arrays))
+        return sharding.replicate(dict(self.arrays))
 
     def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
         """Gives the batches as indices."""
         for step in steps:
             rows, size = batching.batch_indices(step, num_examples=len(self), batch_size=batch_size, seed=seed)
-            yield Batch.place(rows[sharding.my_rows(len(rows))], len(rows), size)
+            yield Batch.place(rows[sharding.process_rows(len(rows))], len(rows), size)
 
     def sample(self, limit: int) -> dict[str, np.ndarray]:
         """Picks them."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from vae_jax.data.corpus import Corpus, IngestedFile
 from vae_jax.music.score import KeySignature, Score
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 _MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
 _MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
@@ -40,17 +40,17 @@ def describe_corpus(source: Corpus) -> dict[str, Any]:
 
 def render_report(report: dict[str, Any]) -> str:
     """Shows an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
-    width = max(len(plain(file["path"])) for file in report["files"])
+    width = max(len(printable(file["path"])) for file in report["files"])
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
     for file in report["files"]:
-        row = f"{plain(file['path']):<{width}} {file['status']:<8}"
+        row = f"{printable(file['path']):<{width}} {file['status']:<8}"
         if file["status"] != "refused":
             minutes, seconds = divmod(round(file["duration_sec"]), 60)
             row += f" {file['notes']:6d} {file['tracks']:6d} {minutes:4d}:{seconds:02d}"
             row += f" {file['meter'] or '-':>5} {file['key'] or '-'}"
         lines.append(row)
-        lines.extend(f"    {plain(reason)}" for reason in file["reasons"])
-    lines.extend("same tune: " + ", ".join(map(plain, paths)) for paths in report["duplicates"])
+        lines.extend(f"    {printable(reason)}" for reason in file["reasons"])
+    lines.extend("same tune: " + ", ".join(map(printable, paths)) for paths in report["duplicates"])
     lines.append(render_totals(report["totals"]))
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays, Encoded
 from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 from vae_jax.training.experiment import Experiment
 
 _BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
@@ -106,7 +106,7 @@ def summarise(results: dict[str, Any]) -> str:
     """Shows the main figures of an evaluation as a table."""
     parts = [part for part in ("held_out", "training") if part in results]
     lines = [
-        f"{'corpus: ' + plain(results['corpus']):<46}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)
+        f"{'corpus: ' + printable(results['corpus']):<46}" + "".join(f"{part.replace('_', '-'):>10}" for part in parts)
     ]
     for label, name in _SUMMARY.items():
         values = [results[part].get(name) for part in parts]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vae_jax.report.pieces import ReportPieces, display_name
 from vae_jax.report.run_record import RunRecord
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 SUBSETS = ("held_out", "training")
 _PLOTS = {
@@ -154,7 +154,7 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _text(name: object) -> str:
-    return plain(str(name)).replace("_", " ")
+    return printable(str(name)).replace("_", " ")
 
 
 def _cell(value: object) -> str:

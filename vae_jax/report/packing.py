@@ -9,7 +9,7 @@ import numpy as np
 
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 _VELOCITY_STEP = 4  # The instrument group takes three of eight bits.
 
@@ -42,6 +42,6 @@ def pack_tracks(score: Score) -> list[dict[str, Any]]:
     tracks = []
     for track in score.note_bearing_tracks():
         mine = part_of[score.notes.track == track]
-        name = plain(score.track_names[track]) or f"track {track + 1}"
+        name = printable(score.track_names[track]) or f"track {track + 1}"
         tracks.append({"name": name, "part": int(np.bincount(mine).argmax()), "notes": len(mine)})
     return tracks

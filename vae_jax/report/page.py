@@ -65,7 +65,7 @@ def _render(variables: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["printable"] = files.plain
+    environment.filters["printable"] = files.printable
     environment.filters["thousands"] = "{:,}".format
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}

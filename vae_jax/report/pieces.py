@@ -19,7 +19,7 @@ from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.packing import pack_music, pack_tracks
 from vae_jax.report.run_record import RunRecord
 from vae_jax.runtime import files
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 from vae_jax.training.run_dir import RunFolder
 
 MAX_PACKED_BYTES = 7_000_000  # Of notes in base64: the page stays below ten megabytes.
@@ -131,7 +131,7 @@ def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[dict[str, Any]]:
 
 def display_name(name: str) -> str:
     """Returns the name of a file as the page displays it."""
-    return plain(name).replace("_", " ")
+    return printable(name).replace("_", " ")
 
 
 def _read_score(path: pathlib.Path) -> tuple[Score | None, str | None]:
@@ -141,7 +141,7 @@ def _read_score(path: pathlib.Path) -> tuple[Score | None, str | None]:
     except FileNotFoundError:
         return None, None
     except (OSError, midi.MidiError) as error:
-        return None, f"{plain(path.name)} cannot be read ({error})"
+        return None, f"{printable(path.name)} cannot be read ({error})"
 
 
 def _url(path: pathlib.Path, folder: RunFolder) -> str:

@@ -211,4 +211,4 @@ def _add_legend(panel: Axes, scores: Sequence[Score]) -> None:
 
 def _escape(text: str) -> str:
     """Makes a name from a file printable, and keeps matplotlib from reading it as a formula."""
-    return files.plain(text).replace("$", r"\$")
+    return files.printable(text).replace("$", r"\$")

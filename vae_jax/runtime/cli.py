@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from vae_jax.runtime import compilation_cache, distributed, signals
 from vae_jax.runtime.errors import UserError
-from vae_jax.runtime.files import plain
+from vae_jax.runtime.files import printable
 
 
 def run(main: Callable[[], None]) -> None:
@@ -91,5 +91,5 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     distributed.end(1)

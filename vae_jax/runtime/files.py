@@ -101,8 +101,8 @@ def safe_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def plain(text: str) -> str:
-    """A name from a file as it may be printed: control characters, which steer a terminal, are shown as escapes."""
+def printable(text: str) -> str:
+    """Returns a text that is safe to print: control characters, which steer a terminal, become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

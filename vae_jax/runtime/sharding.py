@@ -1,7 +1,7 @@
-"""The devices of a run: one mesh over all of them, on which batches are shared out and everything else lies whole.
+"""Data parallelism: one mesh over all devices, batches sharded over it, everything else replicated.
 
-A run may have several processes (`jax.distributed`), each with devices of its own. All of them call what is here in the
-same order. The first process alone writes files.
+A run may have several processes (`jax.distributed`), each with devices of its own. All processes must call these
+functions in the same order. Only the main process writes files.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ _AXIS = "batch"
 
 @functools.cache
 def mesh() -> Mesh:
-    """The mesh of all devices of all processes, those of one process side by side."""
+    """The mesh of all devices of all processes; the devices of a process are adjacent."""
     ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(ordered), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
-def everywhere() -> NamedSharding:
-    """Whole on every device."""
+def replicated() -> NamedSharding:
+    """The sharding of an array that is whole on every device."""
     return NamedSharding(mesh(), PartitionSpec())
 
 
 def divides(num_rows: int) -> bool:
-    """Whether a batch of so many rows can be shared out evenly; one that cannot lies whole on every device."""
+    """Whether a batch of so many rows can be sharded evenly; any other batch is replicated."""
     return num_rows % jax.device_count() == 0
 
 
-def my_rows(num_rows: int) -> slice:
-    """Which rows of a batch this process has to bring."""
+def process_rows(num_rows: int) -> slice:
+    """The rows of a batch that this process must pass to `shard_batch`."""
     if not divides(num_rows):
         return slice(0, num_rows)
     share = num_rows // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def place_batch(rows: Any, num_rows: int) -> Any:
-    """Shares out a batch along the first axis of its arrays.
+def shard_batch(rows: Any, num_rows: int) -> Any:
+    """Shards a batch along the first axis of its arrays.
 
     Args:
-      rows: a tree of arrays, the rows that `my_rows` names.
+      rows: a tree of arrays, the rows given by `process_rows`.
       num_rows: B, rows in the batch of all processes.
 
     Returns:
@@ -65,20 +65,20 @@ def place_batch(rows: Any, num_rows: int) -> Any:
     return jax.tree.map(place, rows)
 
 
-def place_everywhere(tree: Any) -> Any:
-    """Puts arrays that all processes hold alike whole on every device."""
+def replicate(tree: Any) -> Any:
+    """Puts arrays, the same in all processes, whole on every device."""
     if jax.process_count() == 1:
-        return jax.device_put(tree, everywhere())
+        return jax.device_put(tree, replicated())
 
     def place(leaf: Any) -> jax.Array:
         values = np.asarray(leaf)
-        return jax.make_array_from_callback(values.shape, everywhere(), lambda index: values[index])
+        return jax.make_array_from_callback(values.shape, replicated(), lambda index: values[index])
 
     return jax.tree.map(place, tree)
 
 
-def from_first(tree: Tree) -> Tree:
-    """Gives every process the arrays of the first one, so that no rounding of its own machine sets it apart."""
+def broadcast(tree: Tree) -> Tree:
+    """Returns the arrays of the main process in every process, so that no rounding of another machine differs."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -87,25 +87,25 @@ def from_first(tree: Tree) -> Tree:
 
 
 def local(tree: Tree) -> Tree:
-    """Returns arrays that lie whole on every device as arrays of this process's first device alone."""
+    """Returns replicated arrays as arrays on this process's first device only."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
-def highest(value: int) -> int | jax.Array:
-    """Returns the highest of all processes' values; with several it is not waited for, only begun."""
+def all_reduce_max(value: int) -> int | jax.Array:
+    """Returns the maximum of all processes' values; with several processes the result is computed asynchronously."""
     if jax.process_count() == 1:
         return value
     mine = np.full(jax.local_device_count(), value, dtype=np.int32)
-    return _jitted_max()(place_batch(mine, jax.device_count()))
+    return _jitted_max()(shard_batch(mine, jax.device_count()))
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process writes the files."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
-    """Waits until every process has come so far."""
+def barrier(name: str) -> None:
+    """Waits until every process has reached the barrier of this name."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -125,4 +125,4 @@ def describe() -> Mapping[str, Any]:
 
 @functools.cache
 def _jitted_max() -> Any:
-    return jax.jit(jnp.max, out_shardings=everywhere())
+    return jax.jit(jnp.max, out_shardings=replicated())

@@ -54,15 +54,15 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mappi
     target = folder / f"{step:08d}"
     temporary = folder / f"{step:08d}{_TEMPORARY_SUFFIX}"
     try:
-        if sharding_lib.is_first():
+        if sharding_lib.is_main_process():
             remove_leftovers(folder)
             temporary.mkdir(parents=True)
-        sharding_lib.wait_for_all("checkpoint begun")
+        sharding_lib.barrier("checkpoint begun")
         orbax = _orbax()
         with _quiet():
             orbax.save((temporary / _STATE).absolute(), state)
-        sharding_lib.wait_for_all("checkpoint written")
-        if sharding_lib.is_first():
+        sharding_lib.barrier("checkpoint written")
+        if sharding_lib.is_main_process():
             manifest = {"step": step, "arrays": describe(state), "extra": dict(extra or {})}
             manifest["sha256"] = _hash_files(temporary / _STATE)
             files.write_json(temporary / _MANIFEST, manifest | {_OWN_HASH: _hash_manifest(manifest)})
@@ -77,9 +77,9 @@ def save(folder: pathlib.Path, step: int, state: Any, *, keep: int, extra: Mappi
         raise UserError(
             f"{target}: the checkpoint could not be saved ({_one_line(error)}); older ones are intact"
         ) from error
-    if sharding_lib.is_first():
+    if sharding_lib.is_main_process():
         _remove_others(folder, step, keep)
-    sharding_lib.wait_for_all("checkpoint in place")
+    sharding_lib.barrier("checkpoint in place")
 
 
 def _remove_others(folder: pathlib.Path, step: int, keep: int) -> None:
@@ -145,7 +145,7 @@ def describe(state: Any) -> dict[str, list]:
 
 def _on_all_devices(abstract: State) -> State:
     """Says where the arrays go, so that a checkpoint from other devices, and as many, can be restored on these."""
-    sharding = sharding_lib.everywhere()
+    sharding = sharding_lib.replicated()
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
 
 

@@ -25,7 +25,7 @@ class Progress:
             total=last_step,
             initial=start_step,
             unit="step",
-            disable=not (sys.stderr.isatty() and sharding.is_first()),
+            disable=not (sys.stderr.isatty() and sharding.is_main_process()),
             dynamic_ncols=True,
         )
         self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs

@@ -64,7 +64,7 @@ def fit(
         config.train.on_nan=restore training goes back to that first, with a lower learning rate.
       Interrupted: where a signal asked to stop; the state is saved.
     """
-    if sharding.is_first():
+    if sharding.is_main_process():
         checkpointing.remove_leftovers(folder.checkpoints)
     if not sharding.divides(config["batch_size"]):
         print(
@@ -78,7 +78,7 @@ def fit(
         eval_step=eval_step,
         examples=examples,
         resident=examples.resident(),
-        held_out=sharding.place_everywhere(dict(held_out_arrays)) if held_out_arrays is not None else None,
+        held_out=sharding.replicate(dict(held_out_arrays)) if held_out_arrays is not None else None,
         config=config,
         seed=seed,
         folder=folder,
@@ -135,7 +135,7 @@ def _train(job: _Job) -> TrainState:
     feed = job.examples.feed(range(step, last_step), batch_size=config["batch_size"], seed=job.seed)
     stops = _Stops()
     with (
-        Log(job.folder, step) if sharding.is_first() else contextlib.nullcontext() as log,
+        Log(job.folder, step) if sharding.is_main_process() else contextlib.nullcontext() as log,
         Progress(step, last_step, config["num_epochs"]) as progress,
         signals.deferred() as signal_number,
         contextlib.closing(feed),
@@ -175,7 +175,7 @@ def _restore(job: _Job) -> tuple[TrainState, History]:
     if restored is not None:
         saved = checkpointing.read_extra(job.folder.checkpoints, restored[1])
         history = [(size, terms) for size, terms in saved.get("history", [])]
-    state = restored[0] if restored is not None else sharding.place_everywhere(sharding.from_first(job.init_state()))
+    state = restored[0] if restored is not None else sharding.replicate(sharding.broadcast(job.init_state()))
     return state, history
 
 
@@ -189,7 +189,7 @@ class _Stops:
 
     def agree(self, signal_number: int) -> int:
         """Takes this process's signal after a step, and returns the one to stop for, 0 for none."""
-        self._told.append(sharding.highest(signal_number))
+        self._told.append(sharding.all_reduce_max(signal_number))
         return int(self._told.popleft()) if len(self._told) > self._delay else 0
 
 
@@ -249,7 +249,7 @@ def _evaluate(
     count = len(next(iter(held_out.values())))
     length = min(batch_size, count)
     parts = [
-        eval_step(state, held_out, sharding.place_batch(rows[sharding.my_rows(length)], length))
+        eval_step(state, held_out, sharding.shard_batch(rows[sharding.process_rows(length)], length))
         for rows in arrays_lib.rows_in_order(count, length)
     ]
     fetched = jax.device_get(parts)

@@ -65,9 +65,9 @@ def go_back(error: NotFiniteError, folder: RunFolder, config: Mapping[str, Any])
         raise UserError(f"{error}, after {MAX_RETRIES} retries; {good}; {advice}") from error
     from_step = saved[-1] if saved else 0
     entries = [*entries, {"from_step": from_step, "reason": str(error)}]
-    if sharding.is_first():
+    if sharding.is_main_process():
         files.write_json(folder.retries, entries)
-    sharding.wait_for_all("retry noted")
+    sharding.barrier("retry noted")
     factor = learning_rate_factor(entries, from_step)
     print(
         f"{error}: going back to step {from_step} with the learning rate times {factor:g} "

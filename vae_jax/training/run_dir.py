@@ -157,18 +157,18 @@ def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Spl
             _refuse_strangers(folder)
         else:
             _refuse_other_run(folder, resolved, described)
-        if sharding.is_first():
+        if sharding.is_main_process():
             lock.hold(folder.path)
     except OSError as error:
         raise UserError(f"{workdir}: cannot be used as a run's folder ({error.strerror})") from error
-    if sharding.is_first():
+    if sharding.is_main_process():
         files.remove_leftovers(folder.path)
         if folder.config.exists():
             _refuse_other_run(folder, resolved, described)  # It may have been made since.
         else:
             files.write_json(folder.run, described)
             files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
-    sharding.wait_for_all("folder opened")
+    sharding.barrier("folder opened")
     return folder
 
 

@@ -157,7 +157,7 @@ def make_train_step(
         terms["grad_norm"] = norm
         return TrainState(state.step + 1, params, state.constants, opt_state, average), terms
 
-    return jax.jit(_traced_once(train_step), donate_argnums=0, out_shardings=sharding.everywhere())
+    return jax.jit(_traced_once(train_step), donate_argnums=0, out_shardings=sharding.replicated())
 
 
 def _traced_once(step: Callable) -> Callable:
@@ -183,7 +183,7 @@ def make_eval_step(loss_terms: LossTerms, base_key: jax.Array) -> EvalStep:
         key = jax.random.fold_in(jax.random.fold_in(base_key, state.step), indices[0])
         return loss_terms(state.trained_variables, arrays_lib.take(arrays, indices), key)
 
-    return jax.jit(eval_step, out_shardings=sharding.everywhere())
+    return jax.jit(eval_step, out_shardings=sharding.replicated())
 
 
 def augmented_loss(model: nn.Module, objective: Objective, make_input: MakeInput) -> LossTerms:

@@ -57,7 +57,7 @@ class ShardExamples:
 
         def read(step: int) -> tuple[dict[str, np.ndarray], int, int]:
             rows, size = batching.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
-            return self._read(rows[sharding.my_rows(len(rows))]), len(rows), size
+            return self._read(rows[sharding.process_rows(len(rows))]), len(rows), size
 
         options = grain.ReadOptions(
             num_threads=min(_MAX_THREADS, os.cpu_count() or 1), prefetch_buffer_size=_BATCHES_AHEAD
