@@ -56,9 +56,9 @@ def main() -> None:
     from vae_jax.training.experiment import load_experiment
 
     args = cli.flag_values("workdir", "output")
-    for name, maximum in (("temperature", _MAX_TEMPERATURE), ("amount", 1.0)):
-        if not 0 <= args[name].value <= maximum:  # A NaN is refused as well.
-            raise UserError(f"--{name} must lie in 0..{maximum:g}, got {args[name].value}")
+    for name, value, maximum in (("temperature", args.temperature, _MAX_TEMPERATURE), ("amount", args.amount, 1)):
+        if not 0 <= value <= maximum:  # A NaN is refused as well.
+            raise UserError(f"--{name} must lie in 0..{maximum:g}, got {value}")
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = stage.load_composer(run)

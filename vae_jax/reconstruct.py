@@ -33,7 +33,9 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: pathlib.Path, save_l
         if save_latents:
             target = output / f"{name}.latents.npz"
             latent_io.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
-        f1 = [reconstruction.SCORES[name](one.original, one.score).f1 for name in ("note_f1_50ms", "note_f1_instrument")]
+        f1 = [
+            reconstruction.SCORES[name](one.original, one.score).f1 for name in ("note_f1_50ms", "note_f1_instrument")
+        ]
         counts = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in one.encoded.report.items() if count)
         print(
             f"{files.printable(label)}: {len(one.score.notes)} notes reconstructed, note F1 at 50 ms {f1[0]:.4f}, "

@@ -72,7 +72,7 @@ def sample_scores(
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes points between two pieces, both ends included; window n of one is interpolated with window n of the other.
+    """Decodes points between two pieces, ends included: window n of one is interpolated with window n of the other.
 
     Args:
       inference: the trained model.

@@ -66,7 +66,7 @@ def describe(run: RunRecord, pieces: ReportPieces) -> dict[str, Any]:
     return {
         "run": run,
         "subset": subset,
-        "scores": run.metrics.get(subset),
+        "scores": run.metrics[subset] if subset else None,
         "measures": [row for measure in _MEASURES if (row := _compare(measure, run.metrics))],
         "composed": _tables(run.metrics.get("composed", {})),
         "ceiling": _ceiling(run, pieces),
@@ -159,7 +159,7 @@ def _text(name: object) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, list):
-        ends = [_cell(one.get("name") if isinstance(one, Mapping) else one) for one in value]
+        ends = [_cell(one.get("name") if isinstance(one, Mapping) else one) for one in value[:3]]
         return (" to " if len(ends) == 2 and isinstance(value[0], float) else ", ").join(ends)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]

@@ -51,7 +51,9 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     if inference is None or latent_map is None or len(latent_map.points) < 2:
         return None
     points = latent_map.points
-    axes = [np.linspace(low, high, _GRID_SIDE) for low, high in zip(points.min(axis=0), points.max(axis=0), strict=True)]
+    axes = [
+        np.linspace(low, high, _GRID_SIDE) for low, high in zip(points.min(axis=0), points.max(axis=0), strict=True)
+    ]
     if len(axes) < 2:
         axes.append(np.zeros(1))
     cells = [np.array([x, y]) for y, x in itertools.product(axes[1], axes[0])]

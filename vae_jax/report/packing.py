@@ -43,5 +43,5 @@ def pack_tracks(score: Score) -> list[dict[str, Any]]:
     for track in score.note_bearing_tracks():
         mine = part_of[score.notes.track == track]
         name = printable(score.track_names[track]) or f"track {track + 1}"
-        tracks.append({"name": name, "part": int(np.bincount(mine).argmax()), "notes": len(mine)})
+        tracks.append({"name": name, "group": int(np.bincount(mine).argmax()), "notes": len(mine)})
     return tracks

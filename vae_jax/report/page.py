@@ -41,7 +41,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
     corpus = pieces.read_pieces(run)
     latent_map = latent_walks.map_run(run, len(corpus.pieces))
     data = {
-        "parts": instruments.PART_NAMES,
+        "groups": instruments.PART_NAMES,
         "pieces": corpus.pack(latent_map),
         "samples": pieces.pack_folder(folder.samples, folder),
         "compositions": pieces.pack_folder(folder.compositions, folder),

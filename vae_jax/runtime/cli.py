@@ -57,14 +57,14 @@ def flag_values(*required: str) -> flags.FlagValues:
     return flags.FLAGS
 
 
-def config_value(holder: flags.FlagHolder[Any]) -> Any:
+def config_value(holder: flags.FlagHolder[Any] | flags.Flag[Any]) -> Any:
     """Returns the config of a config-file flag.
 
     Raises:
       UserError: where the file cannot be loaded.
     """
     try:
-        value = holder.value
+        value: Any = holder.value
         value.to_dict()  # A file that cannot be loaded is told of only here.
         return value
     except OSError as error:
