@@ -16,18 +16,18 @@ def main() -> None:
     from vae_jax.composer import stage
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
-    from vae_jax.training import experiment
+    from vae_jax.training.experiment import load_experiment
 
     args = cli.flag_values("workdir")
-    run = experiment.load_experiment(args.workdir)
+    run = load_experiment(args.workdir)
     if not run.folder.metrics.exists():
         raise UserError(f"{args.workdir}: no {run.folder.metrics.name} yet; let run.py finish")
     results = files.read_json(run.folder.metrics)
     print(reconstruction.summarise(results))
-    if "composer" not in run.experiment.config:
+    if "composer" not in run.experiment.raw:
         return
     composer = stage.load_composer(run)
-    source, split = experiment.load_corpus_of_run(run, args.path)
+    source, split = run.load_corpus(args.path)
     composed, _ = composer_lib.score_composer(composer, source, split, run.folder, args.num, args.seed)
     results |= {"composed": composed}
     files.write_json(run.folder.metrics, results)

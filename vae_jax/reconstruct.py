@@ -32,7 +32,7 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: pathlib.Path, save_l
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save_latents:
             target = output / f"{name}.latents.npz"
-            latent_io.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
+            latent_io.save(target, one.posterior, one.encoded.context, run.description["run_id"])
         f1 = [
             reconstruction.SCORES[name](one.original, one.score).f1 for name in ("note_f1_50ms", "note_f1_instrument")
         ]

@@ -147,7 +147,7 @@ def test_players_are_those_of_a_training_piece(composer):
 def test_a_prompt_is_kept_to_the_note(composer, original):
     order = requests.continue_order(composer, original, 2, 5, np.random.default_rng(0))
     (piece,) = write(composer, order, temperature=2.0)
-    rolled = encoding.encode(original.score, composer.stage.representation.config)
+    rolled = encoding.encode(original.score, composer.stage.representation)
     bar = generate.bar_steps(order.meter, 12)
     first = int(rolled.bars[1]) if rolled.bars[1] - rolled.bars[0] < bar else int(rolled.bars[0])
     kept = rolled.notes[(rolled.notes[:, STEP] >= first) & (rolled.notes[:, STEP] < first + 2 * bar), :3]
@@ -180,7 +180,7 @@ def test_a_variation_is_as_long_as_its_original(composer, original):
     near, far = (requests.vary_order(composer, original, amount) for amount in (0.0, 1.0))
     assert np.all(near.form.similarity == 1) and np.all(far.form.similarity == 0)
     pieces = write(composer, near, far)
-    rolled = encoding.encode(original.score, composer.stage.representation.config)
+    rolled = encoding.encode(original.score, composer.stage.representation)
     bar = generate.bar_steps(near.meter, 12)
     for piece in pieces:
         assert 0 <= piece.roll.num_steps - (rolled.num_steps - int(rolled.bars[0])) < bar or rolled.bars[0] == 0

@@ -29,9 +29,11 @@ from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays, Encoded
+from vae_jax.representations.base import Encoded
+from vae_jax.representations.pianoroll.context import WindowedContext
 from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
+from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.representations.pianoroll.windows import NoteLists, spans_at
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 
@@ -71,7 +73,7 @@ class Directions:
     reach: np.ndarray
 
 
-def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
+def window_attributes(lists: NoteLists, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
     """Measures the attributes of windows.
 
     Drums take no part, nor do notes that began before the window; a pitch that several parts start together is one
@@ -84,7 +86,7 @@ def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> 
     polyphony: notes a step at which any starts.
 
     Args:
-      arrays: "notes" [W, N, 4] integers (step, part, pitch index, duration) and "mask" [W, N] bool.
+      lists: the windows.
       min_pitch: the pitch of index 0.
       window_beats: beats in a window.
 
@@ -92,7 +94,7 @@ def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> 
       For each name in `ATTRIBUTES` float64 [W]; nan in windows without notes, and for the mode in those without thirds,
       sixths and sevenths.
     """
-    notes, mask = np.asarray(arrays["notes"]).astype(np.int64), np.asarray(arrays["mask"])
+    notes, mask = np.asarray(lists.notes).astype(np.int64), np.asarray(lists.mask)
     held = mask & (notes[..., PART] != instruments.DRUMS) & (notes[..., STEP] >= 0)
     num_windows, own = len(mask), notes[held]
     rows = np.stack([np.nonzero(held)[0], own[:, STEP], own[:, PITCH] + min_pitch], axis=1)
@@ -120,8 +122,7 @@ def attribute_decoder(inference: Inference) -> DecodeAttributes:
     representation = inference.representation
     if not isinstance(representation, RollRepresentation):
         raise UserError("attributes are those of a piano roll; this run has another representation")
-    shape = representation.config
-    return lambda z: window_attributes(inference.decode(z), shape.min_pitch, representation.window_beats)
+    return lambda z: window_attributes(inference.decode(z), representation.min_pitch, representation.window_beats)
 
 
 def fit_directions(
@@ -159,7 +160,7 @@ def fit_directions(
         deviation=np.array([_finite(value).std() for value in values.values()]),
         reach=np.array([_finite(value).std() for value in values.values()]),
     )
-    shown = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
+    shown = arrays_lib.subsample({"z": means, **values}, _CALIBRATION_WINDOWS)
     stretch = np.array([_stretch(name, fit, shown["z"], shown[name], decode_attributes) for name in fit.names])
     return dataclasses.replace(fit, reach=fit.reach * stretch)
 
@@ -352,8 +353,9 @@ def move_attributes(
     composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
 ) -> Score:
     """Decodes the latents of a composed piece after moving them along attributes."""
-    length = composer.stage.representation.config.window_steps
-    starts = np.arange(len(piece.latents), dtype=np.int32) * length
-    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
-    arrays = composer.inference.decode(move(piece.latents, directions, amounts))
-    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))
+    length = composer.stage.representation.window_steps
+    num_steps = piece.roll.num_steps
+    spans = spans_at(np.arange(len(piece.latents)) * length, num_steps, length)
+    lists = composer.inference.decode(move(piece.latents, directions, amounts))
+    context = WindowedContext(num_steps, spans, piece.roll.context)
+    return composer.stage.representation.decode(Encoded(lists, context))

@@ -20,11 +20,11 @@ from vae_jax.music import instruments, key
 from vae_jax.music import quantization as grid_lib
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
 from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.representations.pianoroll.windows import NoteLists
 
-Encode = Callable[[Arrays], np.ndarray]
+Encode = Callable[[NoteLists], np.ndarray]
 
 _MAX_WINDOWS = 1024  # Of one piece; the similarity of all to all is looked at.
 _HALF_WINDOW_BEATS = 4
@@ -179,15 +179,15 @@ def make_examples(
         steps_per_beat, length = piece.config.steps_per_beat, piece.config.window_steps
         first, end = grid_lib.first_downbeat(piece.bars), int(piece.bars[-1])
         starts = np.arange(first - length, end, steps_per_beat)[:_MAX_WINDOWS]
-        arrays = representation.encode_at(piece, starts)
-        heard.append(arrays)
+        lists = representation.encode_at(piece, starts)
+        heard.append(lists)
         bar = np.clip(np.searchsorted(piece.bars, starts, side="right") - 1, 0, len(piece.bars) - 2)
         phases, bar_steps = starts - piece.bars[bar], np.diff(piece.bars)[bar]
         before = length // steps_per_beat  # Windows between one and the one that it continues.
         own = np.arange(before, len(starts))
         alike = np.where(starts >= first, phases * (bar_steps.max(initial=0) + 1) + bar_steps, -1)
         link, similarity = best_returns(piece, starts, alike)
-        rows = onset_encoding.from_windows(arrays["notes"][own], arrays["mask"][own], kit, shape)
+        rows = onset_encoding.from_windows(np.asarray(lists.notes)[own], np.asarray(lists.mask)[own], kit, shape)
         place = describe_place(starts, phases, bar_steps, first, end, steps_per_beat)
         rows |= {
             "previous": own - before,

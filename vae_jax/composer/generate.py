@@ -105,7 +105,7 @@ class _Plan:
 
     @classmethod
     def of(cls, composer: TrainedComposer, order: Order) -> _Plan:
-        config = composer.stage.representation.config
+        config = composer.stage.representation
         bar = bar_steps(order.meter, config.steps_per_beat)
         phrase = phrase_steps(bar, config.window_steps)
         count = num_phrases(order.num_bars, bar, config.window_steps, order.opening_steps)
@@ -144,8 +144,8 @@ def _temperatures(composer: TrainedComposer, plans: Sequence[_Plan], n: int, tem
     """Temperatures for phrase n of every piece; the notes of the last one have their own: an end is expected."""
     config = composer.stage.config
     is_last = np.array([n >= plan.count - 1 for plan in plans])
-    note = np.where(is_last, config["last_note_temperature"], config["note_temperature"])
-    step = np.full(len(plans), config["step_temperature"])
+    note = np.where(is_last, config.last_note_temperature, config.note_temperature)
+    step = np.full(len(plans), config.step_temperature)
     return Temperatures(jnp.asarray(temperature * step, jnp.float32), jnp.asarray(temperature * note, jnp.float32))
 
 
@@ -170,7 +170,7 @@ def _before(
 ) -> dict[str, np.ndarray]:
     """What the composer hears and knows before phrase n of every piece."""
     representation = composer.stage.representation
-    length, steps_per_beat = representation.config.window_steps, representation.steps_per_beat
+    length, steps_per_beat = representation.window_steps, representation.steps_per_beat
     sounding = [_sounding(piece) for piece in pieces]
     places = [[plan.start(n) - length for plan in plans], [plan.source(n) for plan in plans]]
     heard = [
@@ -215,7 +215,7 @@ def _add(piece: RollPiece, notes: np.ndarray, plan: _Plan, n: int) -> RollPiece:
 
 def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
     representation = composer.stage.representation
-    starts = np.arange(0, piece.num_steps, representation.config.window_steps)
+    starts = np.arange(0, piece.num_steps, representation.window_steps)
     latents = composer.inference.encode(representation.encode_at(_sounding(piece), starts)).mean
     piece = dataclasses.replace(piece, notes=_released(piece.notes))
     return Composition(piece, latents, representation.decode_notes(piece))

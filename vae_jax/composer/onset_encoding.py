@@ -9,13 +9,13 @@ lasts, see `DURATION_STEPS`; "parts" uint8 [W, K, M] the pitched parts that play
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from vae_jax.music import instruments as parts_lib
-from vae_jax.representations.base import Arrays
+from vae_jax.representations.pianoroll.decoding import UNKNOWN_DURATION
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import UNKNOWN_DURATION
 
 NUM_PITCHED_PARTS = parts_lib.NUM_PARTS - 1
 MAX_DRUMS = 16  # Bits of "drums".
@@ -107,7 +107,7 @@ def duration_class(steps: np.ndarray) -> np.ndarray:
     return np.searchsorted(middles, steps).astype(np.uint8)
 
 
-def to_notes(arrays: Arrays, kit: np.ndarray, shape: OnsetShape) -> list[np.ndarray]:
+def to_notes(arrays: Mapping[str, np.ndarray], kit: np.ndarray, shape: OnsetShape) -> list[np.ndarray]:
     """Makes notes of onset lists: for each window [N, 4] int32 step, part, pitch index and duration.
 
     How long drums sound is not written: their duration is `UNKNOWN_DURATION`.

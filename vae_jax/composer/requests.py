@@ -98,7 +98,7 @@ def vary_order(composer: TrainedComposer, piece: Piece, amount: float) -> Order:
 
 def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble]:
     """The roll of a piece and its players."""
-    config = composer.stage.representation.config
+    config = composer.stage.representation
     rolled = encoding.encode(piece.score, config)
     if not len(rolled.notes):
         raise UserError(f"{piece.path} holds no notes to go on from")
@@ -110,7 +110,7 @@ def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble]
 
 def _fits(composer: TrainedComposer, meter: tuple[int, int]) -> bool:
     """Whether a bar lies on the grid and inside a window."""
-    config = composer.stage.representation.config
+    config = composer.stage.representation
     return 0 < bar_steps(meter, config.steps_per_beat) <= config.window_steps
 
 
@@ -128,7 +128,7 @@ def _draw_form(
     composer: TrainedComposer, num_bars: int, meter: tuple[int, int], opening_steps: int, rng: np.random.Generator
 ) -> Form:
     """Draws a form for what is written after an opening, which may return to the opening."""
-    config = composer.stage.representation.config
+    config = composer.stage.representation
     bar = bar_steps(meter, config.steps_per_beat)
     phrase = phrase_steps(bar, config.window_steps)
     nearest, heard = -(-config.window_steps // phrase), opening_steps // phrase

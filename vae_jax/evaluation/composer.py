@@ -58,7 +58,7 @@ def fit_attributes(
     decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
     representation = composer.stage.representation
-    windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).arrays for n in split.train])
+    windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).examples for n in split.train])
     values = attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
     training = np.concatenate([sequences[n][0] for n in split.train])
     directions = attributes.fit_directions(training, values, decode, seed=seed)

@@ -7,8 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vae_jax.models.base import InputBatches, VAEOutput, Variables
 from vae_jax.models.layers import SameConv, WideDense
-from vae_jax.models.posterior import STANDARD, Posterior, reparameterise
+from vae_jax.models.losses import DISTORTIONS
+from vae_jax.models.posterior import STANDARD, Posterior, reparameterize
 
 _GLOROT = nn.initializers.xavier_uniform()  # Keras's default for dense and convolution kernels.
 _WIDTHS = (1, 2, 4, 8)  # Channels of the four convolutions, in multiples of `filters`.
@@ -56,31 +58,29 @@ class PostDecoder(nn.Module):
         return x
 
 
-class PostVAE(nn.Module):
+class ConvVAE(nn.Module):
     """The post's VAE.
 
     Attributes:
       example_shape: (notes, 3, tracks).
       filters: channels of the first convolution.
-      hidden: units of the first dense layer.
-      latent_dim: size of the latent space.
-      reparameterisation: "standard", or "post" for the post's own line.
+      hidden: units of the first dense layer, at least 4.
+      latent_dim: size of the latent space, Z.
+      reparameterization: "standard", or "post" for the post's own line.
+      distortion: "msle" or "mse", a mean over an example's values.
     """
 
     example_shape: tuple[int, int, int]
     filters: int = 36
     hidden: int = 256
     latent_dim: int = 2
-    reparameterisation: str = STANDARD
+    reparameterization: str = STANDARD
+    distortion: str = "msle"
 
     def setup(self) -> None:
         """Makes the two halves."""
         self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
         self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
-
-    def targets(self, x: jax.Array) -> jax.Array:
-        """What the outputs are compared with: the examples themselves."""
-        return x
 
     def encode(self, x: jax.Array) -> Posterior:
         """Maps examples [B, notes, 3, tracks] to a posterior over [B, Z]."""
@@ -92,11 +92,13 @@ class PostVAE(nn.Module):
         chex.assert_shape(z, (None, self.latent_dim))
         return self.decoder(z)
 
-    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
-        """Encodes, draws one latent an example (the key is consumed), decodes.
-
-        Returns:
-          The values [B, notes, 3, tracks] float32 and the posterior.
-        """
+    def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
+        """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
         posterior = self.encode(jnp.asarray(x))
-        return self.decode(reparameterise(key, posterior, self.reparameterisation)), posterior
+        values = self.decode(reparameterize(key, posterior, self.reparameterization))
+        return VAEOutput(DISTORTIONS[self.distortion](values, x), posterior)
+
+    def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
+        """Nothing depends on the data."""
+        del inputs, seed
+        return variables

@@ -11,18 +11,19 @@ import numpy as np
 
 from vae_jax.models import latents
 from vae_jax.models.posterior import Posterior
-from vae_jax.representations.base import Representation
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.json_dataclass import from_json, to_json
 
 
-def save(path: pathlib.Path, posterior: Posterior, context: Any, representation: Representation, run_id: str) -> None:
+def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) -> None:
     """Writes "mean" and "log_var", float32 [W, Z], with the context and the id of the encoding run as JSON."""
-    text = json.dumps({"run_id": run_id, "context": representation.pack_context(context)})
+    text = json.dumps({"run_id": run_id, "context": to_json(context)})
     npz.write_npz(path, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8))
 
 
-def load(path: str, representation: Representation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
+def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
     """Reads latents; returns the means [W, Z] and the context.
 
     Raises:
@@ -36,7 +37,7 @@ def load(path: str, representation: Representation, latent_dim: int, run_id: str
             raise UserError(f"{path}: latents of run {saved['run_id']}, not {run_id}; give the --workdir of that run")
         if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
             raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
-        return mean, representation.unpack_context(saved["context"])
+        return mean, from_json(representation.context_type, saved["context"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
 

@@ -84,7 +84,7 @@ def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, 
     for score in (start, end):
         encoded = inference.representation.encode(score)
         first = inference.representation.first_full_example(encoded.context)
-        means.append(inference.encode(encoded.arrays).mean[first:][:num_windows])
+        means.append(inference.encode(encoded.examples).mean[first:][:num_windows])
     count = min(map(len, means))
     fractions = np.linspace(0, 1, num_steps)
     return inference.decode_scores([slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions])

@@ -15,8 +15,6 @@ but learn from decoding alone, which costs a third of the time and reconstructs 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
 
 import chex
 import flax.linen as nn
@@ -24,11 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.models.binomial import Trials
-from vae_jax.models.posterior import Posterior, reparameterise
+from vae_jax.models.base import InputBatches, VAEOutput, Variables
+from vae_jax.models.losses import BinomialCounts, binomial_nll
+from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll.logits import RollLogits
-
-Batches = Callable[[], Iterable[np.ndarray]]
 
 ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
 _PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
@@ -66,7 +63,7 @@ class RollVAE(nn.Module):
     with_parts: bool = True
 
     def setup(self) -> None:
-        """Declares the variables; `warm_start` gives the values that matter."""
+        """Declares the variables; `pca_start` sets most of them."""
         features, size, steps = self.num_features, self.latent_dim, self.num_iterations
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal(0.01)
         self.features = self.variable("constants", "features", lambda: jnp.arange(features, dtype=jnp.int32))
@@ -92,7 +89,7 @@ class RollVAE(nn.Module):
         drum_cells = min(self.num_drum_cells, self.example_shape[0] * self.example_shape[1])
         return onset_cells + (drum_cells + self.num_shares if self.with_parts else 0)
 
-    def all_trials(self, x: jax.Array) -> Trials:
+    def count_features(self, x: jax.Array) -> BinomialCounts:
         """Counts every feature of rolls [B, T, P, C]: onset cells, drum cells, shares."""
         chex.assert_shape(x, (None, *self.example_shape))
         batch, steps, pitches, num_parts = x.shape
@@ -112,19 +109,19 @@ class RollVAE(nn.Module):
         taken = count(x)[..., :-1]
         trials = jnp.broadcast_to(count(played), taken.shape)
         cells = jnp.concatenate([played.reshape(batch, -1), x[..., -1].reshape(batch, -1)], axis=1).astype(jnp.float32)
-        return Trials(
+        return BinomialCounts(
             jnp.concatenate([cells, taken.reshape(batch, -1)], axis=1),
             jnp.concatenate([jnp.ones_like(cells), trials.reshape(batch, -1)], axis=1),
         )
 
-    def targets(self, x: jax.Array) -> Trials:
+    def counts(self, x: jax.Array) -> BinomialCounts:
         """Counts the modelled features of rolls [B, T, P, C]."""
-        every = self.all_trials(x)
-        return Trials(every.successes[:, self.features.value], every.trials[:, self.features.value])
+        every = self.count_features(x)
+        return BinomialCounts(every.successes[:, self.features.value], every.trials[:, self.features.value])
 
     def encode(self, x: jax.Array) -> Posterior:
         """Maps rolls [B, T, P, C] to a posterior over [B, Z]."""
-        return self._infer(self.targets(x))
+        return self._infer(self.counts(x))
 
     def decode(self, z: jax.Array) -> RollLogits:
         """Maps latents [B, Z] to the logits of every cell."""
@@ -138,43 +135,40 @@ class RollVAE(nn.Module):
         cells = every[:, : 2 * num_cells].reshape(-1, 2, steps, pitches)
         return RollLogits(cells[:, 0], cells[:, 1], shares)
 
-    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
-        """Encodes, draws one latent an example (the key is consumed), decodes.
+    def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
+        """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
+        counts = self.counts(x)
+        posterior = self._infer(counts)
+        return VAEOutput(binomial_nll(self._logits(reparameterize(key, posterior)), counts), posterior)
 
-        Returns:
-          The logits of the modelled features, [B, M] float32, and the posterior.
-        """
-        posterior = self._infer(self.targets(x))
-        return self._logits(reparameterise(key, posterior)), posterior
-
-    def warm_start(self, variables: dict[str, Any], batches: Batches, seed: int) -> dict[str, Any]:
-        """Returns the variables that start from PCA of the training rolls: see `warm_start` of this module."""
-        return warm_start(self, variables, batches, seed)
+    def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
+        """Starts from PCA of the training rolls; see `pca_start`."""
+        return pca_start(self, variables, inputs, seed)
 
     def _logits(self, z: jax.Array) -> jax.Array:
         chex.assert_shape(z, (None, self.latent_dim))
         return z @ self.kernel + self.bias
 
-    def _infer(self, counted: Trials) -> Posterior:
+    def _infer(self, counts: BinomialCounts) -> Posterior:
         kernel, bias = jax.lax.stop_gradient((self.kernel, self.bias))
-        z = (counted.successes - counted.trials * jax.nn.sigmoid(bias)) @ kernel.T @ self.start
+        z = (counts.successes - counts.trials * jax.nn.sigmoid(bias)) @ kernel.T @ self.start
         step = jnp.zeros_like(z)
         for n in range(self.num_iterations):
             # The gradient of log p(x | z) + prior_weight * log p(z), written out: cheaper than asking for it.
-            surprise = counted.successes - counted.trials * jax.nn.sigmoid(z @ kernel + bias)
-            gradient = surprise @ kernel.T - self.prior_weight * z
+            residual = counts.successes - counts.trials * jax.nn.sigmoid(z @ kernel + bias)
+            gradient = residual @ kernel.T - self.prior_weight * z
             step = self.momentum[n] * step + gradient @ self.preconditioner[n]
             z = z + step
         return Posterior(z, jnp.broadcast_to(_LOG_VAR_SCALE * self.scaled_log_var, z.shape))
 
 
-def warm_start(model: RollVAE, variables: dict[str, Any], batches: Batches, seed: int) -> dict[str, Any]:
+def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
     """Starts a model from PCA of the training rolls.
 
     Args:
       model: the model.
       variables: from `model.init`.
-      batches: gives training rolls anew at each call, in parts [B, T, P, C] of 0 and 1.
+      inputs: training rolls in batches [B, T, P, C] of 0 and 1.
       seed: seed of the randomised PCA.
 
     Returns:
@@ -182,10 +176,10 @@ def warm_start(model: RollVAE, variables: dict[str, Any], batches: Batches, seed
     """
     import sklearn.decomposition
 
-    count = jax.jit(model.all_trials)
-    played = functools.reduce(np.add, (np.asarray(count(part).successes).sum(axis=0) for part in batches()))
+    count = jax.jit(model.count_features)
+    played = functools.reduce(np.add, (np.asarray(count(batch).successes).sum(axis=0) for batch in inputs()))
     features = _choose_features(model, played)
-    chosen = [[np.asarray(kind)[:, features] for kind in count(part)] for part in batches()]
+    chosen = [[np.asarray(kind)[:, features] for kind in count(batch)] for batch in inputs()]
     successes, trials = (np.concatenate(parts).astype(np.float32) for parts in zip(*chosen, strict=True))
     center = (successes.sum(axis=0) + 0.1) / (trials.sum(axis=0) + 1.0)
     rows = successes - trials * center

@@ -20,7 +20,7 @@ from vae_jax.music import midi
 from vae_jax.music.score import Score
 from vae_jax.report import plots
 from vae_jax.report.latent_map import map_latents
-from vae_jax.representations.base import Representation
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import files
 from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
@@ -38,15 +38,14 @@ def write_pictures(
     results: Mapping[str, Any],
 ) -> None:
     """Plots the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
-    config = experiment.config
     labels = [piece.label for piece in corpus.pieces]
-    title = f"{config['name']} on {corpus.name}"
+    title = f"{experiment.name} on {corpus.name}"
     means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = map_latents(means, config["seed"])
+    latent_map = map_latents(means, experiment.seed)
     held_out = np.isin(np.arange(len(labels)), split.held_out).tolist()
     figures = {
         "corpus": plots.plot_histograms(
-            [piece.score for piece in corpus.pieces], config["representation"].get("num_notes"), corpus.name
+            [piece.score for piece in corpus.pieces], experiment.raw["representation"].get("num_notes"), corpus.name
         ),
         "losses": plots.plot_losses(logging.read_log(folder), constant_losses(results), title),
         "latents": plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"),
@@ -85,21 +84,20 @@ def write_music(
     write_reconstructions(folder.reconstructions, experiment.representation, *zip(*rows, strict=True))
     for n in [n for n in split.train if n not in chosen][:_MAX_TRAINING]:
         _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
-    config = experiment.config["sample"]
+    config = experiment.sample
     for kind in (PRIOR, POSTERIOR):
         density = load_density(kind, folder.latents, inference.latent_dim)
-        scores = sample_scores(inference, density, config["num"], config["seed"])
+        scores = sample_scores(inference, density, config.num, config.seed)
         write_scores(folder.samples, kind, scores, experiment.representation)
 
 
 def write_compositions(
-    folder: RunFolder, composer: TrainedComposer, corpus: Corpus, split: Split
+    folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
 ) -> dict[str, dict[str, Any] | None]:
     """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
-    config = composer.stage.experiment.config
-    seed, num_scored = config["sample"]["seed"], config["composer"]["num_scored"]
+    num, seed, num_scored = experiment.sample.num, experiment.sample.seed, composer.stage.config.num_scored
     composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, num_scored, seed)
-    scores = [piece.score for piece in pieces[: config["sample"]["num"]]]
+    scores = [piece.score for piece in pieces[:num]]
     write_scores(folder.compositions, "composition", scores, composer.stage.representation)
     directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
     attributes.save(folder.attributes, directions)
@@ -108,21 +106,21 @@ def write_compositions(
 
 def write_reconstructions(
     folder: pathlib.Path,
-    representation: Representation,
+    representation: AnyRepresentation,
     names: Sequence[str],
     labels: Sequence[str],
     reconstructions: Sequence[Reconstruction],
 ) -> None:
     """Writes each original and its reconstruction as MIDI, with one plot of both, under a file name each."""
-    as_roll = _is_on_grid(representation)
+    as_roll = representation.grid is not None
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=as_roll)
         _write_midi_and_plot(folder, name, _pair(name, one), figure)
 
 
-def write_scores(folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: Representation) -> None:
+def write_scores(folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation) -> None:
     """Writes each piece as `<kind>_<number>.mid`, with a plot."""
-    as_roll = _is_on_grid(representation)
+    as_roll = representation.grid is not None
     for n, score in enumerate(scores):
         name = f"{kind}_{n:03d}"
         _write_midi_and_plot(folder, name, {name: score}, plots.plot_score(score, name, as_roll=as_roll))
@@ -153,8 +151,3 @@ def _write_midi_and_plot(
         files.write_bytes(folder / f"{stem}.mid", midi.write_midi(score))
     if figure is not None:
         plots.save(figure, folder / f"{name}.png")
-
-
-def _is_on_grid(representation: Representation) -> bool:
-    """Whether scores are plotted as piano rolls; to be replaced by `representation.grid is not None`."""
-    return getattr(representation, "grid", None) is not None or type(representation).__name__ == "RollRepresentation"

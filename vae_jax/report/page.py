@@ -49,7 +49,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         "grid": latent_walks.grid(inference, run, latent_map),
         "log": run.log,
         "constants": artifacts.constant_losses(run.metrics),
-        "distortion": run.config["loss"]["reconstruction"],
+        "distortion": "distortion",
     }
     page = _render(content.describe(run, corpus), data).encode("utf-8", "replace")
     files.write_bytes(folder.report, page)

@@ -8,23 +8,32 @@ length and time are what the file says, which is a part of why the post's model 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.music import score as score_lib
 from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
-from vae_jax.representations.base import Arrays, Calibration, Encoded
+from vae_jax.representations.base import Calibration, Encoded
+from vae_jax.runtime import config
+from vae_jax.runtime.errors import UserError
 
 NOTE, LENGTH, TIME = 0, 1, 2
 _DEFAULT_VELOCITY = 80
 
 
+class NoteMatrix(NamedTuple):
+    """The post's array, [W, notes, 3, tracks] float32."""
+
+    values: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class TrackContext:
-    """How a track plays: what the array does not hold."""
+    """What the array does not hold of a track."""
 
     name: str
     channel: int
@@ -44,7 +53,7 @@ class EventsContext:
 
 
 @dataclasses.dataclass(frozen=True)
-class EventsRepresentation:
+class EventsRepresentation(config.Section):
     """The post's array with its shape.
 
     Attributes:
@@ -52,16 +61,31 @@ class EventsRepresentation:
       num_tracks: tracks kept of each piece.
     """
 
-    num_notes: int = 150
-    num_tracks: int = 9
+    num_notes: int = config.number(at_least=1, default=150)
+    num_tracks: int = config.number(at_least=1, default=9)
 
     @property
     def example_shape(self) -> tuple[int, int, int]:
         """(notes, 3, tracks)."""
         return self.num_notes, 3, self.num_tracks
 
-    def encode(self, score: Score) -> Encoded:
-        """Turns a piece into one example, "events" float32 [1, notes, 3, tracks]."""
+    @property
+    def example_type(self) -> type[NoteMatrix]:
+        """The array."""
+        return NoteMatrix
+
+    @property
+    def context_type(self) -> type[EventsContext]:
+        """Of a file."""
+        return EventsContext
+
+    @property
+    def grid(self) -> None:
+        """Times are ticks: there is no grid."""
+        return
+
+    def encode(self, score: Score) -> Encoded[NoteMatrix, EventsContext]:
+        """Turns a piece into one example, float32 [1, notes, 3, tracks]."""
         array = np.zeros((1, *self.example_shape), dtype=np.float32)
         notes = score.notes
         bearing = score.note_bearing_tracks()
@@ -87,16 +111,16 @@ class EventsRepresentation:
             "notes_in_tracks_past_the_last": int(counts[self.num_tracks :].sum()),
         }
         context = EventsContext(score.ticks_per_beat, tuple(tracks), score.tempos, score.meters, score.keys)
-        return Encoded({"events": array}, context, report)
+        return Encoded(NoteMatrix(array), context, report)
 
-    def encode_training(self, score: Score) -> Arrays:
+    def encode_training(self, score: Score) -> NoteMatrix:
         """The same one example."""
-        return self.encode(score).arrays
+        return self.encode(score).examples
 
-    def decode(self, encoded: Encoded) -> Score:
+    def decode(self, encoded: Encoded[NoteMatrix, EventsContext]) -> Score:
         """Turns one example back into a piece; a slot is a note where note, length and time are all at least one."""
-        array = np.rint(np.asarray(encoded.arrays["events"][0], dtype=np.float64))
-        context: EventsContext = encoded.context
+        array = np.rint(np.asarray(encoded.examples.values[0], dtype=np.float64))
+        context = encoded.context
         slot, track = np.nonzero(np.all(array >= 1, axis=1) & (array[:, NOTE] <= 127))
         by_track = np.lexsort((slot, track))
         slot, track = slot[by_track], track[by_track]
@@ -120,14 +144,20 @@ class EventsRepresentation:
             keys=context.keys,
         )
 
-    def rasterise(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
+    def rasterize(self, batch: NoteMatrix) -> jax.Array:
         """The array is dense already: [B, notes, 3, tracks] float32."""
-        return arrays["events"]
+        return jnp.asarray(batch.values)
 
-    def from_outputs(self, outputs: np.ndarray, calibration: Calibration) -> Arrays:
+    def make_augmentation(self, probabilities: Mapping[str, float]) -> Callable[[jax.Array, NoteMatrix], NoteMatrix]:
+        """There is none: any field is refused."""
+        if probabilities:
+            raise UserError(f"config.augment has no field {next(iter(probabilities))!r} for note matrices")
+        return lambda key, batch: batch
+
+    def from_outputs(self, outputs: np.ndarray, calibration: Calibration) -> NoteMatrix:
         """Rounds the decoder's values, as the post does; [W, notes, 3, tracks]."""
         del calibration
-        return {"events": np.rint(outputs).astype(np.float32)}
+        return NoteMatrix(np.rint(outputs).astype(np.float32))
 
     def calibrate(self, outputs: np.ndarray, x: np.ndarray) -> Calibration:
         """Rounding needs nothing tuned."""
@@ -152,20 +182,6 @@ class EventsRepresentation:
         """A piece is one example."""
         del context
         return 0
-
-    def pack_context(self, context: EventsContext) -> dict[str, Any]:
-        """Turns a context into what JSON can hold."""
-        return dataclasses.asdict(context)
-
-    def unpack_context(self, packed: dict[str, Any]) -> EventsContext:
-        """Turns it back."""
-        return EventsContext(
-            packed["ticks_per_beat"],
-            tuple(TrackContext(**track) for track in packed["tracks"]),
-            tuple(Tempo(**tempo) for tempo in packed["tempos"]),
-            tuple(Meter(**meter) for meter in packed["meters"]),
-            tuple(KeySignature(**key) for key in packed["keys"]),
-        )
 
 
 def _default_track(track: int) -> TrackContext:

@@ -12,6 +12,7 @@ from vae_jax.data.shards import reader, writer
 from vae_jax.data.shards.dataset import ShardExamples
 from vae_jax.data.shards.reader import Shards
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.base import B
 from vae_jax.runtime.errors import UserError
 
 
@@ -53,9 +54,9 @@ class ShownCorpus(Corpus):
         """Those of the whole."""
         return [self.shards.files[n].path for n in self.whole_split.train]
 
-    def training_examples(self) -> ShardExamples:
+    def training_examples(self, example_type: type[B]) -> ShardExamples[B]:
         """The examples of all training pieces, shown or not."""
-        return ShardExamples(self.shards, self.whole_split.train)
+        return ShardExamples(self.shards, self.whole_split.train, example_type)
 
 
 def find_split(data: Mapping[str, Any], representation: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
@@ -95,7 +96,7 @@ def _show(shards: Shards, data: Mapping[str, Any]) -> tuple[ShownCorpus, Split]:
     )
     if not split.train:
         raise UserError("the corpus leaves nothing to train on")
-    training = [split.train[n] for n in arrays_lib.spread_rows(len(split.train), data["num_shown"]).tolist()]
+    training = [split.train[n] for n in arrays_lib.subsample_rows(len(split.train), data["num_shown"]).tolist()]
     index = tuple(sorted([*training, *split.held_out]))
     held_out = set(split.held_out)
     shown = ShownCorpus(shards.manifest["corpus"], shards.load(index), shards, index, split)

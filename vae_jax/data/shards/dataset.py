@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Generic
 
-import jax
 import numpy as np
 
 from vae_jax.data import batching
-from vae_jax.data.dataset import Batch, Feed
+from vae_jax.data.dataset import Batch
 from vae_jax.data.shards import format
 from vae_jax.data.shards.reader import Shards
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.base import B
 from vae_jax.runtime import sharding
 
 _MAX_THREADS = 8
 _BATCHES_AHEAD = 16
 
 
-class ShardExamples:
+class ShardExamples(Generic[B]):
     """The examples of some pieces of shards, in their order: `Examples` that stay on disk.
 
     The batch of a step is the one that `ArrayExamples` of the same examples gives, of which each process reads its own
@@ -29,9 +30,11 @@ class ShardExamples:
     Args:
       shards: the shards.
       pieces: indices of the pieces that are trained on, ascending.
+      example_type: the NamedTuple of an example's arrays.
     """
 
-    def __init__(self, shards: Shards, pieces: Sequence[int]):
+    def __init__(self, shards: Shards, pieces: Sequence[int], example_type: type[B]):
+        self._example_type = example_type
         index = np.asarray(pieces, dtype=np.int64)
         counts = shards.num_examples[index]
         ends = np.cumsum(shards.num_examples)
@@ -43,11 +46,10 @@ class ShardExamples:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def resident(self) -> dict[str, jax.Array]:
-        """Nothing."""
-        return {}
+    def resident(self) -> None:
+        """Nothing stays on the devices."""
 
-    def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
+    def batches(self, steps: range, *, batch_size: int, seed: int) -> Generator[Batch[B], None, None]:
         """Reads the batches ahead, in threads.
 
         Raises:
@@ -55,7 +57,7 @@ class ShardExamples:
         """
         grain = _grain()
 
-        def read(step: int) -> tuple[dict[str, np.ndarray], int, int]:
+        def read(step: int) -> tuple[B, int, int]:
             rows, size = batching.batch_indices(int(step), num_examples=len(self), batch_size=batch_size, seed=seed)
             return self._read(rows[sharding.process_rows(len(rows))]), len(rows), size
 
@@ -67,14 +69,14 @@ class ShardExamples:
             for arrays, num_rows, size in iterator:
                 yield Batch.place(arrays, num_rows, size)
 
-    def sample(self, limit: int) -> dict[str, np.ndarray]:
+    def sample(self, limit: int) -> B:
         """Reads them."""
-        return self._read(arrays_lib.spread_rows(len(self), limit))
+        return self._read(arrays_lib.subsample_rows(len(self), limit))
 
-    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def _read(self, rows: np.ndarray) -> B:
         """Reads examples by their numbers among the training examples, each array [n, ...]."""
         records = self._shards.examples.read(rows + self._shift[np.searchsorted(self._ends, rows, side="right")])
-        return self._layout.unpack(records)
+        return self._example_type(**self._layout.unpack(records))
 
 
 def _grain():

@@ -15,11 +15,11 @@ from typing import Any
 import mido
 import numpy as np
 
-from vae_jax.representations.base import Arrays
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+Arrays = Mapping[str, np.ndarray]
 MANIFEST, PLAN, GROUPS, REPORT = "shards.json", "plan.json", "groups.npy", "ingest.json"
 # One record a chunk of the file: a read at random unpacks nothing else.
 _WRITER_OPTIONS = "group_size:1"

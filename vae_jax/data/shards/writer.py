@@ -26,7 +26,7 @@ from vae_jax.data.shards import format
 from vae_jax.data.shards.format import RecordLayout
 from vae_jax.data.sources import Listed, Source
 from vae_jax.music import serialization
-from vae_jax.representations.base import Representation
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import files, lock
 from vae_jax.runtime.errors import UserError
@@ -183,7 +183,7 @@ def write_chunk(task: ChunkTask) -> int:
     return task.number
 
 
-def _judge(path: str, data: bytes | str, representation: Representation) -> tuple[dict[str, Any], Any, Any]:
+def _judge(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[dict[str, Any], Any, Any]:
     """Reads and encodes a file; returns what the chunk keeps of it, its examples and its score."""
     row: dict[str, Any] = {"path": path, "sha256": "", "status": "refused", "notes": 0, "examples": 0}
     if isinstance(data, str):
@@ -194,7 +194,7 @@ def _judge(path: str, data: bytes | str, representation: Representation) -> tupl
     if verdict.score is None:
         return row, None, None
     try:
-        arrays = representation.encode_training(verdict.score)
+        arrays = representation.encode_training(verdict.score)._asdict()
     except (ArithmeticError, LookupError, ValueError, MemoryError) as error:  # One file of thousands ends no ingest.
         reason = f"cannot be encoded ({type(error).__name__}: {error})"
         return row | {"reasons": [*verdict.reasons, reason]}, None, None

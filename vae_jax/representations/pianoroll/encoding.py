@@ -1,10 +1,9 @@
 """The piano roll: a Score as notes on the beat grid, in parts, and back.
 
-A roll note is (step, part, pitch index, duration in steps). Arrays stay lists of notes; `raster.py` makes dense rolls
-of them on the device, `windows.py` cuts a piece into windows of equal length. What a roll does not say and playing
-needs (tempo, meter, programs, velocity, how many instruments double a line) is in the context, taken from the original;
-what encoding changed is counted in the report. Nothing is dropped in silence: roll notes + collapsed notes = the
-score's notes.
+A roll note is (step, part, pitch index, duration in steps). Arrays stay lists of notes; `windows.py` cuts a piece into
+windows of equal length, `rasterize.py` makes dense rolls of them on the device. What a roll does not hold and a Score
+needs (tempo, meter, programs, velocity, the number of doubling instruments) is in the context, taken from the original;
+what encoding changed is counted in the report: roll notes + collapsed notes = the score's notes.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from vae_jax.music import quantization as grid_lib
 from vae_jax.music import score as score_lib
 from vae_jax.music.quantization import Grid
 from vae_jax.music.score import DRUM_CHANNEL, Score
-from vae_jax.representations.pianoroll.config import RollConfig
-from vae_jax.representations.pianoroll.context import PartTrack, RollContext, make_context
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP, RollConfig
+from vae_jax.representations.pianoroll.context import REGISTER_SEMITONES, PartTrack, RollContext, make_context
 
-STEP, PART, PITCH, DURATION = range(4)  # Columns of a roll note.
+_SNAP_TOLERANCE_SEC = 0.045  # How far an onset may move for the sake of a simpler rhythm (`snap_onsets`).
 _PITCHED_CHANNELS = np.array([channel for channel in range(16) if channel != DRUM_CHANNEL])
 
 
@@ -97,15 +96,15 @@ def encode(score: Score, config: RollConfig) -> RollPiece:
     parts = parts_lib.assign_parts(score)
     offset = grid_lib.estimate_offset(notes.onset_ticks, score.ticks_per_beat)
     grid = Grid(score.ticks_per_beat, config.steps_per_beat, offset)
-    steps = grid_lib.snap_onsets(score, grid, config.snap_tolerance_sec)
+    steps = grid_lib.snap_onsets(score, grid, _SNAP_TOLERANCE_SEC)
     durations = np.maximum(grid.nearest_steps(notes.end_ticks) - steps, 1)
-    transposition = tonic_lib.semitones_to(tonic_lib.estimate_tonic(notes)) if config.normalise_tonic else 0
+    transposition = tonic_lib.semitones_to(tonic_lib.estimate_tonic(notes)) if config.normalize_tonic else 0
     pitches = notes.pitch + np.where(notes.is_drum, 0, transposition)
     folded = fold_pitches(pitches, config.min_pitch, config.num_pitches)
     roll, of_note = _collapse(steps, parts, folded - config.min_pitch, durations, config.num_pitches)
     multiplicity = np.bincount(of_note, minlength=len(roll))
     context = make_context(
-        score, grid, config, roll=roll, of_note=of_note, multiplicity=multiplicity, transposition=transposition
+        score, grid, roll=roll, of_note=of_note, multiplicity=multiplicity, transposition=transposition
     )
     piece = RollPiece(roll, int(context.bars[-1]), context, RollReport(), config)
 
@@ -187,14 +186,13 @@ def _grid(piece: RollPiece) -> Grid:
 
 def _onset_ticks(piece: RollPiece) -> np.ndarray:
     """Tick at which each roll note is played, [N] int64."""
-    steps = piece.notes[:, STEP].astype(np.int64)
-    return np.maximum(_grid(piece).ticks(steps) + piece.context.timing_of(steps), 0)
+    return np.maximum(_grid(piece).ticks(piece.notes[:, STEP].astype(np.int64)), 0)
 
 
 def _copies(piece: RollPiece) -> np.ndarray:
     """How many instruments play each roll note, [N] int64, at least 1."""
     roll = piece.notes
-    return piece.context.copies_of(roll[:, STEP], roll[:, PART], roll[:, PITCH] // piece.config.register_semitones)
+    return piece.context.copies_of(roll[:, STEP], roll[:, PART], roll[:, PITCH] // REGISTER_SEMITONES)
 
 
 def _collapse(
