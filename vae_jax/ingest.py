@@ -46,7 +46,7 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} requires --shards")
-    report = ingest_report.describe_corpus(corpus.find_corpus(args.path, allow_builtin=False))
+    report = ingest_report.describe_corpus(corpus.find_corpus(args.path, allow_synthetic=False))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)

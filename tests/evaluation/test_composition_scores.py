@@ -1,4 +1,4 @@
-"""Composed music scored against real music, with the built-in corpus in the part of both."""
+"""Composed music scored against real music, with the synthetic corpus in the part of both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Corpus, split_corpus
 from vae_jax.evaluation import discriminator, features
 from vae_jax.evaluation.generation import score_compositions, summarise_compositions
@@ -24,7 +24,7 @@ def quick_judge(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(40, seed=6)]
+    return [score for _, score in synthetic.make_corpus(40, seed=6)]
 
 
 def scored(

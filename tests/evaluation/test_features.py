@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.evaluation import bar_grid, features
 from vae_jax.evaluation.bar_grid import BarredPiece
 from vae_jax.evaluation.discriminator_features import judge_features
@@ -199,7 +199,7 @@ def test_every_feature_is_a_number(score: Score):
 
 @pytest.mark.parametrize("semitones", [-4, 1, 5])
 def test_the_judge_does_not_hear_the_key(semitones: int):
-    score = builtin.compose_piece(0, 3)
+    score = synthetic.make_score(0, 3)
     before, after = judge_features(score), judge_features(score_lib.transpose(score, semitones))
     octaves = (after.pop("pitch_mean") - before.pop("pitch_mean")) / 12
     assert after == pytest.approx(before) and octaves == pytest.approx(round(octaves))
@@ -207,7 +207,7 @@ def test_the_judge_does_not_hear_the_key(semitones: int):
 
 def test_the_judge_does_not_see_the_file():
     """Neither the resolution, the tempo nor the way through the roll and back."""
-    score = builtin.compose_piece(0, 5)
+    score = synthetic.make_score(0, 5)
     notes = score.notes
     twice = make_score(
         score.ticks_per_beat * 2,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Corpus
 from vae_jax.evaluation import discriminator as judge_lib
 from vae_jax.evaluation.discriminator import judge
@@ -21,7 +21,7 @@ def one_repeat(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(48, seed=2)]
+    return [score for _, score in synthetic.make_corpus(48, seed=2)]
 
 
 def noise(seed: int) -> Score:

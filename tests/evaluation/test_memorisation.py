@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.evaluation import bar_grid, memorization
 from vae_jax.evaluation.memorization import best_matches, score_memorisation
 from vae_jax.music import score as score_lib
@@ -16,7 +16,7 @@ from vae_jax.music.score import Meter, Score, make_notes, make_score
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(12, seed=4)]
+    return [score for _, score in synthetic.make_corpus(12, seed=4)]
 
 
 def random_score(seed: int, meter: int) -> Score:

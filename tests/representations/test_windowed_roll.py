@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.evaluation import note_matching, pianoroll_baselines
 from vae_jax.music import instruments
 from vae_jax.music.score import Meter, make_notes, make_score
@@ -28,7 +28,7 @@ def logits_of(representation: RollRepresentation, encoded: Encoded) -> RollLogit
 
 @pytest.fixture(scope="module", params=range(3))
 def piece(request):
-    return builtin.compose_piece(5, request.param)
+    return synthetic.make_score(0, request.param)
 
 
 def test_windows_decode_as_the_whole_piece_does(piece):
@@ -157,7 +157,7 @@ def test_augmentation_moves_pitched_notes_by_octaves_fifths_and_fourths():
 
 
 def test_augmentation_thins_whole_parts_and_mixes_windows():
-    pieces = [REPRESENTATION.encode(builtin.compose_piece(1, n)).arrays for n in range(2)]
+    pieces = [REPRESENTATION.encode(synthetic.make_score(1, n)).arrays for n in range(2)]
     batch = {name: np.concatenate([arrays[name] for arrays in pieces])[:16] for name in pieces[0]}
     plain = np.asarray(REPRESENTATION.rasterise(batch))
     thin = RollAugmentation(thin_probability=1.0).make_input(REPRESENTATION.rasterise)(jax.random.key(1), batch)
@@ -169,7 +169,7 @@ def test_augmentation_thins_whole_parts_and_mixes_windows():
 
 
 def test_nearest_window_finds_a_transposed_copy():
-    piece = builtin.compose_piece(2, 0)
+    piece = synthetic.make_score(2, 0)
     plain = RollRepresentation(normalise_tonic=False)
     from vae_jax.music.score import transpose
 
