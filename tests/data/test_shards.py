@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_run import REPOSITORY, SMALL, run
+from command_line import REPOSITORY, SMALL, run
 from test_corpus import tune, tune_bytes, write_zip
 from tiny_run import CONFIG as TINY
 from tiny_run import LAST_STEP, TinyRun, lines

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 from tiny_run import LAST_STEP, TinyRun, bits, lines
 
 from vae_jax.runtime import lock, signals
