@@ -125,8 +125,8 @@ class TinyRun:
         """Calls `loop.fit` with the compiled steps, or a train step that stands for the compiled one."""
         path.mkdir(exist_ok=True)
         with (
-            mock.patch.object(step_lib, "make_train_step", lambda *_: train_step or self.train_step),
-            mock.patch.object(step_lib, "make_eval_step", lambda *_: self.eval_step),
+            mock.patch.object(step_lib, "make_train_step", return_value=train_step or self.train_step),
+            mock.patch.object(step_lib, "make_eval_step", return_value=self.eval_step),
         ):
             return loop.fit(
                 self.trainable,
