@@ -19,7 +19,6 @@ from vae_jax.runtime import sharding
 from vae_jax.training import step
 from vae_jax.training.config import OptimizerConfig
 
-
 CLIP_NORM = 4.0
 
 
