@@ -10,6 +10,7 @@ import jax
 
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.shards import corpus_view
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference
@@ -98,6 +99,21 @@ class TrainedRun:
     def inference(self) -> Inference:
         """The trained model as functions of scores and latents."""
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
+
+    def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
+        """Loads the corpus that the run was made on, from another path where one is given, and its split.
+
+        Raises:
+          UserError: where there is no corpus, or it is another one.
+        """
+        raw, known = self.experiment.raw, self.description["corpus"]
+        source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
+        if source.fingerprint != known["fingerprint"]:
+            raise UserError(
+                f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
+                f"({source.name}, {source.num_pieces} pieces); give it by --path"
+            )
+        return source, split
 
 
 def build_experiment(raw: Mapping[str, Any]) -> Experiment:
