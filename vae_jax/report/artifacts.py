@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +21,7 @@ from vae_jax.report import plots
 from vae_jax.report.latent_map import map_latents
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import files
+from vae_jax.runtime.files import Json
 from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
 from vae_jax.training.run_dir import RunFolder
@@ -35,7 +35,7 @@ def write_pictures(
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
-    results: Mapping[str, Any],
+    results: Json,
 ) -> None:
     """Plots the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
     labels = [piece.label for piece in corpus.pieces]
@@ -56,7 +56,7 @@ def write_pictures(
         plots.save(figure, folder.plots / f"{name}.png")
 
 
-def constant_losses(results: Mapping[str, Any]) -> dict[str, float]:
+def constant_losses(results: Json) -> dict[str, float]:
     """Returns the losses of the best constant prediction for a legend, of the subsets for which they were computed."""
     return {
         f"best constant, {subset.replace('_', '-')}": results[subset]["baseline_mean_loss"]
@@ -93,7 +93,7 @@ def write_music(
 
 def write_compositions(
     folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
-) -> dict[str, dict[str, Any] | None]:
+) -> dict[str, Json | None]:
     """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
     num, seed, num_scored = experiment.sample.num, experiment.sample.seed, composer.stage.config.num_scored
     composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, num_scored, seed)

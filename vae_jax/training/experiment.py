@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, Calibration
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, sharding
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import checkpointing, run_dir, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
@@ -61,7 +61,7 @@ class Experiment:
 
     name: str
     seed: int
-    raw: Mapping[str, Any]
+    raw: Fields
     representation: AnyRepresentation
     model: VAE
     trainable: TrainableVAE[Any]
@@ -91,7 +91,7 @@ class TrainedRun:
 
     folder: RunFolder
     experiment: Experiment
-    description: Mapping[str, Any]
+    description: Fields
     variables: Variables
     calibration: Calibration
     step: int
@@ -116,7 +116,7 @@ class TrainedRun:
         return source, split
 
 
-def build_experiment(raw: Mapping[str, Any]) -> Experiment:
+def build_experiment(raw: Fields) -> Experiment:
     """Builds the parts that a config describes.
 
     Raises:

@@ -14,7 +14,9 @@ from typing import Any
 
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.runtime import files, lock, sharding
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
@@ -83,7 +85,7 @@ class RunFolder:
         return RunFolder(self.path / "composer")
 
 
-def default_workdir(config: Mapping[str, Any]) -> str:
+def default_workdir(config: Fields) -> str:
     """Returns the folder of a run for which none was given.
 
     Raises:
@@ -96,7 +98,7 @@ def default_workdir(config: Mapping[str, Any]) -> str:
     return str(pathlib.Path("runs", config["name"]))
 
 
-def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Split) -> RunFolder:
+def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
     """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends.
 
     Raises:
@@ -123,7 +125,7 @@ def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Spl
     return folder
 
 
-def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
+def load_run(workdir: str) -> tuple[RunFolder, Json, Json]:
     """Returns the folder, config and description of a run that was started.
 
     Raises:
@@ -138,7 +140,7 @@ def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
     return folder, config, description
 
 
-def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dict[str, Any]:
+def describe_run(config: Fields, corpus: Corpus, split: Split) -> Json:
     """Describes a run for `run.json`: what it runs on and with, and which files it trains on and holds out."""
     identity = json.dumps([_compared_fields(config), corpus.fingerprint], sort_keys=True)
     return {
@@ -153,7 +155,7 @@ def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dic
     }
 
 
-def _describe_split(corpus: Corpus, split: Split) -> dict[str, Any]:
+def _describe_split(corpus: Corpus, split: Split) -> Json:
     """Names the files of both subsets; of a large corpus the held-out ones alone."""
     training = corpus.training_paths(split)
     held_out = [corpus.pieces[n].path for n in split.held_out]
@@ -167,7 +169,7 @@ def _describe_split(corpus: Corpus, split: Split) -> dict[str, Any]:
     }
 
 
-def _check_same_run(folder: RunFolder, config: dict[str, Any], described: dict[str, Any]) -> None:
+def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     """Raises UserError where a folder holds another run, or something that is no run."""
     if not folder.config.exists():
         names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
@@ -189,11 +191,11 @@ def _check_same_run(folder: RunFolder, config: dict[str, Any], described: dict[s
         )
 
 
-def _compared_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+def _compared_fields(config: Fields) -> Json:
     return {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
