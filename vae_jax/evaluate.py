@@ -8,8 +8,9 @@ from __future__ import annotations
 from absl import flags
 
 from vae_jax.composer import stage
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.shards import corpus_view
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.evaluation import reconstruction
 from vae_jax.runtime import cli, files
