@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import Examples
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import Metrics, baselines, grid_baselines, note_matching
 from vae_jax.evaluation.piece_scores import SCORES, total_f1
 from vae_jax.models.inference import Reconstruction

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from vae_jax.composer import attributes
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
 from vae_jax.models.latent_io import load_density

@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.shards import corpus_view
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference

@@ -12,7 +12,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.runtime import files, lock, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
