@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vae_jax.data.corpus import Corpus, IngestedFile
-from vae_jax.music.score import KeySignature, Score
+from vae_jax.music import theory
+from vae_jax.music.score import Score
 from vae_jax.runtime.files import printable
-
-_MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
-_MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
 
 
 def describe_corpus(source: Corpus) -> dict[str, Any]:
@@ -63,11 +61,6 @@ def render_totals(totals: Mapping[str, int]) -> str:
     )
 
 
-def key_name(key: KeySignature) -> str:
-    """Names a key signature: "Eb major", "C minor"."""
-    return f"{_MINOR_KEYS[key.fifths + 7]} minor" if key.minor else f"{_MAJOR_KEYS[key.fifths + 7]} major"
-
-
 def _describe(file: IngestedFile) -> dict[str, Any]:
     described: dict[str, Any] = {
         "path": file.path,
@@ -85,7 +78,7 @@ def _describe(file: IngestedFile) -> dict[str, Any]:
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": key_name(score.keys[0]) if score.keys else None,
+            "key": theory.key_name(score.keys[0].fifths, score.keys[0].minor) if score.keys else None,
         }
     return described
 
