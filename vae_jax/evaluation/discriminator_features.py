@@ -1,6 +1,7 @@
 """Features by which a classifier tries to tell composed music from real music.
 
-The standard features and some seventy more. None depends on the key, the tempo, track names or the file's resolution.
+The standard features and some seventy more. None depends on the key (but that the register of a string track decides
+its instrument group), the tempo, track names or the file's resolution.
 All are finite; one without a value for a piece, such as the mean interval of a line of one note, is 0. Lengths are in
 beats (quarter notes), their logarithms in octaves (log2).
 """

@@ -86,9 +86,8 @@ def _bar_self_similarity(grid: BarGrid) -> float:
     earlier = similar.col <= similar.row - 2
     best = np.zeros(grid.num_bars)
     np.maximum.at(best, similar.row[earlier], similar.data[earlier])
-    compared = []
-    for kind in np.unique(grid.bar_kind):
-        mine = np.flatnonzero((grid.bar_kind == kind) & (grid.onsets_per_bar > 0))
-        compared.append(mine[mine >= mine[0] + 2] if len(mine) else mine)
-    bars = np.concatenate(compared)
+    filled = np.flatnonzero(grid.onsets_per_bar)
+    filled = filled[np.argsort(grid.bar_kind[filled], kind="stable")]
+    _, first, of_bar = np.unique(grid.bar_kind[filled], return_index=True, return_inverse=True)
+    bars = filled[filled >= filled[first][of_bar] + 2]
     return best[bars].mean() if len(bars) else 0.0

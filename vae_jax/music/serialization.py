@@ -1,4 +1,4 @@
-"""Scores as compact bytes and back, exactly: faster to read than MIDI."""
+"""Scores as compact bytes and back, exactly: the form in which shards store pieces."""
 
 from __future__ import annotations
 
