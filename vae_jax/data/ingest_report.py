@@ -5,18 +5,11 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping
 
-<<<<<<< HEAD
-from vae_jax.data.corpus import Corpus, IngestedFile
-from vae_jax.music import theory
-from vae_jax.music.score import Score
-from vae_jax.runtime.files import printable
-=======
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.parsing import ParsedFile
 from vae_jax.music import theory
 from vae_jax.music.score import Score
 from vae_jax.runtime.files import Json, printable
->>>>>>> main
 
 
 def describe_corpus(corpus: Corpus) -> Json:
@@ -57,35 +50,18 @@ def render_totals(totals: Mapping[str, int]) -> str:
     )
 
 
-<<<<<<< HEAD
-def _describe(file: IngestedFile) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "path": file.path,
-        "status": file.status,
-        "reasons": list(file.reasons),
-        "sha256": file.sha256,
-        "notes": 0,
-    }
-    if file.score is not None:
-        score = file.score
-=======
 def _describe(file: ParsedFile) -> Json:
     described: Json = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
     described["reasons"] = list(file.reasons)
     if (score := file.score) is not None:
         key = score.keys[0] if score.keys else None
->>>>>>> main
         described |= {
             "drum_notes": int(score.notes.is_drum.sum()),
             "tracks": len(score.note_bearing_tracks()),
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-<<<<<<< HEAD
-            "key": theory.key_name(score.keys[0].fifths, score.keys[0].minor) if score.keys else None,
-=======
-            "key": f"{theory.tonic_name(key.fifths, key.minor)} {'minor' if key.minor else 'major'}" if key else None,
->>>>>>> main
+            "key": theory.key_name(key.fifths, key.minor) if key else None,
         }
     return described
 
