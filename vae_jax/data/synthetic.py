@@ -176,7 +176,7 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 
 
 def _title(plan: Plan, index: int) -> str:
-    return f"synthetic_{index:04d}_{theory.tonic_name(plan.fifths, plan.minor)}_{'minor' if plan.minor else 'major'}"
+    return f"synthetic_{index:04d}_{theory.key_name(plan.fifths, plan.minor).replace(' ', '_')}"
 
 
 def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
