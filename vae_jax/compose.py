@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from vae_jax.composer import attributes, generate, requests
-from vae_jax.composer.generate import Order
+from vae_jax.composer.generate import Request
 from vae_jax.composer.stage import TrainedComposer, load_composer
 from vae_jax.data import corpus
 from vae_jax.music import key as key_lib
@@ -30,8 +30,8 @@ def _read_piece(path: str) -> corpus.Piece:
     return corpus.load_corpus(path).pieces[0]
 
 
-def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
-    """Makes the orders that the flags describe."""
+def _requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Request]:
+    """Makes the requests that the flags describe."""
     if args.prompt and args.vary:
         raise UserError("--prompt and --vary exclude each other")
     given = [name for name in ("meter", "key") if args[name].present]
@@ -39,16 +39,16 @@ def _orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
         raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
     rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
     if args.vary:
-        return [requests.vary_order(composer, _read_piece(args.vary), args.amount)] * args.num
+        return [requests.variation_request(composer, _read_piece(args.vary), args.amount)] * args.num
     if args.prompt:
         piece = _read_piece(args.prompt)
-        return [requests.continue_order(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
+        return [requests.continuation_request(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
     meter = requests.parse_meter(args.meter, composer)
     try:
         key = key_lib.parse_key(args.key) if args.key else None
     except ValueError as error:
         raise UserError(f"--key: {error}") from error
-    return [requests.draw_order(composer, args.bars, meter, key, rng) for rng in rngs]
+    return [requests.sample_request(composer, rng, num_bars=args.bars, meter=meter, key=key) for rng in rngs]
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = load_composer(run)
-    pieces = generate.write_pieces(composer, _orders(args, composer), jax.random.key(args.seed), args.temperature)
+    pieces = generate.generate_pieces(composer, _requests(args, composer), jax.random.key(args.seed), args.temperature)
     scores = [piece.score for piece in pieces]
     if amounts:
         directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)

@@ -1,24 +1,21 @@
-"""Directions in latent space that make music denser, higher, more minor or thicker.
+"""Directions in latent space that make music denser, higher, more minor or more polyphonic.
 
-Latents and attributes of real windows correlate, but along such a correlation a decoder need not move the attribute:
-that of note density even lowers the density of decoded anthems (docs/composition.md). So the decoder is asked. Windows
-are moved by random steps as large as real windows differ, L e with e standard normal and C = L L^T the covariance of
-their latents; the change of each decoded attribute is fitted by g e, a ridge regression. Of all moves that change the
-attribute by one standard deviation sd of real windows in this linear model, d = L g sd / |g|^2 is the likeliest under
-C. In terms of the slopes w = L^-T g along the latents it reads d = C w sd / (w^T C w): the move stays where real
-windows lie. Far moves are not linear, so d is stretched until windows moved by -2 and by +2 decode four deviations
-apart, or as far as the attribute's bounds allow.
+Latents and attributes of real windows correlate, but moving along such a correlation need not change the attribute of
+what is decoded (docs/composition.md). So the directions are fitted to the decoder. Windows are moved by random steps
+L e, with e standard normal and C = L L^T the covariance of real latents; the change of each decoded attribute is fitted
+by g e, a ridge regression. In terms of the slopes w = L^-T g along the latents, this linear model gives an attribute
+the covariance C w with the latents and w^T C w with itself. The most probable move under N(0, C) that changes the
+attribute by one standard deviation sd of real windows is d = C w sd / (w^T C w). The decoder is not linear over large
+moves, so d is scaled until windows moved by -2 d and by +2 d decode four deviations apart, or as far as the attribute's
+bounds allow.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -26,60 +23,48 @@ from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models import latents
 from vae_jax.models.inference import Inference
-from vae_jax.music import instruments
+from vae_jax.music.instruments import DRUMS
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import Arrays, Encoded
 from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
 from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
-from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.npz import read_npz, write_npz
 
 DENSITY, REGISTER, MODE, POLYPHONY = ATTRIBUTES = ("density", "register", "mode", "polyphony")
 AMOUNTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 MAX_AMOUNT = 10.0
 DecodeAttributes = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # Latents [W, Z] to {name: [W]}.
 
-# What no window can pass; its register has no bound that matters.
 _BOUNDS = {DENSITY: (0.0, math.inf), MODE: (0.0, 1.0), POLYPHONY: (1.0, math.inf)}
 _MINOR, _MAJOR = (3, 8, 10), (4, 9, 11)  # Third, sixth and seventh above the tonic, in semitones.
-_NUM_PITCH_CLASSES = 12
 _PENALTIES = np.logspace(0, 6, 13)
 _CALIBRATION_WINDOWS = 256
 _CALIBRATION_AMOUNT = 2.0
-_MAX_STRETCH, _NUM_HALVINGS = 4.0, 8
+_MAX_SCALING, _NUM_HALVINGS = 4.0, 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Directions:
-    """Where to move latents to change attributes; A attributes.
-
-    Attributes:
-      names: the attributes, A of them.
-      spread: [A, Z], L g: the direction of each attribute, C w.
-      gram: [A, A], g_i g_j: how much of one attribute the direction of another moves, w_i^T C w_j.
-      mean: [A], mean of each attribute over real windows.
-      deviation: [A], its standard deviation over real windows.
-      reach: [A], the change in the linear model that an amount of 1 asks for: the deviation, stretched.
-    """
+    """The linear model of A attributes of real windows, and how far to move along it."""
 
     names: tuple[str, ...]
-    spread: np.ndarray
-    gram: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
-    reach: np.ndarray
+    latent_covariance: np.ndarray  # [A, Z], C w: of each attribute with the latents.
+    covariance: np.ndarray  # [A, A], w_i^T C w_j: of the attributes.
+    mean: np.ndarray  # [A], measured over real windows.
+    deviation: np.ndarray  # [A], standard deviation measured over real windows.
+    scale: np.ndarray  # [A], the change in the linear model that an amount of 1 asks for.
 
 
 def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
     """Measures the attributes of windows.
 
-    Drums take no part, nor do notes that began before the window; a pitch that several parts start together is one
-    note.
+    Drums and notes that began before the window are ignored; notes of one step and pitch count once.
 
     density: notes a beat of the window.
-    register: mean pitch of the notes as MIDI counts them, in the roll's transposition.
-    mode: of the thirds, sixths and sevenths above the tonic the share that is minor, 0..1; the roll is taken to be
+    register: mean MIDI pitch of the notes, in the roll's transposition.
+    mode: share of minor thirds, sixths and sevenths above the tonic among all of these, 0..1; the roll is taken to be
       transposed so that the tonic is C.
     polyphony: notes a step at which any starts.
 
@@ -93,15 +78,14 @@ def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> 
       sixths and sevenths.
     """
     notes, mask = np.asarray(arrays["notes"]).astype(np.int64), np.asarray(arrays["mask"])
-    held = mask & (notes[..., PART] != instruments.DRUMS) & (notes[..., STEP] >= 0)
-    num_windows, own = len(mask), notes[held]
-    rows = np.stack([np.nonzero(held)[0], own[:, STEP], own[:, PITCH] + min_pitch], axis=1)
+    is_used = mask & (notes[..., PART] != DRUMS) & (notes[..., STEP] >= 0)
+    num_windows, used = len(mask), notes[is_used]
+    rows = np.stack([np.nonzero(is_used)[0], used[:, STEP], used[:, PITCH] + min_pitch], axis=1)
     window, _, pitch = np.unique(rows, axis=0).T
     onsets = np.unique(rows[:, :2], axis=0)[:, 0]
     count = np.bincount(window, minlength=num_windows)
     minor, major = (
-        np.bincount(window[np.isin(pitch % _NUM_PITCH_CLASSES, kind)], minlength=num_windows)
-        for kind in (_MINOR, _MAJOR)
+        np.bincount(window[np.isin(pitch % 12, classes)], minlength=num_windows) for classes in (_MINOR, _MAJOR)
     )
     return {
         DENSITY: _ratio(count, np.where(count > 0, window_beats, 0)),
@@ -120,8 +104,7 @@ def attribute_decoder(inference: Inference) -> DecodeAttributes:
     representation = inference.representation
     if not isinstance(representation, RollRepresentation):
         raise UserError("attributes are those of a piano roll; this run has another representation")
-    shape = representation.config
-    return lambda z: window_attributes(inference.decode(z), shape.min_pitch, representation.window_beats)
+    return lambda z: window_attributes(inference.decode(z), representation.min_pitch, representation.window_beats)
 
 
 def fit_directions(
@@ -132,18 +115,18 @@ def fit_directions(
     seed: int,
     num_probes: int = 8192,
 ) -> Directions:
-    """Finds the direction of each attribute: see the head of this module.
+    """Fits the direction of each attribute: see the head of this module.
 
-    Each probe decodes a window moved one way and the other, and half the difference is its change: what depends on the
-    size of the step alone cancels. The penalty of the ridge regression is chosen by its own leave-one-out
-    cross-validation. An attribute that never changes gets the direction zero.
+    The change of an attribute is half the difference between moving a window by a step and by its opposite, so that
+    even powers of the step cancel. The penalty of the ridge regression is chosen by leave-one-out cross-validation. An
+    attribute that never changes gets the direction zero.
 
     Args:
-      means: [N, Z], posterior means of real windows, those trained on; N at least 2.
+      means: [N, Z], posterior means of training windows, N at least 2.
       values: the attributes of the same windows, {name: [N]}; nan where a window has none.
       decode_attributes: see `attribute_decoder`.
       seed: of the choice of windows and steps.
-      num_probes: how many steps are tried.
+      num_probes: number of random steps.
     """
     rng = np.random.default_rng(seed)
     factor = latents.fit_density(means).factor
@@ -151,41 +134,45 @@ def fit_directions(
     start, step = means[rng.integers(len(means), size=num_probes)], noise @ factor.T
     changes = _half_differences(decode_attributes, start, step)
     gradients = np.stack([_ridge_slopes(noise, changes[name]) for name in values])
+    deviation = np.array([_finite(value).std() for value in values.values()])
     fit = Directions(
         names=tuple(values),
-        spread=gradients @ factor.T,
-        gram=gradients @ gradients.T,
+        latent_covariance=gradients @ factor.T,
+        covariance=gradients @ gradients.T,
         mean=np.array([_finite(value).mean() for value in values.values()]),
-        deviation=np.array([_finite(value).std() for value in values.values()]),
-        reach=np.array([_finite(value).std() for value in values.values()]),
+        deviation=deviation,
+        scale=deviation,
     )
-    shown = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
-    stretch = np.array([_stretch(name, fit, shown["z"], shown[name], decode_attributes) for name in fit.names])
-    return dataclasses.replace(fit, reach=fit.reach * stretch)
+    some = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
+    scaling = np.array([_scaling(name, fit, some["z"], some[name], decode_attributes) for name in fit.names])
+    return dataclasses.replace(fit, scale=deviation * scaling)
 
 
 def move(z: np.ndarray, directions: Directions, amounts: Mapping[str, float]) -> np.ndarray:
-    """Moves latents so that attributes change by so many standard deviations of real windows.
+    """Moves latents [W, Z] so that attributes change by so many standard deviations of real windows.
 
-    Of all moves that meet the amounts together in the linear model it is the likeliest, so that attributes do not undo
-    each other: spread^T gram^-1 (reach * amounts) over the attributes named. An amount of 0 holds an attribute that
-    would change along with the others; one that is not named is free.
-
-    Args:
-      z: [W, Z].
-      directions: where to move.
-      amounts: {name: amount}, positive for more.
-
-    Raises:
-      ValueError: for a name that the directions do not have.
+    Among the moves that reach all amounts in the linear model this is the most probable one, so that attributes do not
+    cancel each other: latent_covariance^T covariance^-1 (scale * amounts) over the attributes named. An amount of 0
+    keeps an attribute that would change along with the others; one that is not named is free.
     """
     chosen = [directions.names.index(name) for name in amounts]
     if not chosen:
         return np.array(z)
-    wanted = directions.reach[chosen] * np.array(list(amounts.values()))
+    wanted = directions.scale[chosen] * np.array(list(amounts.values()))
     # Least squares, because an attribute that never changes leaves a row of zeros.
-    share = np.linalg.lstsq(directions.gram[np.ix_(chosen, chosen)], wanted, rcond=None)[0]
-    return z + share @ directions.spread[chosen]
+    weights = np.linalg.lstsq(directions.covariance[np.ix_(chosen, chosen)], wanted, rcond=None)[0]
+    return z + weights @ directions.latent_covariance[chosen]
+
+
+def move_attributes(
+    composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
+) -> Score:
+    """Decodes the latents of a composed piece after moving them along attributes."""
+    length = composer.stage.representation.config.window_steps
+    starts = np.arange(len(piece.latents), dtype=np.int32) * length
+    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
+    arrays = composer.inference.decode(move(piece.latents, directions, amounts))
+    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))
 
 
 def parse_attribute(text: str) -> tuple[str, float]:
@@ -208,10 +195,8 @@ def parse_attribute(text: str) -> tuple[str, float]:
 
 def save(path: pathlib.Path, directions: Directions) -> None:
     """Writes directions as a NumPy archive with an array for each field."""
-    buffer = io.BytesIO()
-    fields = {field.name: getattr(directions, field.name) for field in dataclasses.fields(directions)}
-    np.savez_compressed(buffer, **fields | {"names": np.array(directions.names)})
-    files.write_bytes(path, buffer.getvalue())
+    arrays = {field.name: np.asarray(getattr(directions, field.name)) for field in dataclasses.fields(directions)}
+    write_npz(path, **arrays)
 
 
 def load(path: pathlib.Path, latent_dim: int) -> Directions:
@@ -220,31 +205,21 @@ def load(path: pathlib.Path, latent_dim: int) -> Directions:
     Raises:
       UserError: where the file cannot be read, is damaged, or belongs to latents of another size.
     """
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            names = tuple(arrays["names"].tolist())
-            count = len(names)
-            shapes: dict[str, tuple[int, ...]] = {"spread": (count, latent_dim), "gram": (count, count)}
-            shapes |= dict.fromkeys(("mean", "deviation", "reach"), (count,))
-            found = {name: arrays[name].astype(np.float64) for name in shapes}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a file of attributes ({error})") from error
+    arrays = read_npz(path, [field.name for field in dataclasses.fields(Directions)])
+    names = tuple(arrays.pop("names").tolist())
+    shapes = {"latent_covariance": (len(names), latent_dim), "covariance": (len(names), len(names))}
     if not set(names) <= set(ATTRIBUTES) or any(
-        found[name].shape != shape or not np.all(np.isfinite(found[name])) for name, shape in shapes.items()
+        array.dtype != np.float64 or array.shape != shapes.get(name, (len(names),)) or not np.all(np.isfinite(array))
+        for name, array in arrays.items()
     ):
         raise UserError(f"{path}: not a file of attributes for {latent_dim} latents")
-    return Directions(names, **found)
+    return Directions(names, **arrays)
 
 
 def measure_effect(
-    z: np.ndarray,
-    directions: Directions,
-    decode_attributes: DecodeAttributes,
-    amounts: Sequence[float] = AMOUNTS,
-) -> dict[str, Any]:
-    """Measures what each direction does to windows, better held-out ones.
+    z: np.ndarray, directions: Directions, decode_attributes: DecodeAttributes, amounts: Sequence[float] = AMOUNTS
+) -> dict[str, object]:
+    """Measures what moves along each direction do to windows, preferably held-out ones.
 
     Args:
       z: [W, Z], latents of the windows, W at least 1.
@@ -253,9 +228,10 @@ def measure_effect(
       amounts: ascending, at least two.
 
     Returns:
-      A dict for JSON: "windows", how many; "amounts"; "deviation", {name: sd}; and "effect", for each attribute moved
-        means: for each attribute measured, so that side effects show, its mean at each amount over the windows that
-          have a value at all amounts; None where no window has.
+      A dict for JSON: "windows", their number; "amounts"; "deviation", {name: sd}; and "effect", for each attribute
+      moved
+        means: for each attribute, so that side effects show, its mean at each amount over the windows that have a value
+          at all amounts; None where no window has.
         monotone: share of these windows in which the attribute moved never falls and ends higher than it starts.
         rank_correlation: Spearman's, between amount and attribute moved within a window, averaged over these windows;
           0 for a window that does not change.
@@ -263,14 +239,14 @@ def measure_effect(
     effect = {}
     for moved in directions.names:
         decoded = [decode_attributes(move(z, directions, {moved: amount})) for amount in amounts]
-        tables = {name: np.stack([found[name] for found in decoded]) for name in directions.names}
-        whole = {name: table[:, np.all(np.isfinite(table), axis=0)] for name, table in tables.items()}
-        mine = whole[moved]
-        monotone = np.all(np.diff(mine, axis=0) >= 0, axis=0) & (mine[-1] > mine[0])
+        tables = {name: np.stack([values[name] for values in decoded]) for name in directions.names}
+        tables = {name: table[:, np.all(np.isfinite(table), axis=0)] for name, table in tables.items()}
+        own = tables[moved]
+        monotone = np.all(np.diff(own, axis=0) >= 0, axis=0) & (own[-1] > own[0])
         effect[moved] = {
-            "means": {name: table.mean(axis=1).tolist() if table.size else None for name, table in whole.items()},
-            "monotone": float(monotone.mean()) if mine.size else None,
-            "rank_correlation": float(_rank_correlations(mine).mean()) if mine.size else None,
+            "means": {name: table.mean(axis=1).tolist() if table.size else None for name, table in tables.items()},
+            "monotone": float(monotone.mean()) if own.size else None,
+            "rank_correlation": float(_rank_correlations(own).mean()) if own.size else None,
         }
     return {
         "windows": len(z),
@@ -286,7 +262,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """The values that are numbers; a single 0 where none is."""
+    """The finite values; a single 0 where there are none."""
     finite = values[np.isfinite(values)]
     return finite if len(finite) else np.zeros(1)
 
@@ -297,9 +273,9 @@ def _half_differences(decode_attributes: DecodeAttributes, z: np.ndarray, step: 
 
 
 def _ridge_slopes(noise: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The slopes g [Z] of a change [M], nan left out, along noise [M, Z]; through zero, where no step changes nothing.
+    """The slopes g [Z] of a change [M] along noise [M, Z], without intercept; nan is left out.
 
-    The attribute of a window and that of another are not compared, so the windows need no cross-validation by piece.
+    Each change is a difference within one window, so cross-validation need not keep pieces together.
     """
     import sklearn.linear_model
 
@@ -310,16 +286,16 @@ def _ridge_slopes(noise: np.ndarray, change: np.ndarray) -> np.ndarray:
     return ridge.fit(noise[known], change[known]).coef_
 
 
-def _stretch(
+def _scaling(
     name: str, directions: Directions, z: np.ndarray, values: np.ndarray, decode_attributes: DecodeAttributes
 ) -> float:
-    """How far to go along a direction until windows decode as many deviations away as they are asked to.
+    """Returns the factor on the linear model's move by which windows decode as far apart as the amounts ask for.
 
-    Found by bisection on a logarithmic scale, between a quarter and four times the linear model's move.
+    Found by bisection on a logarithmic scale, between a quarter and four.
 
     Args:
       name: the attribute.
-      directions: with `reach` still that of the linear model.
+      directions: with `scale` still the deviation.
       z: [W, Z], latents of real windows.
       values: [W], their attribute; nan where they have none.
       decode_attributes: see `attribute_decoder`.
@@ -330,7 +306,7 @@ def _stretch(
     far = _CALIBRATION_AMOUNT * directions.deviation[directions.names.index(name)]
     bounds = _BOUNDS.get(name, (-math.inf, math.inf))
     wanted = _finite(np.clip(values + far, *bounds) - np.clip(values - far, *bounds)).mean() / 2
-    low, high = -math.log(_MAX_STRETCH), math.log(_MAX_STRETCH)
+    low, high = -math.log(_MAX_SCALING), math.log(_MAX_SCALING)
     for _ in range(_NUM_HALVINGS):
         middle = (low + high) / 2
         change = _finite(_half_differences(decode_attributes, z, math.exp(middle) * step)[name]).mean()
@@ -346,14 +322,3 @@ def _rank_correlations(table: np.ndarray) -> np.ndarray:
     order = (np.arange(len(table)) - (len(table) - 1) / 2)[:, None]
     size = np.sqrt((ranks**2).sum(axis=0) * (order**2).sum())
     return (ranks * order).sum(axis=0) / np.where(size > 0, size, 1.0)
-
-
-def move_attributes(
-    composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
-) -> Score:
-    """Decodes the latents of a composed piece after moving them along attributes."""
-    length = composer.stage.representation.config.window_steps
-    starts = np.arange(len(piece.latents), dtype=np.int32) * length
-    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
-    arrays = composer.inference.decode(move(piece.latents, directions, amounts))
-    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))

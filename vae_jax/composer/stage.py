@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditioning, dataset, onset_encoding, structure
-from vae_jax.composer.conditioning import Ensemble
-from vae_jax.composer.heads import Heard
-from vae_jax.composer.network import STYLE_SIZE, Composer
-from vae_jax.composer.onset_encoding import OnsetShape
+from vae_jax.composer.conditioning import Instrumentation
+from vae_jax.composer.heads import DecodedWindow
+from vae_jax.composer.network import STYLE_SIZE, Composer, Conditions
+from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
 from vae_jax.data.corpus import Corpus, Split
 from vae_jax.data.dataset import ArrayExamples
@@ -26,12 +26,11 @@ from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime import files, memory, sharding
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.json_dataclass import from_json, to_json
 from vae_jax.training import checkpointing, loop, step
 from vae_jax.training.experiment import Experiment, TrainedRun
 from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.step import LossTerms, TrainState, Variables
-
-_ONSET_LISTS = ("steps", "pitches", "durations", "parts", "drums")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,39 +61,29 @@ class ComposerStage:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(self.experiment.config["seed"]), 2), len(names))
         return dict(zip(names, keys, strict=True))
 
-    def init_state(self, num_steps: int, vae_variables: Any, kit: jax.Array) -> TrainState:
-        """Returns the state before the first step; it holds the first stage's variables and the kit as constants."""
-        empty = {
-            "steps": jnp.full((1, self.shape.max_onsets), self.shape.window_steps),
-            "pitches": jnp.full((1, self.shape.max_onsets, self.shape.max_pitches), self.shape.num_pitches),
-            "durations": jnp.zeros((1, self.shape.max_onsets, self.shape.max_pitches), jnp.int32),
-            "parts": jnp.zeros((1, self.shape.max_onsets, self.shape.max_pitches), jnp.int32),
-            "drums": jnp.zeros((1, self.shape.max_onsets), jnp.int32),
-        }
+    def init_state(self, num_steps: int, vae_variables: Any, drum_pitches: jax.Array) -> TrainState:
+        """Returns the state before the first step; it holds the first stage's variables and the drum pitches as constants."""
+        empty = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
 
-        def memory_inputs() -> dict[str, Any]:
-            heard = self.hear(vae_variables, kit, jnp.zeros((1, self.experiment.model.latent_dim)))
-            return {
-                "previous": heard,
-                "link": heard,
-                "place": jnp.zeros((1, 4), jnp.int32),
-                "style": jnp.zeros((1, STYLE_SIZE)),
-                "similarity": jnp.zeros(1),
-            }
+        def conditions() -> Conditions:
+            window = self.decode_window(vae_variables, drum_pitches, jnp.zeros((1, self.experiment.model.latent_dim)))
+            return Conditions(
+                window, window, jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
+            )
 
         # The shapes are enough: only the parameters are computed, as they would be with the inputs.
-        shapes = jax.eval_shape(lambda: (empty, memory_inputs()))
+        shapes = jax.eval_shape(lambda: (empty, conditions()))
         params = step.draw(lambda key: self.net.lazy_init(key, *shapes)["params"], self.keys()["init"])
         # A copy: a train step donates the state, and the first stage goes on using its variables.
-        first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "kit": kit})
+        first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "drum_pitches": drum_pitches})
         variables = {"params": dict(params), "first_stage": first_stage}
         return step.init_state(variables, self._optimizer(num_steps), self.config["train"]["average_decay"])
 
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the training state."""
         first = self.experiment.abstract_state().trained_variables
-        kit = jax.ShapeDtypeStruct((self.shape.num_drums,), jnp.int32)
-        return jax.eval_shape(lambda variables, kit: self.init_state(1, variables, kit), first, kit)
+        drums = jax.ShapeDtypeStruct((self.shape.num_drums,), jnp.int32)
+        return jax.eval_shape(lambda variables, drums: self.init_state(1, variables, drums), first, drums)
 
     def train_step(self, num_steps: int, rate_factor: float = 1.0):
         """Returns the jitted train step of a run of so many updates, its learning rate times a factor."""
@@ -109,25 +98,25 @@ class ComposerStage:
         """Returns the jitted evaluation of the loss."""
         return step.make_eval_step(self._loss(), self.keys()["eval"])
 
-    def hear(self, vae_variables: Any, kit: jax.Array, latents: jax.Array) -> Heard:
-        """Decodes latents [B, Z] for the composer to listen to."""
+    def decode_window(self, vae_variables: Any, drum_pitches: jax.Array, latents: jax.Array) -> DecodedWindow:
+        """Decodes latents [B, Z] for the composer."""
         logits = self.experiment.model.apply(vae_variables, latents, method="decode")
-        return Heard(latents, logits.onset, logits.drum[:, :, kit], logits.share)
+        return DecodedWindow(latents, logits.onset, logits.drum[:, :, drum_pitches], logits.share)
 
-    def memory_inputs(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> dict[str, Any]:
-        """Makes the arguments of `Composer.remember` from "previous" and "link" latents and the other arrays."""
+    def conditions(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> Conditions:
+        """Decodes the "previous" and "link" latents; the other conditions are as in `dataset.make_examples`."""
         first = variables["first_stage"]
-        heard = {
-            name: self.hear(first["variables"], first["kit"], arrays[name].astype(jnp.float32))
+        decoded = [
+            self.decode_window(first["variables"], first["drum_pitches"], arrays[name].astype(jnp.float32))
             for name in ("previous", "link")
-        }
-        return heard | {name: arrays[name] for name in ("place", "style", "similarity")}
+        ]
+        return Conditions(*decoded, *(arrays[name] for name in ("similarity", "place", "style")))
 
     def _loss(self) -> LossTerms:
         def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
             del key  # Nothing is drawn.
-            written = {name: arrays[name] for name in _ONSET_LISTS}
-            terms: Any = self.net.apply({"params": variables["params"]}, written, self.memory_inputs(variables, arrays))
+            lists = OnsetLists(*(arrays[name] for name in OnsetLists._fields))
+            terms: Any = self.net.apply({"params": variables["params"]}, lists, self.conditions(variables, arrays))
             return terms
 
         return loss_terms
@@ -138,16 +127,16 @@ class ComposerStage:
         def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
             previous_key, link_key, forget_key, dropout_key = jax.random.split(key, 4)
             blurred = dict(arrays)
-            # What the composer hears of its own music is less clear-cut than the training pieces.
+            # The latents of generated music are less distinct than those of training pieces.
             for name, noise_key in (("previous", previous_key), ("link", link_key)):
                 latents = arrays[name].astype(jnp.float32)
                 blurred[name] = latents + noise * jax.random.normal(noise_key, latents.shape)
             forgotten = jax.random.bernoulli(forget_key, forget, arrays["similarity"].shape)
             blurred["similarity"] = jnp.where(forgotten, -1.0, arrays["similarity"])
-            written = {name: arrays[name] for name in _ONSET_LISTS}
-            inputs = self.memory_inputs(variables, blurred)
+            lists = OnsetLists(*(arrays[name] for name in OnsetLists._fields))
+            conditions = self.conditions(variables, blurred)
             terms: Any = self.net.apply(
-                {"params": variables["params"]}, written, inputs, False, rngs={"dropout": dropout_key}
+                {"params": variables["params"]}, lists, conditions, False, rngs={"dropout": dropout_key}
             )
             return terms
 
@@ -159,23 +148,23 @@ class ComposerStage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedComposer:
-    """A composer that is ready to write.
+    """A composer that is ready to generate.
 
     Attributes:
       stage: the second stage.
       inference: the first stage.
       variables: of the second stage.
-      kit: [D] drum pitches.
+      drum_pitches: [D].
       form_model: forms of the training pieces.
-      ensembles: of the training pieces.
+      instrumentations: of the training pieces.
     """
 
     stage: ComposerStage
     inference: Inference
     variables: Variables
-    kit: np.ndarray
+    drum_pitches: np.ndarray
     form_model: FormModel
-    ensembles: Sequence[Ensemble]
+    instrumentations: Sequence[Instrumentation]
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
@@ -209,29 +198,34 @@ def train_composer(
     """Trains the second stage of a run, or goes on with it, in the run's `composer` folder."""
     stage = build_stage(experiment)
     pieces = [encoding.encode(piece.score, stage.representation.config) for piece in corpus.pieces]
-    players = [
-        conditioning.read_ensemble(piece.score, rolled) for piece, rolled in zip(corpus.pieces, pieces, strict=True)
+    instrumentations = [
+        conditioning.read_instrumentation(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
     ]
     training = [n for n in split.train if len(pieces[n].notes)]
     form_model = structure.fit_forms([structure.read_form(pieces[n]) for n in training])
-    known = {"forms": form_model.pack(), "ensembles": [conditioning.pack(players[n]) for n in training]}
+    known = {"forms": to_json(form_model), "instrumentations": [to_json(instrumentations[n]) for n in training]}
     if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
     windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])
-    kit = onset_encoding.choose_kit(windows["notes"], windows["mask"], stage.shape)
+    drum_pitches = onset_encoding.choose_drum_pitches(windows["notes"], windows["mask"], stage.shape)
 
     def examples(index: Sequence[int], copies: int) -> Arrays:
         chosen = [pieces[n] for n in index]
         for copy in range(copies):
             rngs = [np.random.default_rng([experiment.config["seed"], n, copy]) for n in index]
-            chosen += [dataset.thin(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
+            chosen += [dataset.drop_parts(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
         styles = [
-            dataset.describe_style(piece, players[n].style.minor)
+            conditioning.measure_style(piece, instrumentations[n].style.minor)
             for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
         ]
         return dataset.make_examples(
-            chosen, styles, stage.representation, lambda arrays: inference.encode(arrays).mean, kit, stage.shape
+            chosen,
+            styles,
+            stage.representation,
+            lambda arrays: inference.encode(arrays).mean,
+            drum_pitches,
+            stage.shape,
         )
 
     to_train_on = ArrayExamples(examples(training, stage.config["thinned_copies"]))
@@ -240,7 +234,7 @@ def train_composer(
     held_out_arrays = examples(held_out, 0) if held_out else None
 
     def first_state() -> TrainState:
-        state = stage.init_state(num_steps, vae_variables, jnp.asarray(kit))
+        state = stage.init_state(num_steps, vae_variables, jnp.asarray(drum_pitches))
         memory.release()  # What drew it, before the largest program is compiled.
         return state
 
@@ -257,7 +251,8 @@ def train_composer(
         folder=folder.composer,
     )
     memory.release()
-    return TrainedComposer(stage, inference, state.trained_variables, kit, form_model, [players[n] for n in training])
+    known_instrumentations = [instrumentations[n] for n in training]
+    return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_instrumentations)
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
@@ -277,7 +272,7 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
         stage,
         run.inference(),
         variables,
-        np.asarray(variables["first_stage"]["kit"]),
-        structure.unpack(known["forms"]),
-        [conditioning.unpack(packed) for packed in known["ensembles"]],
+        np.asarray(variables["first_stage"]["drum_pitches"]),
+        from_json(FormModel, known["forms"]),
+        [from_json(Instrumentation, packed) for packed in known["instrumentations"]],
     )

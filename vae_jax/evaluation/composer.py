@@ -39,15 +39,15 @@ def score_composer(
       What `composition_scores.score_compositions` gives for the composed pieces, with their "seed" and, under
       "gaussian_chain", the same for as many pieces of the chain; and the composed pieces.
     """
-    drawn = [requests.draw_like_corpus(composer, np.random.default_rng([seed, n])) for n in range(num)]
-    pieces = generate.write_pieces(composer, drawn, jax.random.key(seed))
+    sampled = [requests.sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
+    pieces = generate.generate_pieces(composer, sampled, jax.random.key(seed))
     chain = gaussian_ar1.fit_chain([latents for latents, training in read_latents(folder) if training])
     rng = np.random.default_rng([seed, num])
-    sampled = [
+    chain_scores = [
         composer.inference.decode_score(chain.sample(rng.standard_normal(piece.latents.shape), 1.0)) for piece in pieces
     ]
     results = _scores(corpus, split, [piece.score for piece in pieces], seed)
-    results[CHAIN] = _scores(corpus, split, sampled, seed)
+    results[CHAIN] = _scores(corpus, split, chain_scores, seed)
     return {"seed": seed} | results, pieces
 
 
