@@ -1,13 +1,12 @@
 """Directions in latent space that make music denser, higher, more minor or more polyphonic.
 
-Latents and attributes of real windows correlate, but moving along such a correlation need not change the attribute of
-what is decoded (docs/composition.md). So the directions are fitted to the decoder. Windows are moved by random steps
-L e, with e standard normal and C = L L^T the covariance of real latents; the change of each decoded attribute is fitted
-by g e, a ridge regression. In terms of the slopes w = L^-T g along the latents, this linear model gives an attribute
-the covariance C w with the latents and w^T C w with itself. The most probable move under N(0, C) that changes the
-attribute by one standard deviation sd of real windows is d = C w sd / (w^T C w). The decoder is not linear over large
-moves, so d is scaled until windows moved by -2 d and by +2 d decode four deviations apart, or as far as the attribute's
-bounds allow.
+Moving along the correlation of real latents with an attribute need not change the attribute of what is decoded
+(docs/composition.md), so the directions are fitted to the decoder. Windows are moved by random steps L e, with e
+standard normal and C = L L^T the covariance of real latents; a ridge regression fits the change of each decoded
+attribute by g e. With the slopes w = L^-T g along the latents, an attribute has the covariance C w with the latents and
+w^T C w with itself, and the most probable move under N(0, C) that changes it by one standard deviation sd of real
+windows is d = C w sd / (w^T C w). As the decoder is not linear, d is scaled until windows moved by -2 d and +2 d decode
+four deviations apart, or as far as the attribute's bounds allow.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models import latents
-from vae_jax.models.inference import Inference
 from vae_jax.music.instruments import DRUMS
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays, Encoded
+from vae_jax.representations.base import Arrays
 from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import RollRepresentation, WindowedContext
+from vae_jax.representations.pianoroll.representation import WindowedContext
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.npz import read_npz, write_npz
 
 DENSITY, REGISTER, MODE, POLYPHONY = ATTRIBUTES = ("density", "register", "mode", "polyphony")
 AMOUNTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 MAX_AMOUNT = 10.0
-DecodeAttributes = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # Latents [W, Z] to {name: [W]}.
+Attributes = Mapping[str, np.ndarray]  # {name: [W]}.
+DecodeAttributes = Callable[[np.ndarray], Attributes]  # From latents [W, Z].
 
 _BOUNDS = {DENSITY: (0.0, math.inf), MODE: (0.0, 1.0), POLYPHONY: (1.0, math.inf)}
 _MINOR, _MAJOR = (3, 8, 10), (4, 9, 11)  # Third, sixth and seventh above the tonic, in semitones.
@@ -52,30 +51,26 @@ class Directions:
     names: tuple[str, ...]
     latent_covariance: np.ndarray  # [A, Z], C w: of each attribute with the latents.
     covariance: np.ndarray  # [A, A], w_i^T C w_j: of the attributes.
-    mean: np.ndarray  # [A], measured over real windows.
     deviation: np.ndarray  # [A], standard deviation measured over real windows.
     scale: np.ndarray  # [A], the change in the linear model that an amount of 1 asks for.
 
 
 def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
-    """Measures the attributes of windows.
+    """Measures the attributes of windows, {name: float64 [W]}.
 
     Drums and notes that began before the window are ignored; notes of one step and pitch count once.
 
     density: notes a beat of the window.
     register: mean MIDI pitch of the notes, in the roll's transposition.
-    mode: share of minor thirds, sixths and sevenths above the tonic among all of these, 0..1; the roll is taken to be
-      transposed so that the tonic is C.
+    mode: share of minor ones among the thirds, sixths and sevenths above C, to which the roll is transposed, 0..1.
     polyphony: notes a step at which any starts.
+
+    All are nan in windows without notes, the mode also in windows without thirds, sixths and sevenths.
 
     Args:
       arrays: "notes" [W, N, 4] integers (step, part, pitch index, duration) and "mask" [W, N] bool.
       min_pitch: the pitch of index 0.
       window_beats: beats in a window.
-
-    Returns:
-      For each name in `ATTRIBUTES` float64 [W]; nan in windows without notes, and for the mode in those without thirds,
-      sixths and sevenths.
     """
     notes, mask = np.asarray(arrays["notes"]).astype(np.int64), np.asarray(arrays["mask"])
     is_used = mask & (notes[..., PART] != DRUMS) & (notes[..., STEP] >= 0)
@@ -95,25 +90,8 @@ def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> 
     }
 
 
-def attribute_decoder(inference: Inference) -> DecodeAttributes:
-    """Returns the function from latents [W, Z] to the attributes of the windows that they decode to, {name: [W]}.
-
-    Raises:
-      UserError: where the model does not work on a piano roll.
-    """
-    representation = inference.representation
-    if not isinstance(representation, RollRepresentation):
-        raise UserError("attributes are those of a piano roll; this run has another representation")
-    return lambda z: window_attributes(inference.decode(z), representation.min_pitch, representation.window_beats)
-
-
 def fit_directions(
-    means: np.ndarray,
-    values: Mapping[str, np.ndarray],
-    decode_attributes: DecodeAttributes,
-    *,
-    seed: int,
-    num_probes: int = 8192,
+    means: np.ndarray, values: Attributes, decode: DecodeAttributes, *, seed: int, num_probes: int = 8192
 ) -> Directions:
     """Fits the direction of each attribute: see the head of this module.
 
@@ -123,8 +101,8 @@ def fit_directions(
 
     Args:
       means: [N, Z], posterior means of training windows, N at least 2.
-      values: the attributes of the same windows, {name: [N]}; nan where a window has none.
-      decode_attributes: see `attribute_decoder`.
+      values: their attributes, {name: [N]}; nan where a window has none.
+      decode: gives the attributes of decoded latents.
       seed: of the choice of windows and steps.
       num_probes: number of random steps.
     """
@@ -132,19 +110,18 @@ def fit_directions(
     factor = latents.fit_density(means).factor
     noise = rng.standard_normal((num_probes, means.shape[1]))
     start, step = means[rng.integers(len(means), size=num_probes)], noise @ factor.T
-    changes = _half_differences(decode_attributes, start, step)
+    changes = _half_differences(decode, start, step)
     gradients = np.stack([_ridge_slopes(noise, changes[name]) for name in values])
     deviation = np.array([_finite(value).std() for value in values.values()])
     fit = Directions(
         names=tuple(values),
         latent_covariance=gradients @ factor.T,
         covariance=gradients @ gradients.T,
-        mean=np.array([_finite(value).mean() for value in values.values()]),
         deviation=deviation,
         scale=deviation,
     )
     some = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
-    scaling = np.array([_scaling(name, fit, some["z"], some[name], decode_attributes) for name in fit.names])
+    scaling = np.array([_scaling(name, fit, some["z"], some[name], decode) for name in fit.names])
     return dataclasses.replace(fit, scale=deviation * scaling)
 
 
@@ -171,8 +148,8 @@ def move_attributes(
     length = composer.stage.representation.config.window_steps
     starts = np.arange(len(piece.latents), dtype=np.int32) * length
     valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
-    arrays = composer.inference.decode(move(piece.latents, directions, amounts))
-    return composer.stage.representation.decode(Encoded(arrays, WindowedContext(piece.roll, starts, valid), {}))
+    z = move(piece.latents, directions, amounts)
+    return composer.inference.decode_score(z, WindowedContext(piece.roll, starts, valid))
 
 
 def parse_attribute(text: str) -> tuple[str, float]:
@@ -206,7 +183,7 @@ def load(path: pathlib.Path, latent_dim: int) -> Directions:
       UserError: where the file cannot be read, is damaged, or belongs to latents of another size.
     """
     arrays = read_npz(path, [field.name for field in dataclasses.fields(Directions)])
-    names = tuple(arrays.pop("names").tolist())
+    names = tuple(map(str, arrays.pop("names").ravel()))
     shapes = {"latent_covariance": (len(names), latent_dim), "covariance": (len(names), len(names))}
     if not set(names) <= set(ATTRIBUTES) or any(
         array.dtype != np.float64 or array.shape != shapes.get(name, (len(names),)) or not np.all(np.isfinite(array))
@@ -216,29 +193,24 @@ def load(path: pathlib.Path, latent_dim: int) -> Directions:
     return Directions(names, **arrays)
 
 
-def measure_effect(
-    z: np.ndarray, directions: Directions, decode_attributes: DecodeAttributes, amounts: Sequence[float] = AMOUNTS
-) -> dict[str, object]:
+def measure_effect(z: np.ndarray, directions: Directions, decode: DecodeAttributes) -> dict[str, object]:
     """Measures what moves along each direction do to windows, preferably held-out ones.
 
     Args:
       z: [W, Z], latents of the windows, W at least 1.
       directions: what is measured.
-      decode_attributes: see `attribute_decoder`.
-      amounts: ascending, at least two.
+      decode: gives the attributes of decoded latents.
 
     Returns:
-      A dict for JSON: "windows", their number; "amounts"; "deviation", {name: sd}; and "effect", for each attribute
-      moved
-        means: for each attribute, so that side effects show, its mean at each amount over the windows that have a value
-          at all amounts; None where no window has.
-        monotone: share of these windows in which the attribute moved never falls and ends higher than it starts.
-        rank_correlation: Spearman's, between amount and attribute moved within a window, averaged over these windows;
-          0 for a window that does not change.
+      For JSON, "windows", their number; "amounts"; "deviation", {name: sd}; and "effect", for each attribute moved its
+      "means", {name: mean at each amount} for every attribute, over the windows that have a value at all amounts;
+      "monotone", the share of these windows in which it never falls and ends higher than it starts; and
+      "rank_correlation", Spearman's between amount and attribute within a window (0 for one that does not change),
+      averaged over these windows. None stands for a value over no windows.
     """
     effect = {}
     for moved in directions.names:
-        decoded = [decode_attributes(move(z, directions, {moved: amount})) for amount in amounts]
+        decoded = [decode(move(z, directions, {moved: amount})) for amount in AMOUNTS]
         tables = {name: np.stack([values[name] for values in decoded]) for name in directions.names}
         tables = {name: table[:, np.all(np.isfinite(table), axis=0)] for name, table in tables.items()}
         own = tables[moved]
@@ -250,7 +222,7 @@ def measure_effect(
         }
     return {
         "windows": len(z),
-        "amounts": [float(amount) for amount in amounts],
+        "amounts": list(AMOUNTS),
         "deviation": dict(zip(directions.names, directions.deviation.tolist(), strict=True)),
         "effect": effect,
     }
@@ -267,8 +239,8 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return finite if len(finite) else np.zeros(1)
 
 
-def _half_differences(decode_attributes: DecodeAttributes, z: np.ndarray, step: np.ndarray) -> dict[str, np.ndarray]:
-    up, down = decode_attributes(z + step), decode_attributes(z - step)
+def _half_differences(decode: DecodeAttributes, z: np.ndarray, step: np.ndarray) -> dict[str, np.ndarray]:
+    up, down = decode(z + step), decode(z - step)
     return {name: (up[name] - down[name]) / 2 for name in up}
 
 
@@ -286,19 +258,10 @@ def _ridge_slopes(noise: np.ndarray, change: np.ndarray) -> np.ndarray:
     return ridge.fit(noise[known], change[known]).coef_
 
 
-def _scaling(
-    name: str, directions: Directions, z: np.ndarray, values: np.ndarray, decode_attributes: DecodeAttributes
-) -> float:
-    """Returns the factor on the linear model's move by which windows decode as far apart as the amounts ask for.
+def _scaling(name: str, directions: Directions, z: np.ndarray, values: np.ndarray, decode: DecodeAttributes) -> float:
+    """Returns the factor on the linear model's move by which windows [W, Z] decode as far apart as is asked for.
 
-    Found by bisection on a logarithmic scale, between a quarter and four.
-
-    Args:
-      name: the attribute.
-      directions: with `scale` still the deviation.
-      z: [W, Z], latents of real windows.
-      values: [W], their attribute; nan where they have none.
-      decode_attributes: see `attribute_decoder`.
+    Found by bisection on a logarithmic scale, between a quarter and four. `values` [W] are the windows' attribute.
     """
     step = move(np.zeros((1, z.shape[1])), directions, {name: _CALIBRATION_AMOUNT})
     if not np.any(step):
@@ -309,7 +272,7 @@ def _scaling(
     low, high = -math.log(_MAX_SCALING), math.log(_MAX_SCALING)
     for _ in range(_NUM_HALVINGS):
         middle = (low + high) / 2
-        change = _finite(_half_differences(decode_attributes, z, math.exp(middle) * step)[name]).mean()
+        change = _finite(_half_differences(decode, z, math.exp(middle) * step)[name]).mean()
         low, high = (middle, high) if change < wanted else (low, middle)
     return math.exp((low + high) / 2)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetShape
 
@@ -22,20 +23,23 @@ _NOTE_FEATURES = 64
 class DecodedWindow(NamedTuple):
     """A window as the first stage decodes it."""
 
-    latent: jax.Array  # [B, Z].
-    onset: jax.Array  # Logits that any pitched part plays, [B, T, P].
-    drum: jax.Array  # Logits of the drum pitches, [B, T, D].
-    share: jax.Array  # Logits that a part takes a note, [B, T, P, parts].
+    latent: Array  # [B, Z].
+    onset: Array  # Logits that any pitched part plays, [B, T, P].
+    drum: Array  # Logits of the drum pitches, [B, T, D].
+    share: Array  # Logits that a part takes a note, [B, T, P, parts].
+
+
+Windows = tuple[DecodedWindow, DecodedWindow]  # The previous one and the one to repeat.
 
 
 class ChordInputs(NamedTuple):
     """What the notes of an onset depend on."""
 
-    features: jax.Array  # [..., width], from `PitchHead.project`.
-    decoded: tuple[jax.Array, ...]  # Onset logits of the two decoded windows at this step, [..., P] each.
-    copy_bias: jax.Array  # [..., P], added to the logits.
-    previous: jax.Array  # [..., P] 0 or 1, pitches of the previous onset.
-    melody: jax.Array  # int32 [...], the highest of these; P where there is none.
+    features: Array  # [..., width], from `PitchHead.project`.
+    decoded: tuple[Array, ...]  # Onset logits of the two decoded windows at this step, [..., P] each.
+    copy_bias: Array  # [..., P], added to the logits.
+    previous: Array  # [..., P] 0 or 1, pitches of the previous onset.
+    melody: Array  # int32 [...], the highest of these; P where there is none.
 
 
 class StepHead(nn.Module):
@@ -44,7 +48,7 @@ class StepHead(nn.Module):
     shape: OnsetShape
 
     @nn.compact
-    def __call__(self, h: jax.Array, last: jax.Array, decoded: list[jax.Array], copy_bias: jax.Array) -> jax.Array:
+    def __call__(self, h: Array, last: Array, decoded: list[Array], copy_bias: Array) -> Array:
         """Returns logits [..., T + 1] for features [..., H], the last step [...], two windows and the bias [B, T]."""
         length = self.shape.window_steps
         by_position, by_distance = nn.Dense(length + 1)(h), nn.Dense(length)(h)
@@ -75,7 +79,7 @@ class PitchHead(nn.Module):
         self.by_melody = nn.Dense(2 * _MELODY_SEMITONES + 1)
         self.gates = nn.Dense(3)
 
-    def __call__(self, inputs: ChordInputs, chosen: jax.Array, last: jax.Array) -> jax.Array:
+    def __call__(self, inputs: ChordInputs, chosen: Array, last: Array) -> Array:
         """Returns logits [..., P + 1], the last of them of the end.
 
         Args:
@@ -102,17 +106,6 @@ class PitchHead(nn.Module):
         logits = jnp.where(jnp.arange(num_pitches) < last[..., None], logits, IMPOSSIBLE)
         return jnp.concatenate([logits, by_pitch[..., num_pitches:]], axis=-1)
 
-    def nats(self, inputs: ChordInputs, pitches: jax.Array) -> jax.Array:
-        """Returns the negative log likelihood of chords [B, K, M], descending and padded with P, [B, K]."""
-        num_pitches = self.shape.num_pitches
-        one_hot = jax.nn.one_hot(pitches, num_pitches)
-        chosen = jnp.cumsum(one_hot, axis=2) - one_hot
-        last = jnp.concatenate([jnp.full_like(pitches[..., :1], num_pitches + 1), pitches[..., :-1]], axis=-1)
-        is_decided = last != num_pitches  # One end follows the last pitch; a full chord needs none.
-        inputs = jax.tree.map(lambda values: values[:, :, None], inputs)
-        nats = categorical_nats(self(inputs, chosen, jnp.where(is_decided, last, 0)), pitches)
-        return jnp.sum(jnp.where(is_decided, nats, 0.0), axis=-1)
-
 
 class DurationHead(nn.Module):
     """The duration class of a note, given that of the note before it."""
@@ -120,17 +113,11 @@ class DurationHead(nn.Module):
     shape: OnsetShape
 
     @nn.compact
-    def __call__(self, features: jax.Array, pitch: jax.Array, previous: jax.Array) -> jax.Array:
+    def __call__(self, features: Array, pitch: Array, previous: Array) -> Array:
         """Returns logits [..., NUM_DURATIONS] of a note; `previous` is the class of the note before it."""
         x = nn.Dense(_NOTE_FEATURES)(features) + nn.Embed(self.shape.num_pitches + 1, _NOTE_FEATURES)(pitch)
         x = nn.gelu(x + nn.Embed(NUM_DURATIONS + 1, _NOTE_FEATURES)(previous))
         return nn.Dense(NUM_DURATIONS)(x)
-
-    def nats(self, features: jax.Array, previous: jax.Array, pitches: jax.Array, durations: jax.Array) -> jax.Array:
-        """Returns the negative log likelihood of the durations of pitches, [B, K, M] each, [B, K]."""
-        shifted = jnp.concatenate([previous[:, :, None], durations[:, :, :-1]], axis=2)
-        nats = categorical_nats(self(features[:, :, None], pitches, shifted), durations)
-        return jnp.sum(jnp.where(pitches < self.shape.num_pitches, nats, 0.0), axis=-1)
 
 
 class PartHead(nn.Module):
@@ -139,14 +126,7 @@ class PartHead(nn.Module):
     shape: OnsetShape
 
     @nn.compact
-    def __call__(
-        self,
-        windows: tuple[DecodedWindow, ...],
-        features: jax.Array,
-        step: jax.Array,
-        pitch: jax.Array,
-        previous: jax.Array,
-    ) -> jax.Array:
+    def __call__(self, windows: Windows, features: Array, step: Array, pitch: Array, previous: Array) -> Array:
         """Returns logits [..., parts] of a note; `previous` are the parts of the note before it."""
         pitch_or_top = jnp.minimum(pitch, self.shape.num_pitches - 1)
         cell = jnp.minimum(step, self.shape.window_steps - 1) * self.shape.num_pitches + pitch_or_top
@@ -158,21 +138,6 @@ class PartHead(nn.Module):
         logits = nn.Dense(NUM_PITCHED_PARTS, kernel_init=nn.initializers.normal(0.01))(x)
         return logits + weights[0] * shares[0] + weights[1] * shares[1]
 
-    def nats(
-        self,
-        windows: tuple[DecodedWindow, ...],
-        features: jax.Array,
-        step: jax.Array,
-        previous: jax.Array,
-        pitches: jax.Array,
-        parts: jax.Array,
-    ) -> jax.Array:
-        """Returns the negative log likelihood of the parts [B, K, M, parts] of pitches [B, K, M], [B, K]."""
-        shifted = jnp.concatenate([previous[:, :, None], parts[:, :, :-1]], axis=2)
-        step = jnp.broadcast_to(step[..., None], pitches.shape)
-        logits = self(windows, features[:, :, None], step, pitches, shifted)
-        return jnp.sum(jnp.where(pitches < self.shape.num_pitches, bernoulli_nats(logits, parts), 0.0), axis=-1)
-
 
 class DrumHead(nn.Module):
     """The drums that are struck."""
@@ -180,7 +145,7 @@ class DrumHead(nn.Module):
     shape: OnsetShape
 
     @nn.compact
-    def __call__(self, windows: tuple[DecodedWindow, ...], features: jax.Array, step: jax.Array) -> jax.Array:
+    def __call__(self, windows: Windows, features: Array, step: Array) -> Array:
         """Returns logits [..., D] of each onset."""
         weights = self.param("window_weights", nn.initializers.constant(0.5), (2,))
         logits = nn.Dense(self.shape.num_drums)(features)
@@ -188,7 +153,7 @@ class DrumHead(nn.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def gather_by_interval(values: jax.Array, origin: jax.Array, size: int, span: int) -> jax.Array:
+def gather_by_interval(values: Array, origin: Array, size: int, span: int) -> Array:
     """Reads values by their distance below an origin: out[..., p] = values[..., origin - p], 0 outside.
 
     Its derivative is a gather too: the scatter that JAX derives for a gather is slow on CPUs.
@@ -210,16 +175,16 @@ gather_by_interval.defvjp(
 )
 
 
-def gather_steps(values: jax.Array, index: jax.Array) -> jax.Array:
+def gather_steps(values: Array, index: Array) -> Array:
     """Picks rows of [B, T, ...] by index [B, ...], the last row for an index beyond it."""
     return jax.vmap(lambda rows, index: rows[jnp.minimum(index, len(rows) - 1)])(values, index)
 
 
-def categorical_nats(logits: jax.Array, chosen: jax.Array) -> jax.Array:
+def categorical_nats(logits: Array, chosen: Array) -> Array:
     """Returns the negative log probability of classes [...], for logits [..., N]."""
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[..., None], axis=-1)[..., 0]
 
 
-def bernoulli_nats(logits: jax.Array, values: jax.Array) -> jax.Array:
+def bernoulli_nats(logits: Array, values: Array) -> Array:
     """Returns the negative log probability of values [..., N], 0 or 1, for logits [..., N]: their sum, [...]."""
     return jnp.sum(jax.nn.softplus(logits) - values * logits, axis=-1)

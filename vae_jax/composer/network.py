@@ -16,9 +16,10 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from vae_jax.composer import heads
-from vae_jax.composer.heads import MAX_LOGIT, NUM_DURATIONS, ChordInputs, DecodedWindow, gather_steps
+from vae_jax.composer.heads import MAX_LOGIT, NUM_DURATIONS, ChordInputs, DecodedWindow, Windows, gather_steps
 from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetLists, OnsetShape, unpack_bits
 
 NO_LINK = -1.0  # Similarity where there is no earlier window to repeat.
@@ -33,13 +34,21 @@ _COUNTDOWN_HALF_BEATS = 32  # Before the end of a piece.
 class Onset(NamedTuple):
     """What starts at a step; leading axes are those of a batch."""
 
-    step: jax.Array  # int32 [...]; T for the end of the window, T + 1 before the first onset.
-    pitches: jax.Array  # [..., P] 0 or 1.
-    top: jax.Array  # int32 [...], the highest pitch; P where there is none.
-    bottom: jax.Array  # int32 [...], the lowest.
-    duration: jax.Array  # int32 [...], duration class of the highest; NUM_DURATIONS where there is none.
-    parts: jax.Array  # [..., parts] 0 or 1, the parts that play.
-    drums: jax.Array  # [..., D] 0 or 1.
+    step: Array  # int32 [...]; T for the end of the window, T + 1 before the first onset.
+    pitches: Array  # [..., P] 0 or 1.
+    top: Array  # int32 [...], the highest pitch; P where there is none.
+    bottom: Array  # int32 [...], the lowest.
+    duration: Array  # int32 [...], duration class of the highest; NUM_DURATIONS where there is none.
+    parts: Array  # [..., parts] 0 or 1, the parts that play.
+    drums: Array  # [..., D] 0 or 1.
+
+
+class Notes(NamedTuple):
+    """The pitched notes of onsets, M each, from high to low."""
+
+    pitches: Array  # int32 [..., M]; P where there is no note.
+    durations: Array  # int32 [..., M], duration classes.
+    parts: Array  # float32 [..., M, parts] 0 or 1, the parts that play.
 
 
 class Conditions(NamedTuple):
@@ -47,20 +56,20 @@ class Conditions(NamedTuple):
 
     previous: DecodedWindow  # The window that ends where the new one starts.
     link: DecodedWindow  # The window to repeat.
-    similarity: jax.Array  # [B], how closely the new window repeats `link`, 0 to 1, or NO_LINK.
-    place: jax.Array  # [B, 4] int, see `PLACE_SIZES`.
-    style: jax.Array  # [B, STYLE_SIZE].
+    similarity: Array  # [B], how closely the new window repeats `link`, 0 to 1, or NO_LINK.
+    place: Array  # [B, 4] int, see `PLACE_SIZES`.
+    style: Array  # [B, STYLE_SIZE].
 
 
 class EncodedConditions(NamedTuple):
     """Conditions as the network uses them."""
 
-    windows: tuple[DecodedWindow, DecodedWindow]  # The previous one and the one to repeat, clipped.
-    beats: tuple[jax.Array, jax.Array]  # Features of their beats, [B, beats, features].
-    summary: jax.Array  # [B, hidden].
-    place: jax.Array
-    style: jax.Array
-    copy_weight: jax.Array  # [B], weight of the logits of the window to repeat.
+    windows: Windows  # Clipped.
+    beats: tuple[Array, Array]  # Features of their beats, [B, beats, features].
+    summary: Array  # [B, hidden].
+    place: Array
+    style: Array
+    copy_weight: Array  # [B], weight of the logits of the window to repeat.
 
 
 class Composer(nn.Module):
@@ -102,16 +111,15 @@ class Composer(nn.Module):
         return self.shape.window_steps // self.window_beats
 
     def __call__(
-        self, lists: OnsetLists[jax.Array], conditions: Conditions, deterministic: bool = True
-    ) -> dict[str, jax.Array]:
+        self, lists: OnsetLists[Array], conditions: Conditions, deterministic: bool = True
+    ) -> dict[str, Array]:
         """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms.
 
         `deterministic` turns dropout off.
         """
         length = self.shape.window_steps
         encoded = self.encode_conditions(conditions, deterministic)
-        onset, parts = unpack_onsets(lists, self.shape)
-        pitches, durations = lists.pitches.astype(jnp.int32), lists.durations.astype(jnp.int32)
+        onset, notes = unpack_onsets(lists, self.shape)
         previous = jax.tree.map(
             lambda values, start: jnp.concatenate([start[:, None], values[:, :-1]], axis=1),
             onset,
@@ -119,26 +127,39 @@ class Composer(nn.Module):
         )
         x = self.drop(self.embed_onset(encoded, previous) + encoded.summary[:, None], deterministic=deterministic)
         h = self.drop(self.rnn(x, initial_carry=self.initial_carry(encoded)), deterministic=deterministic)
-
         last = jnp.where(previous.step > length, -1, previous.step)
         step_nats = heads.categorical_nats(self.step_logits(encoded, h, last), onset.step)
         step_nats = jnp.where(previous.step == length, 0.0, step_nats)
-        is_onset = (onset.step < length).astype(jnp.float32)
-        held = held_pitches(onset.step, pitches, durations, self.shape.num_pitches)
+        held = held_pitches(onset.step, notes, self.shape.num_pitches)
         chord, features = self.chord_inputs(encoded, h, onset.step, previous, held, deterministic)
-        pitch_nats = self.pitch_head.nats(chord, pitches) * is_onset
-        duration_nats = self.duration_head.nats(features, previous.duration, pitches, durations) * is_onset
-        part_nats = self.part_head.nats(encoded.windows, features, onset.step, previous.parts, pitches, parts)
-        drum_logits = self.drum_head(encoded.windows, features, onset.step)
-        drum_nats = heads.bernoulli_nats(drum_logits, onset.drums) * is_onset
-        terms = {
-            "step_nats": jnp.sum(step_nats, axis=-1),
-            "pitch_nats": jnp.sum(pitch_nats, axis=-1),
-            "duration_nats": jnp.sum(duration_nats, axis=-1),
-            "part_nats": jnp.sum(part_nats * is_onset, axis=-1),
-            "drum_nats": jnp.sum(drum_nats, axis=-1),
-        }
+        nats = self._note_nats(encoded, chord, features, onset.step, previous, notes)
+        nats["drum_nats"] = heads.bernoulli_nats(self.drum_head(encoded.windows, features, onset.step), onset.drums)
+        is_onset = (onset.step < length).astype(jnp.float32)
+        terms = {"step_nats": step_nats} | {name: values * is_onset for name, values in nats.items()}
+        terms = {name: jnp.sum(values, axis=-1) for name, values in terms.items()}
         return {"loss": sum(terms.values(), jnp.zeros(len(is_onset))), **terms}
+
+    def _note_nats(
+        self, encoded: EncodedConditions, chord: ChordInputs, x: Array, step: Array, previous: Onset, notes: Notes
+    ) -> dict[str, Array]:
+        """Returns the negative log likelihood of pitches, durations and parts, [B, K] each, given onsets' features x."""
+        num_pitches, (pitches, durations, parts) = self.shape.num_pitches, notes
+        is_note = pitches < num_pitches
+        one_hot = jax.nn.one_hot(pitches, num_pitches)
+        chosen = jnp.cumsum(one_hot, axis=2) - one_hot
+        last = _shift(pitches, jnp.full_like(step, num_pitches + 1))
+        is_decided = last != num_pitches  # One end follows the last pitch; a full chord needs none.
+        chord = jax.tree.map(lambda values: values[:, :, None], chord)
+        pitch_logits = self.pitch_head(chord, chosen, jnp.where(is_decided, last, 0))
+        duration_logits = self.duration_head(x[:, :, None], pitches, _shift(durations, previous.duration))
+        step, parts_before = jnp.broadcast_to(step[..., None], pitches.shape), _shift(parts, previous.parts)
+        part_logits = self.part_head(encoded.windows, x[:, :, None], step, pitches, parts_before)
+        nats = {
+            "pitch_nats": jnp.where(is_decided, heads.categorical_nats(pitch_logits, pitches), 0.0),
+            "duration_nats": jnp.where(is_note, heads.categorical_nats(duration_logits, durations), 0.0),
+            "part_nats": jnp.where(is_note, heads.bernoulli_nats(part_logits, parts), 0.0),
+        }
+        return {name: jnp.sum(values, axis=-1) for name, values in nats.items()}
 
     def encode_conditions(self, conditions: Conditions, deterministic: bool = True) -> EncodedConditions:
         """Encodes what is the same for all onsets of a window."""
@@ -157,11 +178,11 @@ class Composer(nn.Module):
         copy_weight = jnp.where(similarity >= 0, jnp.interp(similarity, knots, self.copy_knots), 0.0)
         return EncodedConditions(windows, beats, summary, place, style, copy_weight)
 
-    def initial_carry(self, encoded: EncodedConditions) -> jax.Array:
+    def initial_carry(self, encoded: EncodedConditions) -> Array:
         """The GRU's state before the first onset, [B, hidden]."""
         return nn.tanh(encoded.summary)
 
-    def embed_onset(self, encoded: EncodedConditions, onset: Onset) -> jax.Array:
+    def embed_onset(self, encoded: EncodedConditions, onset: Onset) -> Array:
         """Makes the GRU's input from the previous onset, [..., hidden]."""
         beat = jnp.where(onset.step < self.shape.window_steps, onset.step, 0) // self._steps_per_beat
         next_beat = jnp.minimum(beat + 1, self.window_beats - 1)
@@ -177,7 +198,7 @@ class Composer(nn.Module):
             + self.embed_near(nn.gelu(jnp.concatenate(near, axis=-1)))
         )
 
-    def step_logits(self, encoded: EncodedConditions, h: jax.Array, last: jax.Array) -> jax.Array:
+    def step_logits(self, encoded: EncodedConditions, h: Array, last: Array) -> Array:
         """Returns the logits of the next onset's step, or of the end, [..., T + 1]; `last` is the last step or -1."""
         decoded = [jnp.max(window.onset, axis=-1) for window in encoded.windows]
         return self.step_head(h, last, decoded, encoded.copy_weight[:, None] * decoded[1])
@@ -185,12 +206,12 @@ class Composer(nn.Module):
     def chord_inputs(
         self,
         encoded: EncodedConditions,
-        h: jax.Array,
-        step: jax.Array,
+        h: Array,
+        step: Array,
         previous: Onset,
-        held: jax.Array,
+        held: Array,
         deterministic: bool = True,
-    ) -> tuple[ChordInputs, jax.Array]:
+    ) -> tuple[ChordInputs, Array]:
         """Returns what the notes of an onset at `step` depend on, and its features [..., hidden].
 
         `held` [..., P] is 1 for pitches of earlier onsets of the window that have not ended.
@@ -206,7 +227,7 @@ class Composer(nn.Module):
         projected = self.pitch_head.project(features)
         return ChordInputs(projected, decoded, copy_bias, previous.pitches, previous.top), features
 
-    def _embed_time(self, encoded: EncodedConditions, step: jax.Array) -> jax.Array:
+    def _embed_time(self, encoded: EncodedConditions, step: Array) -> Array:
         """Embeds the position in the bar of a step, and its distance from the end of the piece, [..., hidden]."""
         phase, half_beats, beats_left = (
             _with_axes(encoded.place[:, n], step.ndim - 1).astype(jnp.int32) for n in range(3)
@@ -220,7 +241,7 @@ class Composer(nn.Module):
             jnp.clip(countdown, 0, _COUNTDOWN_HALF_BEATS)
         )
 
-    def _beat_features(self, window: DecodedWindow) -> jax.Array:
+    def _beat_features(self, window: DecodedWindow) -> Array:
         """Features of every beat of a window, [B, beats, features]."""
         batch, _, pitches = window.onset.shape
         onset = nn.sigmoid(window.onset).reshape(batch, self.window_beats, self._steps_per_beat * pitches)
@@ -230,22 +251,13 @@ class Composer(nn.Module):
 
 def first_onset(batch: int, shape: OnsetShape) -> Onset:
     """Returns what stands before the first onset of B windows."""
-    no_pitch = jnp.full(batch, shape.num_pitches, jnp.int32)
-    return Onset(
-        step=jnp.full(batch, shape.window_steps + 1, jnp.int32),
-        pitches=jnp.zeros((batch, shape.num_pitches)),
-        top=no_pitch,
-        bottom=no_pitch,
-        duration=jnp.full(batch, NUM_DURATIONS, jnp.int32),
-        parts=jnp.zeros((batch, NUM_PITCHED_PARTS)),
-        drums=jnp.zeros((batch, shape.num_drums)),
-    )
+    empty = jax.tree.map(lambda values: jnp.asarray(values[:, 0]), OnsetLists.empty(batch, shape))
+    return unpack_onsets(empty, shape)[0]._replace(step=jnp.full(batch, shape.window_steps + 1, jnp.int32))
 
 
-def make_onset(
-    step: jax.Array, pitches: jax.Array, durations: jax.Array, parts: jax.Array, drums: jax.Array, num_pitches: int
-) -> Onset:
-    """Makes an onset of its step [...], pitches and durations [..., M], their parts [..., M, parts], drums [..., D]."""
+def make_onset(step: Array, notes: Notes, drums: Array, num_pitches: int) -> Onset:
+    """Makes an onset of its step [...], its notes and its drums [..., D]."""
+    pitches, durations, parts = notes
     count = jnp.sum(pitches < num_pitches, axis=-1, keepdims=True)
     return Onset(
         step=step,
@@ -258,40 +270,40 @@ def make_onset(
     )
 
 
-def unpack_onsets(lists: OnsetLists[jax.Array], shape: OnsetShape) -> tuple[Onset, jax.Array]:
-    """Turns onset lists into onsets [B, K, ...] and the parts of every pitch, [B, K, M, parts] float32."""
+def unpack_onsets(lists: OnsetLists[Array], shape: OnsetShape) -> tuple[Onset, Notes]:
+    """Turns onset lists [B, K, ...] into onsets and their notes."""
     step, pitches, durations = (values.astype(jnp.int32) for values in lists[:3])
     parts = unpack_bits(lists.parts, NUM_PITCHED_PARTS).astype(jnp.float32)
     drums = unpack_bits(lists.drums, shape.num_drums).astype(jnp.float32)
-    return make_onset(step, pitches, durations, parts, drums, shape.num_pitches), parts
+    notes = Notes(pitches, durations, parts)
+    return make_onset(step, notes, drums, shape.num_pitches), notes
 
 
-def end_steps(step: jax.Array, durations: jax.Array) -> jax.Array:
+def end_steps(step: Array, durations: Array) -> Array:
     """Returns when notes end, [..., M], for the step of their onset [...] and their duration classes [..., M]."""
     return step[..., None] + jnp.asarray(DURATION_STEPS)[durations]
 
 
-def held_pitches(step: jax.Array, pitches: jax.Array, durations: jax.Array, num_pitches: int) -> jax.Array:
-    """Returns the pitches of earlier onsets that have not ended at each onset, [B, K, P] 0 or 1.
-
-    Args:
-      step: [B, K].
-      pitches, durations: [B, K, M], P where there is no note.
-      num_pitches: P.
-    """
+def held_pitches(step: Array, notes: Notes, num_pitches: int) -> Array:
+    """Returns the pitches of earlier onsets that have not ended at each onset [B, K], [B, K, P] 0 or 1."""
     order = jnp.arange(step.shape[1])
-    is_held = end_steps(step, durations)[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
+    is_held = end_steps(step, notes.durations)[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
     is_held &= (order < order[:, None])[None, :, :, None]
-    notes = jax.nn.one_hot(pitches, num_pitches)
-    return jnp.minimum(jnp.einsum("bkjm,bjmp->bkp", is_held.astype(jnp.float32), notes), 1.0)
+    one_hot = jax.nn.one_hot(notes.pitches, num_pitches)
+    return jnp.minimum(jnp.einsum("bkjm,bjmp->bkp", is_held.astype(jnp.float32), one_hot), 1.0)
 
 
-def _with_axes(values: jax.Array, count: int) -> jax.Array:
+def _shift(values: Array, first: Array) -> Array:
+    """Puts `first` [B, K, ...] before values [B, K, M, ...] and drops the last of them."""
+    return jnp.concatenate([first[:, :, None], values[:, :, :-1]], axis=2)
+
+
+def _with_axes(values: Array, count: int) -> Array:
     """Inserts so many axes after the first."""
     return values.reshape(len(values), *(1,) * count, *values.shape[1:])
 
 
-def _clip_window(window: DecodedWindow, is_present: jax.Array) -> DecodedWindow:
+def _clip_window(window: DecodedWindow, is_present: Array) -> DecodedWindow:
     """Clips the logits of a window; a window that is absent (`is_present` [B, 1] is 0) holds no notes."""
     onset, drum = (
         jnp.where(is_present[:, :, None] > 0, jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT), -MAX_LOGIT)

@@ -1,4 +1,4 @@
-"""Onset lists, the composer's output: a window as the list of its onsets, each a step and the notes that start there."""
+"""Onset lists, the composer's output: a window as a list of steps, each with the notes that start there."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def from_windows(
     rank, highest = _rank_in_group(onset), shape.max_pitches - _LOWEST_KEPT
     surplus = np.maximum(np.bincount(onset)[onset] - shape.max_pitches, 0)
     kept = (rank < highest) | (rank >= highest + surplus)
-    index = window[onset], slot[onset], np.where(rank < highest, rank, rank - surplus)
-    index = tuple(column[kept] for column in index)
+    place = np.where(rank < highest, rank, rank - surplus)
+    index = window[onset][kept], slot[onset][kept], place[kept]
     lists.pitches[index], lists.parts[index] = pitch[kept], parts[kept]
     lists.durations[index] = duration_class(longest[kept])
     return lists

@@ -1,4 +1,4 @@
-"""Requests for new pieces: sampled from the statistics of the training pieces, or made from a piece to continue or vary."""
+"""Requests for new pieces: sampled from what the training pieces are like, or made from a piece to continue or vary."""
 
 from __future__ import annotations
 

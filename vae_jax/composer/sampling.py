@@ -6,23 +6,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from vae_jax.composer import network
 from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, bernoulli_nats, categorical_nats
-from vae_jax.composer.network import Composer, Conditions, EncodedConditions, Onset
+from vae_jax.composer.network import Composer, Conditions, EncodedConditions, Notes, Onset
 from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS, OnsetLists
 
 
 class Temperatures(NamedTuple):
     """Divisors of the logits, a number or [B] each."""
 
-    step: jax.Array | float  # Of steps and durations.
-    note: jax.Array | float  # Of pitches, parts and drums.
+    step: Array | float  # Of steps and durations.
+    note: Array | float  # Of pitches, parts and drums.
 
 
 def sample_window(
-    composer: Composer, conditions: Conditions, key: jax.Array, temperatures: Temperatures, max_onsets: int
-) -> tuple[OnsetLists[jax.Array], jax.Array]:
+    composer: Composer, conditions: Conditions, key: Array, temperatures: Temperatures, max_onsets: int
+) -> tuple[OnsetLists[Array], Array]:
     """Samples the next window of B pieces (the key is consumed), for `composer.apply(..., method=sample_window)`.
 
     Args:
@@ -53,17 +54,17 @@ def sample_window(
         held = (until > step[:, None]).astype(jnp.float32)
         chord, features = composer.chord_inputs(encoded, output, step, previous, held)
         pitches, pitch_nats = _sample_pitches(composer, chord, pitch_key, temperature, is_over)
-        durations, parts, duration_nats = _sample_durations_and_parts(
+        notes, duration_nats = _sample_durations_and_parts(
             composer, encoded, features, step, pitches, previous, (duration_key, part_key), temperature, has_part
         )
         drum_logits = composer.drum_head(encoded.windows, features, step)
         is_struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / temperature.note))
         drums = (is_struck & has_drums & ~is_over[:, None]).astype(jnp.float32)
         nats += jnp.where(is_over, 0.0, pitch_nats + duration_nats + bernoulli_nats(drum_logits, drums))
-        ends = network.end_steps(step, durations)[..., None]
+        ends = network.end_steps(step, notes.durations)[..., None]
         until = jnp.maximum(until, jnp.max(jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32) * ends, axis=1))
-        onset = network.make_onset(step, pitches, durations, parts, drums, shape.num_pitches)
-        lists = OnsetLists(step, pitches, durations, _pack_bits(parts), _pack_bits(drums))
+        onset = network.make_onset(step, notes, drums, shape.num_pitches)
+        lists = OnsetLists(step, pitches, notes.durations, _pack_bits(notes.parts), _pack_bits(drums))
         return (h, onset, until, is_over), (lists, nats)
 
     none_held = jnp.zeros((batch, shape.num_pitches), jnp.int32)
@@ -73,8 +74,8 @@ def sample_window(
 
 
 def _sample_pitches(
-    composer: Composer, chord: ChordInputs, key: jax.Array, temperature: Temperatures, is_over: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    composer: Composer, chord: ChordInputs, key: Array, temperature: Temperatures, is_over: Array
+) -> tuple[Array, Array]:
     """Samples the pitches of an onset from high to low, [B, M], and their nats, [B]."""
     num_pitches, max_pitches = composer.shape.num_pitches, composer.shape.max_pitches
 
@@ -98,17 +99,17 @@ def _sample_pitches(
 def _sample_durations_and_parts(
     composer: Composer,
     encoded: EncodedConditions,
-    features: jax.Array,
-    step: jax.Array,
-    pitches: jax.Array,
+    features: Array,
+    step: Array,
+    pitches: Array,
     previous: Onset,
-    keys: tuple[jax.Array, jax.Array],
+    keys: tuple[Array, Array],
     temperature: Temperatures,
-    has_part: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Samples the duration class [B, M] and the parts [B, M, parts] of pitches [B, M], and the durations' nats, [B].
+    has_part: Array,
+) -> tuple[Notes, Array]:
+    """Samples durations and parts of pitches [B, M]; returns the notes and the durations' nats, [B].
 
-    The likeliest part that is allowed plays where no part is sampled.
+    The likeliest part that the piece has plays where none is sampled.
     """
 
     def sample(carry, inputs):
@@ -128,8 +129,8 @@ def _sample_durations_and_parts(
     note_keys = [jax.random.split(key, composer.shape.max_pitches) for key in keys]
     start = (previous.duration, previous.parts)
     _, (durations, parts, nats) = jax.lax.scan(sample, start, (pitches.T, *note_keys))
-    return durations.T, jnp.moveaxis(parts, 0, 1), nats.sum(axis=0)
+    return Notes(pitches, durations.T, jnp.moveaxis(parts, 0, 1)), nats.sum(axis=0)
 
 
-def _pack_bits(bits: jax.Array) -> jax.Array:
+def _pack_bits(bits: Array) -> Array:
     return jnp.sum(bits.astype(jnp.int32) << jnp.arange(bits.shape[-1]), axis=-1)

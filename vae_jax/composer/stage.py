@@ -62,7 +62,7 @@ class ComposerStage:
         return dict(zip(names, keys, strict=True))
 
     def init_state(self, num_steps: int, vae_variables: Any, drum_pitches: jax.Array) -> TrainState:
-        """Returns the state before the first step; it holds the first stage's variables and the drum pitches as constants."""
+        """Returns the state before the first step, with the first stage's variables and the drum pitches as constants."""
         empty = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
 
         def conditions() -> Conditions:
@@ -106,11 +106,11 @@ class ComposerStage:
     def conditions(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> Conditions:
         """Decodes the "previous" and "link" latents; the other conditions are as in `dataset.make_examples`."""
         first = variables["first_stage"]
-        decoded = [
+        previous, link = (
             self.decode_window(first["variables"], first["drum_pitches"], arrays[name].astype(jnp.float32))
             for name in ("previous", "link")
-        ]
-        return Conditions(*decoded, *(arrays[name] for name in ("similarity", "place", "style")))
+        )
+        return Conditions(previous, link, arrays["similarity"], arrays["place"], arrays["style"])
 
     def _loss(self) -> LossTerms:
         def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:

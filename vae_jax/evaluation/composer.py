@@ -55,9 +55,13 @@ def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
 ) -> tuple[Directions, dict[str, Any] | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
-    decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
     representation = composer.stage.representation
+
+    def decode(z: np.ndarray) -> attributes.Attributes:
+        windows = composer.inference.decode(z)
+        return attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
+
     windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).arrays for n in split.train])
     values = attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
     training = np.concatenate([sequences[n][0] for n in split.train])
