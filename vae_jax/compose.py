@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from vae_jax.composer import attributes, generate, requests
-from vae_jax.composer.generate import Request
+from vae_jax.composer.requests import Request
 from vae_jax.composer.stage import TrainedComposer, load_composer
 from vae_jax.data import corpus
 from vae_jax.music import key as key_lib

@@ -56,21 +56,12 @@ class Directions:
 
 
 def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
-    """Measures the attributes of windows, {name: float64 [W]}.
+    """Measures the attributes of windows of notes ("notes" [W, N, 4] and "mask" [W, N]), {name: float64 [W]}.
 
-    Drums and notes that began before the window are ignored; notes of one step and pitch count once.
-
-    density: notes a beat of the window.
-    register: mean MIDI pitch of the notes, in the roll's transposition.
-    mode: share of minor ones among the thirds, sixths and sevenths above C, to which the roll is transposed, 0..1.
-    polyphony: notes a step at which any starts.
-
-    All are nan in windows without notes, the mode also in windows without thirds, sixths and sevenths.
-
-    Args:
-      arrays: "notes" [W, N, 4] integers (step, part, pitch index, duration) and "mask" [W, N] bool.
-      min_pitch: the pitch of index 0.
-      window_beats: beats in a window.
+    "density" is the notes a beat; "register" their mean MIDI pitch, in the roll's transposition (index 0 is
+    `min_pitch`); "mode" the share of minor ones among the thirds, sixths and sevenths above C, to which the roll is
+    transposed; "polyphony" the notes a step at which any starts. Drums and notes that began before the window are
+    ignored; notes of one step and pitch count once. A value is nan where it would be a mean over nothing.
     """
     notes, mask = np.asarray(arrays["notes"]).astype(np.int64), np.asarray(arrays["mask"])
     is_used = mask & (notes[..., PART] != DRUMS) & (notes[..., STEP] >= 0)
@@ -82,12 +73,13 @@ def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> 
     minor, major = (
         np.bincount(window[np.isin(pitch % 12, classes)], minlength=num_windows) for classes in (_MINOR, _MAJOR)
     )
-    return {
-        DENSITY: _ratio(count, np.where(count > 0, window_beats, 0)),
-        REGISTER: _ratio(np.bincount(window, pitch, minlength=num_windows), count),
-        MODE: _ratio(minor, minor + major),
-        POLYPHONY: _ratio(count, np.bincount(onsets, minlength=num_windows)),
+    ratios = {
+        DENSITY: (count, np.where(count > 0, window_beats, 0)),
+        REGISTER: (np.bincount(window, pitch, minlength=num_windows), count),
+        MODE: (minor, minor + major),
+        POLYPHONY: (count, np.bincount(onsets, minlength=num_windows)),
     }
+    return {name: total / np.where(number > 0, number, np.nan) for name, (total, number) in ratios.items()}
 
 
 def fit_directions(
@@ -96,12 +88,11 @@ def fit_directions(
     """Fits the direction of each attribute: see the head of this module.
 
     The change of an attribute is half the difference between moving a window by a step and by its opposite, so that
-    even powers of the step cancel. The penalty of the ridge regression is chosen by leave-one-out cross-validation. An
-    attribute that never changes gets the direction zero.
+    even powers of the step cancel. An attribute that never changes gets the direction zero.
 
     Args:
       means: [N, Z], posterior means of training windows, N at least 2.
-      values: their attributes, {name: [N]}; nan where a window has none.
+      values: their attributes, nan where a window has none.
       decode: gives the attributes of decoded latents.
       seed: of the choice of windows and steps.
       num_probes: number of random steps.
@@ -184,22 +175,15 @@ def load(path: pathlib.Path, latent_dim: int) -> Directions:
     """
     arrays = read_npz(path, [field.name for field in dataclasses.fields(Directions)])
     names = tuple(map(str, arrays.pop("names").ravel()))
-    shapes = {"latent_covariance": (len(names), latent_dim), "covariance": (len(names), len(names))}
-    if not set(names) <= set(ATTRIBUTES) or any(
-        array.dtype != np.float64 or array.shape != shapes.get(name, (len(names),)) or not np.all(np.isfinite(array))
-        for name, array in arrays.items()
-    ):
+    shapes = [(len(names), latent_dim), (len(names), len(names)), (len(names),), (len(names),)]
+    fits = [array.dtype == np.float64 and np.isfinite(array).all() for array in arrays.values()]
+    if not set(names) <= set(ATTRIBUTES) or not all(fits) or [array.shape for array in arrays.values()] != shapes:
         raise UserError(f"{path}: not a file of attributes for {latent_dim} latents")
     return Directions(names, **arrays)
 
 
 def measure_effect(z: np.ndarray, directions: Directions, decode: DecodeAttributes) -> dict[str, object]:
-    """Measures what moves along each direction do to windows, preferably held-out ones.
-
-    Args:
-      z: [W, Z], latents of the windows, W at least 1.
-      directions: what is measured.
-      decode: gives the attributes of decoded latents.
+    """Measures what moves along each direction do to windows with latents [W, Z], preferably held-out ones.
 
     Returns:
       For JSON, "windows", their number; "amounts"; "deviation", {name: sd}; and "effect", for each attribute moved its
@@ -228,11 +212,6 @@ def measure_effect(z: np.ndarray, directions: Directions, decode: DecodeAttribut
     }
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Divides; nan where the denominator is 0."""
-    return numerator / np.where(denominator > 0, denominator, np.nan)
-
-
 def _finite(values: np.ndarray) -> np.ndarray:
     """The finite values; a single 0 where there are none."""
     finite = values[np.isfinite(values)]
@@ -245,10 +224,7 @@ def _half_differences(decode: DecodeAttributes, z: np.ndarray, step: np.ndarray)
 
 
 def _ridge_slopes(noise: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The slopes g [Z] of a change [M] along noise [M, Z], without intercept; nan is left out.
-
-    Each change is a difference within one window, so cross-validation need not keep pieces together.
-    """
+    """Fits the slopes g [Z] of a change [M] along noise [M, Z]; the penalty by leave-one-out cross-validation."""
     import sklearn.linear_model
 
     known = np.isfinite(change)
@@ -259,10 +235,8 @@ def _ridge_slopes(noise: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def _scaling(name: str, directions: Directions, z: np.ndarray, values: np.ndarray, decode: DecodeAttributes) -> float:
-    """Returns the factor on the linear model's move by which windows [W, Z] decode as far apart as is asked for.
-
-    Found by bisection on a logarithmic scale, between a quarter and four. `values` [W] are the windows' attribute.
-    """
+    """Finds, by bisection of its logarithm, the factor on the linear model's move of windows z with an attribute's
+    values [W] at which they decode as far apart as is asked for."""
     step = move(np.zeros((1, z.shape[1])), directions, {name: _CALIBRATION_AMOUNT})
     if not np.any(step):
         return 1.0

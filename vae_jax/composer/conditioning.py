@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
-from vae_jax.composer.network import PLACE_SIZES, STYLE_SIZE
+from vae_jax.composer.network import PLACE_SIZES
 from vae_jax.music import instruments, key, quantization
 from vae_jax.music.instruments import DRUMS, NUM_PARTS
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
 
-_MIN_BEATS_PER_MINUTE, _MAX_BEATS_PER_MINUTE = 40.0, 200.0
+_BEATS_PER_MINUTE = (40.0, 200.0)  # Limits.
 _HALF_WINDOW_BEATS = 4
 _MIDDLE_PITCH = 60.0
 
@@ -31,7 +31,7 @@ class Style:
     length: float  # Geometric mean of the durations, in beats.
 
     def vector(self) -> np.ndarray:
-        """Returns the composer's input, float32 [STYLE_SIZE], scaled to about -1 to 1."""
+        """Returns the composer's input, float32 [network.STYLE_SIZE], scaled to about -1 to 1."""
         scaled = (
             float(self.minor),
             np.log(max(self.density, 0.5)) - 1.2,
@@ -40,13 +40,11 @@ class Style:
             (self.register - _MIDDLE_PITCH) / 12,
             np.log2(max(self.length, 1 / 16)),
         )
-        vector = np.array([*np.sqrt(self.shares), *scaled], dtype=np.float32)
-        assert vector.shape == (STYLE_SIZE,)
-        return vector
+        return np.array([*np.sqrt(self.shares), *scaled], dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Instrumentation:
+class PieceConditions:
     """All that a new piece takes from one training piece, so that it fits together."""
 
     style: Style
@@ -81,8 +79,8 @@ def onset_cells(piece: RollPiece) -> np.ndarray:
     return np.unique(pitched[:, STEP].astype(np.int64) * piece.config.num_pitches + pitched[:, PITCH])
 
 
-def read_instrumentation(score: Score, piece: RollPiece) -> Instrumentation:
-    """Reads the instrumentation of a piece from its score and its roll."""
+def read_conditions(score: Score, piece: RollPiece) -> PieceConditions:
+    """Reads the conditions of a piece from its score and its roll."""
     tonic = key.estimate_tonic(score.notes)
     tempo = score.end_tick / score.ticks_per_beat / (max(score.duration_sec, 1e-3) / 60)
     tracks = piece.context.tracks
@@ -91,19 +89,14 @@ def read_instrumentation(score: Score, piece: RollPiece) -> Instrumentation:
     totals = np.bincount(part_of_note, score.notes.velocity, minlength=NUM_PARTS)
     velocities = np.where(counts > 0, totals / np.maximum(counts, 1), DEFAULT_VELOCITY)
     bar_steps = usual_bar_steps(piece)
-    meters = [
-        (meter.numerator, meter.denominator)
-        for meter in score.meters
-        if 4 * piece.config.steps_per_beat * meter.numerator == bar_steps * meter.denominator
-    ]
+    meters = [(meter.numerator, meter.denominator) for meter in score.meters]
+    meters = [meter for meter in meters if 4 * piece.config.steps_per_beat * meter[0] == bar_steps * meter[1]]
     num_steps = int(piece.bars[-1]) - quantization.first_downbeat(piece.bars)
-    return Instrumentation(
+    return PieceConditions(
         style=measure_style(piece, tonic.minor),
         pitch_class=tonic.pitch_class,
-        beats_per_minute=round(float(np.clip(tempo, _MIN_BEATS_PER_MINUTE, _MAX_BEATS_PER_MINUTE)), 1),
-        programs=tuple(
-            tracks[part][0].program if tracks[part] else DEFAULT_PROGRAMS[part] for part in range(NUM_PARTS)
-        ),
+        beats_per_minute=round(float(np.clip(tempo, *_BEATS_PER_MINUTE)), 1),
+        programs=tuple(t[0].program if t else default for t, default in zip(tracks, DEFAULT_PROGRAMS, strict=True)),
         velocities=tuple(int(velocity) for velocity in np.clip(np.round(velocities), 1, 127)),
         num_bars=max(round(num_steps / bar_steps), 1),
         meter=meters[0] if meters else (4, 4),
@@ -116,28 +109,14 @@ def usual_bar_steps(piece: RollPiece) -> int:
     return int(np.bincount(lengths).argmax()) if len(lengths) else 4 * piece.config.steps_per_beat
 
 
-def describe_place(
-    starts: np.ndarray,
-    phases: np.ndarray,
-    bar_steps: np.ndarray,
-    first: int,
-    end: int | np.ndarray,
-    steps_per_beat: int,
+def encode_place(
+    since_bar: np.ndarray, bar_steps: np.ndarray, until_end: np.ndarray, since_start: np.ndarray, steps_per_beat: int
 ) -> np.ndarray:
-    """Describes where windows lie in a piece, int16 [W, 4] with columns as in `network.PLACE_SIZES`.
+    """Encodes where windows start, int16 [W, 4] with columns as in `network.PLACE_SIZES`.
 
-    Args:
-      starts: [W] steps at which they start.
-      phases: [W] steps since the bar line.
-      bar_steps: [W] length of that bar.
-      first, end: first downbeat and end of the piece in steps; the end may be one for each window.
-      steps_per_beat: steps in a beat.
+    Steps [W]: since the bar line, of that bar, until the end of the piece, since its first downbeat.
     """
-    columns = (
-        phases // steps_per_beat,
-        2 * bar_steps // steps_per_beat,
-        (end - starts) // steps_per_beat,
-        (starts - first) // (_HALF_WINDOW_BEATS * steps_per_beat),
-    )
+    half_windows = since_start // (_HALF_WINDOW_BEATS * steps_per_beat)
+    columns = (since_bar // steps_per_beat, 2 * bar_steps // steps_per_beat, until_end // steps_per_beat, half_windows)
     clipped = [np.clip(values, 0, size - 1) for values, size in zip(columns, PLACE_SIZES, strict=True)]
     return np.stack(clipped, axis=1).astype(np.int16)

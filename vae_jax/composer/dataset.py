@@ -36,15 +36,7 @@ def make_examples(
     drum_pitches: np.ndarray,
     shape: OnsetShape,
 ) -> dict[str, np.ndarray]:
-    """Makes the examples of pieces, each array [N, ...].
-
-    Args:
-      pieces: the pieces.
-      styles: their styles.
-      representation: cuts windows.
-      encode: maps compact windows to latents [W, Z].
-      drum_pitches: [D] the drum pitches of the onset lists.
-      shape: the shape of onset lists.
+    """Makes the examples of pieces with their styles; `encode` maps compact windows to latents [W, Z].
 
     Returns:
       The fields of `OnsetLists` and the conditions: "previous" and "link" float16 [N, Z], "similarity" float32 [N]
@@ -58,12 +50,12 @@ def make_examples(
         arrays = representation.encode_at(piece, starts)
         windows.append(arrays)
         bar = np.clip(np.searchsorted(piece.bars, starts, side="right") - 1, 0, len(piece.bars) - 2)
-        phases, bar_steps = starts - piece.bars[bar], np.diff(piece.bars)[bar]
+        since_bar, bar_steps = starts - piece.bars[bar], np.diff(piece.bars)[bar]
         own = np.arange(length // steps_per_beat, len(starts))  # The windows from the first downbeat on.
-        position = np.where(starts >= first, phases * (bar_steps.max(initial=0) + 1) + bar_steps, -1)
+        position = np.where(starts >= first, since_bar * (bar_steps.max(initial=0) + 1) + bar_steps, -1)
         link, similarity = most_similar(piece, starts, position)
         lists = onset_encoding.from_windows(arrays["notes"][own], arrays["mask"][own], drum_pitches, shape)
-        place = conditioning.describe_place(starts, phases, bar_steps, first, end, steps_per_beat)
+        place = conditioning.encode_place(since_bar, bar_steps, end - starts, starts - first, steps_per_beat)
         examples.append(
             lists._asdict()
             | {
@@ -84,12 +76,9 @@ def make_examples(
 
 
 def most_similar(piece: RollPiece, starts: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds for each window the most similar earlier one.
+    """Finds the most similar earlier window of each, for windows that start at ascending steps [W].
 
-    Args:
-      piece: the piece.
-      starts: [W] steps at which windows start, ascending.
-      position: [W], only windows with the same value are compared.
+    Only windows of the same position [W] are compared.
 
     Returns:
       Its index, int64 [W], -1 where no earlier window ends before this one starts or none shares a note; and the F1 of

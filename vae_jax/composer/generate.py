@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditioning, onset_encoding
-from vae_jax.composer.conditioning import Instrumentation
-from vae_jax.composer.network import NO_LINK
+from vae_jax.composer.requests import Request
 from vae_jax.composer.sampling import Temperatures, sample_window
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.composer.structure import Form
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
 from vae_jax.representations.arrays import concatenate
@@ -24,44 +22,6 @@ from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, ST
 
 _EXTRA_ONSETS = 8  # Beyond the longest training window.
 _MIN_TEMPERATURE = 1e-3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Request:
-    """A piece to generate."""
-
-    instrumentation: Instrumentation
-    form: Form  # Of the U phrases to generate.
-    num_bars: int
-    meter: tuple[int, int]  # Numerator and denominator.
-    bar_steps: int
-    phrase_steps: int  # As many whole bars as fit into a window.
-    opening: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.int32))  # Notes [N, 4].
-    opening_steps: int = 0  # Length of the opening, whole bars.
-    references: np.ndarray | None = None  # [U, Z], what each phrase repeats if not an earlier window of the piece.
-
-    @property
-    def num_steps(self) -> int:
-        """Length of the piece."""
-        return self.num_bars * self.bar_steps
-
-    @property
-    def num_phrases(self) -> int:
-        """U."""
-        return len(self.form.back)
-
-    def phrase_start(self, n: int) -> int:
-        """Returns the step at which phrase n starts."""
-        return self.opening_steps + n * self.phrase_steps
-
-    def source_start(self, n: int) -> int:
-        """Returns the step at which the window starts that phrase n repeats."""
-        return self.phrase_start(n) - int(self.form.back[n]) * self.phrase_steps
-
-    def similarity(self, n: int) -> float:
-        """Returns how closely phrase n repeats its source, or NO_LINK."""
-        is_linked = self.form.back[n] > 0 or self.references is not None
-        return float(self.form.similarity[n]) if is_linked else NO_LINK
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,12 +59,6 @@ def generate_pieces(
     return [_finish(composer, piece) for piece in pieces]
 
 
-def bar_steps(meter: tuple[int, int], steps_per_beat: int) -> int:
-    """Returns the steps in a bar, 0 for a meter that does not fit the grid."""
-    steps, rest = divmod(4 * steps_per_beat * meter[0], meter[1])
-    return 0 if rest else steps
-
-
 @functools.cache
 def _jitted_sampler(composer: TrainedComposer):
     stage = composer.stage
@@ -130,15 +84,15 @@ def _temperatures(
 
 def _start_piece(composer: TrainedComposer, request: Request) -> RollPiece:
     """The piece before anything is generated: its context and its opening."""
-    instrumentation, representation = request.instrumentation, composer.stage.representation
+    conditions, representation = request.conditions, composer.stage.representation
     context = default_context(
         request.num_steps,
         representation.steps_per_beat,
-        beats_per_minute=instrumentation.beats_per_minute,
-        meter=request.meter,
-        tonic=Tonic(instrumentation.pitch_class, instrumentation.style.minor, 1.0),
-        programs=instrumentation.programs,
-        velocities=instrumentation.velocities,
+        beats_per_minute=conditions.beats_per_minute,
+        meter=conditions.meter,
+        tonic=Tonic(conditions.pitch_class, conditions.style.minor, 1.0),
+        programs=conditions.programs,
+        velocities=conditions.velocities,
     )
     return dataclasses.replace(representation.empty_piece(context, request.num_steps), notes=request.opening)
 
@@ -147,28 +101,27 @@ def _conditions(
     composer: TrainedComposer, pieces: Sequence[RollPiece], requests: Sequence[Request], phrases: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """The conditions of a phrase of every piece, as in `dataset.make_examples`."""
-    representation, batch = composer.stage.representation, list(zip(requests, phrases, strict=True))
-    starts = np.array([request.phrase_start(n) for request, n in batch])
-    sources = [request.source_start(n) for request, n in batch]
+    representation = composer.stage.representation
+    starts, sources, similarities = zip(*(r.phrase(n) for r, n in zip(requests, phrases, strict=True)), strict=True)
     encodable = [_with_equal_durations(piece) for piece in pieces]
     windows = [
-        representation.encode_at(piece, np.array([start]))
-        for window_starts in (starts - representation.config.window_steps, sources)
-        for piece, start in zip(encodable, window_starts, strict=True)
+        representation.encode_at(piece, np.array([step]))
+        for steps in (np.array(starts) - representation.config.window_steps, sources)
+        for piece, step in zip(encodable, steps, strict=True)
     ]
     previous, link = np.split(composer.inference.encode(concatenate(windows)).mean, 2)
-    for b, (request, n) in enumerate(batch):
+    for b, (request, n) in enumerate(zip(requests, phrases, strict=True)):
         if request.references is not None:
             link[b] = request.references[n]
-    ends, bars = (np.array([getattr(r, name) for r in requests]) for name in ("num_steps", "bar_steps"))
+    columns = [(0, r.bar_steps, r.num_steps - start, start) for r, start in zip(requests, starts, strict=True)]
+    since_bar, bar_steps, until_end, since_start = np.array(columns).T
+    place = conditioning.encode_place(since_bar, bar_steps, until_end, since_start, representation.steps_per_beat)
     return {
         "previous": previous,
         "link": link,
-        "similarity": np.array([request.similarity(n) for request, n in batch], dtype=np.float32),
-        "place": conditioning.describe_place(
-            starts, np.zeros_like(starts), bars, 0, ends, representation.steps_per_beat
-        ),
-        "style": np.stack([request.instrumentation.style.vector() for request in requests]),
+        "similarity": np.array(similarities, dtype=np.float32),
+        "place": place,
+        "style": np.stack([request.conditions.style.vector() for request in requests]),
     }
 
 
@@ -181,7 +134,7 @@ def _with_equal_durations(piece: RollPiece) -> RollPiece:
 
 def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -> RollPiece:
     """Adds to a piece those notes of a window that belong to phrase n."""
-    start = request.phrase_start(n)
+    start, _, _ = request.phrase(n)
     notes = notes[notes[:, STEP] < min(request.phrase_steps, request.num_steps - start)]
     notes = notes + np.array([start, 0, 0, 0], dtype=notes.dtype)
     notes[:, DURATION] = np.minimum(notes[:, DURATION], request.num_steps - notes[:, STEP])

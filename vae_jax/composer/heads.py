@@ -156,13 +156,8 @@ class DrumHead(nn.Module):
 def gather_by_interval(values: Array, origin: Array, size: int, span: int) -> Array:
     """Reads values by their distance below an origin: out[..., p] = values[..., origin - p], 0 outside.
 
-    Its derivative is a gather too: the scatter that JAX derives for a gather is slow on CPUs.
-
-    Args:
-      values: [..., span].
-      origin: int32 [...].
-      size: of the last axis of the result.
-      span: of the last axis of `values`.
+    Its derivative is a gather too: the scatter that JAX derives for a gather is slow on CPUs. From values [..., span]
+    and an int32 origin [...] to [..., size].
     """
     distance = origin[..., None] - jnp.arange(size)
     read = jnp.take_along_axis(values, jnp.clip(distance, 0, span - 1), axis=-1)

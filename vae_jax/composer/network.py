@@ -51,7 +51,7 @@ class Notes(NamedTuple):
     parts: Array  # float32 [..., M, parts] 0 or 1, the parts that play.
 
 
-class Conditions(NamedTuple):
+class WindowConditions(NamedTuple):
     """What a window is conditioned on."""
 
     previous: DecodedWindow  # The window that ends where the new one starts.
@@ -62,7 +62,7 @@ class Conditions(NamedTuple):
 
 
 class EncodedConditions(NamedTuple):
-    """Conditions as the network uses them."""
+    """WindowConditions as the network uses them."""
 
     windows: Windows  # Clipped.
     beats: tuple[Array, Array]  # Features of their beats, [B, beats, features].
@@ -73,7 +73,7 @@ class EncodedConditions(NamedTuple):
 
 
 class Composer(nn.Module):
-    """The network; T steps, P pitches, K onsets of M pitches, D drums."""
+    """The network; T steps, P pitches, K onsets of M pitches, D drums. Dropout is on where there is a key for it."""
 
     shape: OnsetShape
     window_beats: int = 8
@@ -104,34 +104,29 @@ class Composer(nn.Module):
         self.duration_head = heads.DurationHead(shape)
         self.part_head = heads.PartHead(shape)
         self.drum_head = heads.DrumHead(shape)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
 
     @property
     def _steps_per_beat(self) -> int:
         return self.shape.window_steps // self.window_beats
 
-    def __call__(
-        self, lists: OnsetLists[Array], conditions: Conditions, deterministic: bool = True
-    ) -> dict[str, Array]:
-        """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms.
-
-        `deterministic` turns dropout off.
-        """
+    def __call__(self, lists: OnsetLists[Array], conditions: WindowConditions) -> dict[str, Array]:
+        """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms."""
         length = self.shape.window_steps
-        encoded = self.encode_conditions(conditions, deterministic)
+        encoded = self.encode_conditions(conditions)
         onset, notes = unpack_onsets(lists, self.shape)
         previous = jax.tree.map(
             lambda values, start: jnp.concatenate([start[:, None], values[:, :-1]], axis=1),
             onset,
             first_onset(len(onset.step), self.shape),
         )
-        x = self.drop(self.embed_onset(encoded, previous) + encoded.summary[:, None], deterministic=deterministic)
-        h = self.drop(self.rnn(x, initial_carry=self.initial_carry(encoded)), deterministic=deterministic)
+        x = self.drop(self.embed_onset(encoded, previous) + encoded.summary[:, None])
+        h = self.drop(self.rnn(x, initial_carry=nn.tanh(encoded.summary)))
         last = jnp.where(previous.step > length, -1, previous.step)
         step_nats = heads.categorical_nats(self.step_logits(encoded, h, last), onset.step)
         step_nats = jnp.where(previous.step == length, 0.0, step_nats)
         held = held_pitches(onset.step, notes, self.shape.num_pitches)
-        chord, features = self.chord_inputs(encoded, h, onset.step, previous, held, deterministic)
+        chord, features = self.chord_inputs(encoded, h, onset.step, previous, held)
         nats = self._note_nats(encoded, chord, features, onset.step, previous, notes)
         nats["drum_nats"] = heads.bernoulli_nats(self.drum_head(encoded.windows, features, onset.step), onset.drums)
         is_onset = (onset.step < length).astype(jnp.float32)
@@ -142,7 +137,7 @@ class Composer(nn.Module):
     def _note_nats(
         self, encoded: EncodedConditions, chord: ChordInputs, x: Array, step: Array, previous: Onset, notes: Notes
     ) -> dict[str, Array]:
-        """Returns the negative log likelihood of pitches, durations and parts, [B, K] each, given onsets' features x."""
+        """Returns the negative log likelihood of pitches, durations and parts, [B, K] each, for features x."""
         num_pitches, (pitches, durations, parts) = self.shape.num_pitches, notes
         is_note = pitches < num_pitches
         one_hot = jax.nn.one_hot(pitches, num_pitches)
@@ -161,7 +156,7 @@ class Composer(nn.Module):
         }
         return {name: jnp.sum(values, axis=-1) for name, values in nats.items()}
 
-    def encode_conditions(self, conditions: Conditions, deterministic: bool = True) -> EncodedConditions:
+    def encode_conditions(self, conditions: WindowConditions) -> EncodedConditions:
         """Encodes what is the same for all onsets of a window."""
         previous, link, similarity, place, style = conditions
         is_linked = (similarity >= 0).astype(jnp.float32)[:, None]
@@ -171,16 +166,12 @@ class Composer(nn.Module):
         summary = self.read_place(inputs)
         for layer, window in zip(self.hear_latents, windows, strict=True):
             summary += layer(window.latent / 2)
-        summary = self.summarise(self.drop(nn.gelu(summary), deterministic=deterministic))
+        summary = self.summarise(self.drop(nn.gelu(summary)))
         beats = (self._beat_features(windows[0]), self._beat_features(windows[1]))
         # Piecewise linear between learned knots; no copying without a link.
         knots = jnp.linspace(0.0, 1.0, _COPY_KNOTS)
         copy_weight = jnp.where(similarity >= 0, jnp.interp(similarity, knots, self.copy_knots), 0.0)
         return EncodedConditions(windows, beats, summary, place, style, copy_weight)
-
-    def initial_carry(self, encoded: EncodedConditions) -> Array:
-        """The GRU's state before the first onset, [B, hidden]."""
-        return nn.tanh(encoded.summary)
 
     def embed_onset(self, encoded: EncodedConditions, onset: Onset) -> Array:
         """Makes the GRU's input from the previous onset, [..., hidden]."""
@@ -204,13 +195,7 @@ class Composer(nn.Module):
         return self.step_head(h, last, decoded, encoded.copy_weight[:, None] * decoded[1])
 
     def chord_inputs(
-        self,
-        encoded: EncodedConditions,
-        h: Array,
-        step: Array,
-        previous: Onset,
-        held: Array,
-        deterministic: bool = True,
+        self, encoded: EncodedConditions, h: Array, step: Array, previous: Onset, held: Array
     ) -> tuple[ChordInputs, Array]:
         """Returns what the notes of an onset at `step` depend on, and its features [..., hidden].
 
@@ -222,7 +207,7 @@ class Composer(nn.Module):
         size = jax.nn.one_hot(jnp.sum(previous.pitches, axis=-1).astype(jnp.int32), self.shape.max_pitches + 1)
         inputs = [h, target, *(nn.sigmoid(logits) for logits in decoded), previous.pitches, held, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
-        features = self.features[1](self.drop(nn.gelu(features), deterministic=deterministic))
+        features = self.features[1](self.drop(nn.gelu(features)))
         copy_bias = _with_axes(encoded.copy_weight, step.ndim) * decoded[1]
         projected = self.pitch_head.project(features)
         return ChordInputs(projected, decoded, copy_bias, previous.pitches, previous.top), features

@@ -65,14 +65,9 @@ def choose_drum_pitches(notes: np.ndarray, mask: np.ndarray, shape: OnsetShape) 
 def from_windows(
     notes: np.ndarray, mask: np.ndarray, drum_pitches: np.ndarray, shape: OnsetShape
 ) -> OnsetLists[np.ndarray]:
-    """Makes onset lists of windows of notes.
+    """Makes onset lists of windows of notes [W, N, 4] (step, part, pitch index, duration) with their mask [W, N].
 
-    Args:
-      notes: [W, N, 4] step, part, pitch index and duration; notes with a step below zero began before the window and
-        are left out.
-      mask: [W, N] bool.
-      drum_pitches: [D] the drum pitches that have a bit; other drums are left out.
-      shape: the shape.
+    Notes that began before the window are left out, and so are drums that are not among `drum_pitches` [D].
     """
     lists, num_pitches = OnsetLists.empty(len(notes), shape), shape.num_pitches
     is_encoded = (notes[..., PART] != DRUMS) | np.isin(notes[..., PITCH], drum_pitches)
@@ -101,8 +96,8 @@ def from_windows(
     rank, highest = _rank_in_group(onset), shape.max_pitches - _LOWEST_KEPT
     surplus = np.maximum(np.bincount(onset)[onset] - shape.max_pitches, 0)
     kept = (rank < highest) | (rank >= highest + surplus)
-    place = np.where(rank < highest, rank, rank - surplus)
-    index = window[onset][kept], slot[onset][kept], place[kept]
+    rank = np.where(rank < highest, rank, rank - surplus)
+    index = window[onset][kept], slot[onset][kept], rank[kept]
     lists.pitches[index], lists.parts[index] = pitch[kept], parts[kept]
     lists.durations[index] = duration_class(longest[kept])
     return lists

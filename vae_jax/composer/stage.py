@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditioning, dataset, onset_encoding, structure
-from vae_jax.composer.conditioning import Instrumentation
+from vae_jax.composer.conditioning import PieceConditions
 from vae_jax.composer.heads import DecodedWindow
-from vae_jax.composer.network import STYLE_SIZE, Composer, Conditions
+from vae_jax.composer.network import STYLE_SIZE, Composer, WindowConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
 from vae_jax.data.corpus import Corpus, Split
@@ -62,12 +62,12 @@ class ComposerStage:
         return dict(zip(names, keys, strict=True))
 
     def init_state(self, num_steps: int, vae_variables: Any, drum_pitches: jax.Array) -> TrainState:
-        """Returns the state before the first step, with the first stage's variables and the drum pitches as constants."""
+        """Returns the state before the first step; its constants are the first stage's variables and the drums."""
         empty = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
 
-        def conditions() -> Conditions:
+        def conditions() -> WindowConditions:
             window = self.decode_window(vae_variables, drum_pitches, jnp.zeros((1, self.experiment.model.latent_dim)))
-            return Conditions(
+            return WindowConditions(
                 window, window, jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
             )
 
@@ -103,14 +103,14 @@ class ComposerStage:
         logits = self.experiment.model.apply(vae_variables, latents, method="decode")
         return DecodedWindow(latents, logits.onset, logits.drum[:, :, drum_pitches], logits.share)
 
-    def conditions(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> Conditions:
+    def conditions(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> WindowConditions:
         """Decodes the "previous" and "link" latents; the other conditions are as in `dataset.make_examples`."""
         first = variables["first_stage"]
         previous, link = (
             self.decode_window(first["variables"], first["drum_pitches"], arrays[name].astype(jnp.float32))
             for name in ("previous", "link")
         )
-        return Conditions(previous, link, arrays["similarity"], arrays["place"], arrays["style"])
+        return WindowConditions(previous, link, arrays["similarity"], arrays["place"], arrays["style"])
 
     def _loss(self) -> LossTerms:
         def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -135,9 +135,8 @@ class ComposerStage:
             blurred["similarity"] = jnp.where(forgotten, -1.0, arrays["similarity"])
             lists = OnsetLists(*(arrays[name] for name in OnsetLists._fields))
             conditions = self.conditions(variables, blurred)
-            terms: Any = self.net.apply(
-                {"params": variables["params"]}, lists, conditions, False, rngs={"dropout": dropout_key}
-            )
+            params = {"params": variables["params"]}
+            terms: Any = self.net.apply(params, lists, conditions, rngs={"dropout": dropout_key})
             return terms
 
         return loss_terms
@@ -156,7 +155,7 @@ class TrainedComposer:
       variables: of the second stage.
       drum_pitches: [D].
       form_model: forms of the training pieces.
-      instrumentations: of the training pieces.
+      piece_conditions: of the training pieces.
     """
 
     stage: ComposerStage
@@ -164,7 +163,7 @@ class TrainedComposer:
     variables: Variables
     drum_pitches: np.ndarray
     form_model: FormModel
-    instrumentations: Sequence[Instrumentation]
+    piece_conditions: Sequence[PieceConditions]
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
@@ -198,12 +197,12 @@ def train_composer(
     """Trains the second stage of a run, or goes on with it, in the run's `composer` folder."""
     stage = build_stage(experiment)
     pieces = [encoding.encode(piece.score, stage.representation.config) for piece in corpus.pieces]
-    instrumentations = [
-        conditioning.read_instrumentation(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
+    piece_conditions = [
+        conditioning.read_conditions(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
     ]
     training = [n for n in split.train if len(pieces[n].notes)]
     form_model = structure.fit_forms([structure.read_form(pieces[n]) for n in training])
-    known = {"forms": to_json(form_model), "instrumentations": [to_json(instrumentations[n]) for n in training]}
+    known = {"forms": to_json(form_model), "piece_conditions": [to_json(piece_conditions[n]) for n in training]}
     if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
@@ -216,7 +215,7 @@ def train_composer(
             rngs = [np.random.default_rng([experiment.config["seed"], n, copy]) for n in index]
             chosen += [dataset.drop_parts(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
         styles = [
-            conditioning.measure_style(piece, instrumentations[n].style.minor)
+            conditioning.measure_style(piece, piece_conditions[n].style.minor)
             for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
         ]
         return dataset.make_examples(
@@ -251,8 +250,8 @@ def train_composer(
         folder=folder.composer,
     )
     memory.release()
-    known_instrumentations = [instrumentations[n] for n in training]
-    return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_instrumentations)
+    known_conditions = [piece_conditions[n] for n in training]
+    return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_conditions)
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
@@ -274,5 +273,5 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
         variables,
         np.asarray(variables["first_stage"]["drum_pitches"]),
         from_json(FormModel, known["forms"]),
-        [from_json(Instrumentation, packed) for packed in known["instrumentations"]],
+        [from_json(PieceConditions, packed) for packed in known["piece_conditions"]],
     )

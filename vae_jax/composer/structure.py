@@ -1,9 +1,8 @@
-"""The form of a piece: which of its windows repeats which earlier one, and how closely. Estimated on a corpus.
+"""The form of a piece: which of its windows repeats which earlier one, and how closely.
 
-A form is a Markov chain over the windows of a piece. A window either continues the repetition of the window before it
-(its source is the window after that one's source) or starts another; the probability of this, the distance of a new
-source and the similarity depend on the similarity of the window before. All are relative frequencies in the training
-pieces.
+It is a Markov chain over windows. A window either continues the repetition of the window before it (its source is the
+window after that one's source) or starts another; the probability of this, the distance of a new source and the
+similarity depend on the similarity of the window before. All are relative frequencies in the training pieces.
 """
 
 from __future__ import annotations
@@ -42,23 +41,20 @@ class FormModel:
     def sample(self, num_windows: int, nearest: int, rng: np.random.Generator) -> Form:
         """Samples a form of so many windows, whose sources lie at least `nearest` windows back."""
         back, similarity = np.zeros(num_windows, dtype=np.int64), np.zeros(num_windows)
+        buckets = np.searchsorted(_BUCKETS, self.similarity_before)
         for n in range(nearest, num_windows):
-            rows = self._rows_like(similarity[n - 1])
+            rows = buckets == np.searchsorted(_BUCKETS, similarity[n - 1])
+            rows = rows if rows.any() else np.ones_like(rows)
             continues = back[n - 1] > 0 and rows.any() and rng.random() < self.continues[rows].mean()
-            back[n] = back[n - 1] if continues else self._sample_back(rows, nearest, n, rng)
+            if continues:
+                back[n] = back[n - 1]
+            else:
+                pool = self.back[rows & ~self.continues]
+                pool = pool[(pool >= nearest) & (pool <= n)]
+                back[n] = rng.choice(pool) if len(pool) else rng.integers(nearest, n + 1)
             pool = self.similarity[rows & (self.continues == continues)]
             similarity[n] = rng.choice(pool) if len(pool) else similarity[n - 1]
         return Form(back, similarity)
-
-    def _rows_like(self, similarity_before: float) -> np.ndarray:
-        buckets = np.searchsorted(_BUCKETS, self.similarity_before)
-        rows = buckets == np.searchsorted(_BUCKETS, similarity_before)
-        return rows if rows.any() else np.ones(len(buckets), dtype=bool)
-
-    def _sample_back(self, rows: np.ndarray, nearest: int, n: int, rng: np.random.Generator) -> int:
-        pool = self.back[rows & ~self.continues]
-        pool = pool[(pool >= nearest) & (pool <= n)]
-        return int(rng.choice(pool)) if len(pool) else int(rng.integers(nearest, n + 1))
 
 
 def read_form(piece: RollPiece) -> Form:
