@@ -7,7 +7,6 @@ Several processes make one run with --distributed, or with --coordinator_address
 
 from __future__ import annotations
 
-import functools
 import time
 
 from absl import flags
@@ -48,22 +47,10 @@ def main() -> None:
         files.write_json(folder.ingest, ingested)
     print(ingest_report.render_report(ingested).splitlines()[-1])
 
-    examples, held_out_arrays = experiment.encode_split(setup, source, split)
-    num_steps = setup.num_steps(len(examples))
-    state = loop.fit(
-        lambda: setup.init_state(num_steps, examples),
-        setup.abstract_state(),
-        functools.partial(setup.train_step, num_steps),
-        setup.eval_step(),
-        examples=examples,
-        held_out_arrays=held_out_arrays,
-        config=config["train"],
-        seed=config["seed"],
-        folder=folder,
-    )
-    calibration = calibrate(
-        setup.model, setup.representation, state.trained_variables, examples.sample(CALIBRATION_EXAMPLES)
-    )
+    dataset = setup.make_dataset(source, split)
+    state = loop.fit(setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed)
+    sample = dataset.train.sample(CALIBRATION_EXAMPLES)
+    calibration = calibrate(setup.model, setup.representation, state.trained_variables, sample)
     if sharding.is_main_process():
         files.write_json(folder.calibration, calibration)
     inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
@@ -74,13 +61,13 @@ def main() -> None:
         return
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
-    results = reconstruction.evaluate(setup, source, split, reconstructions, examples)
+    results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
     files.write_json(folder.metrics, results)
     artifacts.write_latents(folder, split, reconstructions)
     artifacts.write_pictures(folder, setup, source, split, reconstructions, results)
     artifacts.write_music(folder, setup, source, split, reconstructions, inference)
     if composer is not None:
-        results |= artifacts.write_compositions(folder, composer, source, split)
+        results |= artifacts.write_compositions(folder, setup, composer, source, split)
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     report.write_report(folder, inference)

@@ -2,9 +2,9 @@
 
 python -m benchmarks.flagship_step [--path=NationalAnthems.zip] [--measure=step,f1] [--num_rounds=7] [--only=PyTorch]
 
-The model and its training are those of configs/anthems.py; without a path, on the built-in corpus. Every competitor has
-a process of its own. All start from one set of parameters, which PCA gave; first the losses of some steps are compared,
-augmentation and noise included, with the same draws for all, and the run stops where they differ.
+The model and its training are those of configs/anthems.py; without a path, on the synthetic corpus. Every competitor
+has a process of its own. All start from one set of parameters, which PCA gave; first the losses of some steps are
+compared, augmentation and noise included, with the same draws for all, and the run stops where they differ.
 
 "step" prints a table: seconds a step (median and quartiles over rounds), how many times ours that is (of the ratios
 within rounds: above 1, ours is faster), examples a second, and the share that the step's matrix products, counted by
@@ -37,7 +37,7 @@ from vae_jax.runtime.errors import UserError
 
 # What imports JAX is imported in functions: PyTorch's processes import this module, too.
 
-_PATH = flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; the built-in corpus by default.")
+_PATH = flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; the synthetic corpus by default.")
 _MEASURE = flags.DEFINE_list("measure", ["step", "f1"], "Which tables to print.")
 _NUM_ROUNDS = flags.DEFINE_integer("num_rounds", 7, "Turns that every competitor has at the step.", lower_bound=1)
 _ONLY = flags.DEFINE_list("only", [], "Names of the competitors to run beside ours; all by default.")
@@ -139,13 +139,14 @@ def _prepare() -> tuple[Start, Evaluator]:
     import jax
 
     from configs import anthems
-    from vae_jax.data import corpus, sources
+    from vae_jax.data import sources
+    from vae_jax.data.shards import corpus_view
     from vae_jax.training import experiment
 
     config = anthems.get_config().to_dict()
-    config["data"]["path"] = _PATH.value or sources.BUILTIN_NAME
+    config["data"]["path"] = _PATH.value or sources.SYNTHETIC_NAME
     setup = experiment.build_experiment(config)
-    source, split = corpus.find_split(config["data"])
+    source, split = corpus_view.find_split(config["data"], config["representation"])
     if not split.held_out:
         raise UserError(f"{source.name}: too few pieces to hold some out")
     examples, _ = experiment.encode_split(setup, source, split)

@@ -4,7 +4,7 @@
 
 prints the machine, then a table: for every stage of `run.py` the peak of the process (MB of resident memory, looked at
 twenty times a second), with the bytes of the training examples below it. The larger corpus is the path's files and each
-of them once more, three semitones lower; without a path, so many and twice so many pieces of the built-in corpus.
+of them once more, three semitones lower; without a path, so many and twice so many pieces of the synthetic corpus.
 Every stage runs whole but for the trainings, which end after three updates: their memory does not grow after that.
 """
 
@@ -26,8 +26,8 @@ from vae_jax.music.score import transpose
 from vae_jax.runtime import cache_dir
 
 _CONFIG = flags.DEFINE_string("config", "configs/anthems.py", "The config of the job.")
-_PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the built-in corpus.")
-_NUM = flags.DEFINE_integer("num", 135, "Pieces of the built-in corpus.")
+_PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the synthetic corpus.")
+_NUM = flags.DEFINE_integer("num", 135, "Pieces of the synthetic corpus.")
 _JOB = """
 import json, pathlib, runpy, sys, threading, time
 from vae_jax import loop, train
@@ -95,7 +95,7 @@ def measure(scratch: pathlib.Path, times: int) -> dict[str, dict[str, int]]:
     if _PATH.value:
         arguments.append(f"--config.data.path={write_songs(scratch / f'songs_{times}', times)}")
     else:
-        arguments += ["--config.data.path=built-in", f"--config.data.num_builtin={times * _NUM.value}"]
+        arguments += ["--config.data.path=synthetic", f"--config.data.num_synthetic={times * _NUM.value}"]
     output = scratch / f"{times}.json"
     environment = os.environ | {cache_dir.VARIABLE: "off", "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", _JOB, str(output), *arguments]

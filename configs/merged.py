@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.model.latent_dim = 128
     config.model.num_iterations = 8
     config.model.prior_weight = 0.02
-    config.loss.reg_factor = 0.02
+    config.loss.kl_weight = 0.02
     config.train.batch_size = 128
     config.train.num_epochs = 15
     return config

@@ -1,25 +1,43 @@
-"""The whole way of the main job in little: a small model, a few epochs, a few generated pieces.
+"""The whole main job in little: a small model, a few epochs, a few generated pieces.
 
-    python run.py --config=configs/smoke.py
+python run.py --config=configs/smoke.py
 
 Under a minute on two CPU cores, without a network. It shows that everything works, not that anything is learnt.
 """
 
 from ml_collections import ConfigDict
 
-from configs import post
+from configs import base
 
 
 def get_config() -> ConfigDict:
-    """Returns the post's config made small."""
-    config = post.get_config()
+    """Returns a config of the post's kind of model, small."""
+    config = base.get_config()
     config.name = "smoke"
-    config.data.path = "built-in"
-    config.data.num_builtin = 16
+    config.data.path = "synthetic"
+    config.data.num_synthetic = 16
     config.data.num_held_out = 4
-    config.data.split_by = "tune"
+
+    config.representation = ConfigDict()
+    config.representation.name = "note_matrix"
+    config.representation.num_notes = 150
+    config.representation.num_tracks = 9
+
+    config.model = ConfigDict()
+    config.model.name = "conv_vae"
     config.model.filters = 4
     config.model.hidden = 32
+    config.model.latent_dim = 2
+    config.model.reparameterization = "post"
+    config.model.distortion = "msle"
+
+    config.loss = ConfigDict()
+    config.loss.kl_weight = 0.5
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "rmsprop"
+    config.optimizer.learning_rate = 1e-3
+
     config.train.batch_size = 5  # 12 pieces: the last batch of an epoch is filled up.
     config.train.num_epochs = 6
     config.train.checkpoint_every_epochs = 2

@@ -23,7 +23,7 @@ def _corpus_of(run: TrainedRun, path: str) -> tuple[Corpus, Split]:
     Raises:
       UserError: where it is another corpus.
     """
-    config = run.experiment.config
+    config = run.experiment.raw
     source, split = corpus_view.find_split(config["data"], config["representation"], path)
     known = run.description["corpus"]
     if source.fingerprint != known["fingerprint"]:
@@ -42,7 +42,7 @@ def main() -> None:
         raise UserError(f"{args.workdir}: no {run.folder.metrics.name} yet; let run.py finish")
     results = files.read_json(run.folder.metrics)
     print(reconstruction.summarise(results))
-    if "composer" not in run.experiment.config:
+    if "composer" not in run.experiment.raw:
         return
     composer = stage.load_composer(run)
     source, split = _corpus_of(run, args.path)

@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from vae_jax.data import corpus, ingest_report
+from vae_jax.data.config import DataConfig
 from vae_jax.runtime import cli, files
 from vae_jax.runtime.errors import UserError
 
@@ -27,12 +28,11 @@ def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> N
 
     folder = pathlib.Path(args.shards).expanduser()
     if args.verify:
-        reader.verify(folder)
+        reader.open_shards(args.shards, by_hash=True)
         print(f"{folder}: every file is as it was written")
         return
-    plan = writer.make_plan(folder, config, args.path)
     num_workers = args.workers or os.cpu_count() or 1
-    manifest = writer.write_shards(plan, folder, num_workers=num_workers)
+    manifest = writer.write_shards(folder, config, args.path, num_workers=num_workers)
     print(ingest_report.render_totals(manifest["totals"]))
     print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
 
@@ -46,8 +46,8 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} goes with --shards alone")
-    source = corpus.find_corpus(args.path, allow_builtin=False)
-    report = ingest_report.describe_corpus(source)
+    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
+    report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)

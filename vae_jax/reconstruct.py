@@ -41,7 +41,7 @@ def _reconstruct_corpus(run: TrainedRun, inference: Inference, path: str, output
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save:
             target = output / f"{name}.latents.npz"
-            latent_io.save(target, one.posterior, one.encoded.context, representation, run.description["run_id"])
+            latent_io.save(target, one.posterior, one.encoded.context, run.description["run_id"])
         print(score_line(label, one))
     for file in source.files:
         if file.score is None:

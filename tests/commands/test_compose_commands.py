@@ -20,8 +20,9 @@ from small_run import run
 from vae_jax.composer import attributes, conditioning, generate, requests, stage
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data import builtin, corpus
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Piece
+from vae_jax.data.shards import corpus_view
 from vae_jax.music import key as key_lib
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, Score, make_notes, make_score
@@ -50,7 +51,7 @@ def composer(loaded) -> TrainedComposer:
 
 @pytest.fixture(scope="module")
 def original() -> Piece:
-    score = builtin.compose_piece(9, 0)
+    score = synthetic.make_score(9, 0)
     return Piece("original.mid", "original", midi.read_midi(midi.write_midi(score)).score)
 
 
@@ -78,7 +79,8 @@ def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, t
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
     again = load_experiment(str(folder))
-    source, split = corpus.find_split(again.experiment.config["data"])
+    config = again.experiment.raw
+    source, split = corpus_view.find_split(config["data"], config["representation"])
     trained = stage.train_composer(again.experiment, loaded.inference, again.variables, source, split, again.folder)
     np.testing.assert_array_equal(trained.kit, loaded.kit)
     assert trained.ensembles == loaded.ensembles
@@ -147,7 +149,7 @@ def test_players_are_those_of_a_training_piece(composer):
 def test_a_prompt_is_kept_to_the_note(composer, original):
     order = requests.continue_order(composer, original, 2, 5, np.random.default_rng(0))
     (piece,) = write(composer, order, temperature=2.0)
-    rolled = encoding.encode(original.score, composer.stage.representation.config)
+    rolled = encoding.encode(original.score, composer.stage.representation)
     bar = generate.bar_steps(order.meter, 12)
     first = int(rolled.bars[1]) if rolled.bars[1] - rolled.bars[0] < bar else int(rolled.bars[0])
     kept = rolled.notes[(rolled.notes[:, STEP] >= first) & (rolled.notes[:, STEP] < first + 2 * bar), :3]
@@ -180,7 +182,7 @@ def test_a_variation_is_as_long_as_its_original(composer, original):
     near, far = (requests.vary_order(composer, original, amount) for amount in (0.0, 1.0))
     assert np.all(near.form.similarity == 1) and np.all(far.form.similarity == 0)
     pieces = write(composer, near, far)
-    rolled = encoding.encode(original.score, composer.stage.representation.config)
+    rolled = encoding.encode(original.score, composer.stage.representation)
     bar = generate.bar_steps(near.meter, 12)
     for piece in pieces:
         assert 0 <= piece.roll.num_steps - (rolled.num_steps - int(rolled.bars[0])) < bar or rolled.bars[0] == 0

@@ -10,7 +10,8 @@ import pytest
 from test_commands import assert_one_error, command
 
 from configs import anthems, smoke
-from vae_jax.data import corpus
+from vae_jax.data import corpus, splits
+from vae_jax.data.config import DataConfig
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import checkpointing, run_dir
 from vae_jax.training.experiment import build_experiment
@@ -81,8 +82,8 @@ def test_a_name_that_is_no_folder_of_runs_is_refused(name: str):
 )
 def test_another_config_in_a_runs_folder_is_refused_by_its_field(tmp_path: pathlib.Path, change: dict, named: str):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
-    split = corpus.split_corpus(source, 1, 0)
+    source = corpus.synthetic_corpus(4, 0)
+    split = splits.split_pieces(source.tune_groups, DataConfig(num_held_out=1))
     run_dir.open_run(str(tmp_path / "run"), config, source, split)
     for section, fields in change.items():
         config[section] |= fields
@@ -93,8 +94,8 @@ def test_another_config_in_a_runs_folder_is_refused_by_its_field(tmp_path: pathl
 
 def test_what_a_run_does_about_a_nan_may_be_changed(tmp_path: pathlib.Path):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
-    split = corpus.split_corpus(source, 1, 0)
+    source = corpus.synthetic_corpus(4, 0)
+    split = splits.split_pieces(source.tune_groups, DataConfig(num_held_out=1))
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     config["train"]["on_nan"] = "restore"
     assert run_dir.open_run(str(tmp_path / "run"), config, source, split) == folder
@@ -102,8 +103,8 @@ def test_what_a_run_does_about_a_nan_may_be_changed(tmp_path: pathlib.Path):
 
 def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(tmp_path: pathlib.Path):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
-    split = corpus.split_corpus(source, 1, 0)
+    source = corpus.synthetic_corpus(4, 0)
+    split = splits.split_pieces(source.tune_groups, DataConfig(num_held_out=1))
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     (folder.plots / "deep").mkdir(parents=True)
     for path in (folder.path / ".metrics.json.abcd1234.tmp", folder.plots / "deep" / ".a.png.x_y_z012.tmp"):

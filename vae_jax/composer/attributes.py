@@ -24,9 +24,9 @@ from vae_jax.models import latents
 from vae_jax.music.instruments import DRUMS
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays
-from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import WindowedContext
+from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
+from vae_jax.representations.pianoroll.context import WindowedContext
+from vae_jax.representations.pianoroll.windows import NoteLists
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.npz import read_npz, write_npz
 
@@ -55,16 +55,16 @@ class Directions:
     scale: np.ndarray  # [A], the change in the linear model that an amount of 1 asks for.
 
 
-def window_attributes(arrays: Arrays, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
-    """Measures the attributes of windows of notes ("notes" [W, N, 4] and "mask" [W, N]), {name: float64 [W]}.
+def window_attributes(lists: NoteLists, min_pitch: int, window_beats: int = 8) -> dict[str, np.ndarray]:
+    """Measures the attributes of W windows, {name: float64 [W]}.
 
     "density" is the notes a beat; "register" their mean MIDI pitch, in the roll's transposition (index 0 is
     `min_pitch`); "mode" the share of minor ones among the thirds, sixths and sevenths above C, to which the roll is
-    transposed; "polyphony" the notes a step at which any starts. Drums and notes that began before the window are
-    ignored; notes of one step and pitch count once. A value is nan where it would be a mean over nothing.
+    transposed; "polyphony" the notes a step at which any starts. Drums are ignored; notes of one step and pitch count
+    once. A value is nan where it would be a mean over nothing.
     """
-    notes, mask = np.asarray(arrays["notes"]).astype(np.int64), np.asarray(arrays["mask"])
-    is_used = mask & (notes[..., PART] != DRUMS) & (notes[..., STEP] >= 0)
+    notes, mask = np.asarray(lists.notes).astype(np.int64), np.asarray(lists.mask)
+    is_used = mask & (notes[..., PART] != DRUMS)
     num_windows, used = len(mask), notes[is_used]
     rows = np.stack([np.nonzero(is_used)[0], used[:, STEP], used[:, PITCH] + min_pitch], axis=1)
     window, _, pitch = np.unique(rows, axis=0).T
@@ -111,7 +111,7 @@ def fit_directions(
         deviation=deviation,
         scale=deviation,
     )
-    some = arrays_lib.spread({"z": means, **values}, _CALIBRATION_WINDOWS)
+    some = arrays_lib.subsample({"z": means, **values}, _CALIBRATION_WINDOWS)
     scaling = np.array([_scaling(name, fit, some["z"], some[name], decode) for name in fit.names])
     return dataclasses.replace(fit, scale=deviation * scaling)
 
@@ -136,11 +136,9 @@ def move_attributes(
     composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
 ) -> Score:
     """Decodes the latents of a composed piece after moving them along attributes."""
-    length = composer.stage.representation.config.window_steps
-    starts = np.arange(len(piece.latents), dtype=np.int32) * length
-    valid = starts[:, None] + np.arange(length) < piece.roll.num_steps
-    z = move(piece.latents, directions, amounts)
-    return composer.inference.decode_score(z, WindowedContext(piece.roll, starts, valid))
+    starts = np.arange(0, piece.roll.num_steps, composer.stage.representation.window_steps)
+    context = WindowedContext(piece.roll.num_steps, starts, piece.roll.context)
+    return composer.inference.decode_score(move(piece.latents, directions, amounts), context)
 
 
 def parse_attribute(text: str) -> tuple[str, float]:

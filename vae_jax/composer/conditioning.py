@@ -10,8 +10,9 @@ from vae_jax.composer.network import PLACE_SIZES
 from vae_jax.music import instruments, key, quantization
 from vae_jax.music.instruments import DRUMS, NUM_PARTS
 from vae_jax.music.score import Score
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
-from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
+from vae_jax.representations.pianoroll.encoding import RollPiece
 
 _BEATS_PER_MINUTE = (40.0, 200.0)  # Limits.
 _HALF_WINDOW_BEATS = 4

@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditioning, onset_encoding
+from vae_jax.composer.network import AnyArray, WindowConditions
 from vae_jax.composer.requests import Request
 from vae_jax.composer.sampling import Temperatures, sample_window
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
 from vae_jax.representations.arrays import concatenate
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.context import default_context
-from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
+from vae_jax.representations.pianoroll.encoding import RollPiece
 
 _EXTRA_ONSETS = 8  # Beyond the longest training window.
 _MIN_TEMPERATURE = 1e-3
@@ -49,9 +51,9 @@ def generate_pieces(
     for n in range(max(request.num_phrases for request in requests)):
         # Complete pieces stay in the batch, at their last phrase.
         phrases = [min(n, request.num_phrases - 1) for request in requests]
-        arrays = _conditions(composer, pieces, requests, phrases)
+        conditions = _conditions(composer, pieces, requests, phrases)
         temperatures = _temperatures(composer, requests, phrases, max(temperature, _MIN_TEMPERATURE))
-        lists = jax.device_get(sample(composer.variables, arrays, jax.random.fold_in(key, n), temperatures))
+        lists = jax.device_get(sample(composer.variables, conditions, jax.random.fold_in(key, n), temperatures))
         sampled = onset_encoding.to_notes(lists, composer.drum_pitches, composer.stage.shape)
         for b, (notes, request) in enumerate(zip(sampled, requests, strict=True)):
             if n < request.num_phrases:
@@ -64,8 +66,8 @@ def _jitted_sampler(composer: TrainedComposer):
     stage = composer.stage
     max_onsets = stage.shape.max_onsets + _EXTRA_ONSETS
 
-    def sample(variables, arrays, key, temperatures):
-        conditions, params = stage.conditions(variables, arrays), {"params": variables["params"]}
+    def sample(variables, conditions, key, temperatures):
+        conditions, params = stage.decode_conditions(variables, conditions), {"params": variables["params"]}
         return stage.net.apply(params, conditions, key, temperatures, max_onsets, method=sample_window)[0]
 
     return jax.jit(sample)
@@ -77,8 +79,8 @@ def _temperatures(
     """The temperatures of a phrase of every piece; the notes of the last one have their own."""
     config = composer.stage.config
     is_last = np.array([n == request.num_phrases - 1 for n, request in zip(phrases, requests, strict=True)])
-    note = np.where(is_last, config["last_note_temperature"], config["note_temperature"])
-    step = np.full(len(requests), config["step_temperature"])
+    note = np.where(is_last, config.last_note_temperature, config.note_temperature)
+    step = np.full(len(requests), config.step_temperature)
     return Temperatures(jnp.asarray(temperature * step, jnp.float32), jnp.asarray(temperature * note, jnp.float32))
 
 
@@ -99,15 +101,14 @@ def _start_piece(composer: TrainedComposer, request: Request) -> RollPiece:
 
 def _conditions(
     composer: TrainedComposer, pieces: Sequence[RollPiece], requests: Sequence[Request], phrases: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """The conditions of a phrase of every piece, as in `dataset.make_examples`."""
+) -> WindowConditions[AnyArray]:
+    """The conditions of a phrase of every piece."""
     representation = composer.stage.representation
     starts, sources, similarities = zip(*(r.phrase(n) for r, n in zip(requests, phrases, strict=True)), strict=True)
-    encodable = [_with_equal_durations(piece) for piece in pieces]
     windows = [
         representation.encode_at(piece, np.array([step]))
-        for steps in (np.array(starts) - representation.config.window_steps, sources)
-        for piece, step in zip(encodable, steps, strict=True)
+        for steps in (np.array(starts) - representation.window_steps, sources)
+        for piece, step in zip(pieces, steps, strict=True)
     ]
     previous, link = np.split(composer.inference.encode(concatenate(windows)).mean, 2)
     for b, (request, n) in enumerate(zip(requests, phrases, strict=True)):
@@ -115,21 +116,13 @@ def _conditions(
             link[b] = request.references[n]
     columns = [(0, r.bar_steps, r.num_steps - start, start) for r, start in zip(requests, starts, strict=True)]
     since_bar, bar_steps, until_end, since_start = np.array(columns).T
-    place = conditioning.encode_place(since_bar, bar_steps, until_end, since_start, representation.steps_per_beat)
-    return {
-        "previous": previous,
-        "link": link,
-        "similarity": np.array(similarities, dtype=np.float32),
-        "place": place,
-        "style": np.stack([request.conditions.style.vector() for request in requests]),
-    }
-
-
-def _with_equal_durations(piece: RollPiece) -> RollPiece:
-    """The piece with every note a beat long: the encoder reads onsets alone."""
-    notes = piece.notes.copy()
-    notes[:, DURATION] = piece.config.steps_per_beat
-    return dataclasses.replace(piece, notes=notes)
+    return WindowConditions(
+        previous,
+        link,
+        similarity=np.array(similarities, dtype=np.float32),
+        place=conditioning.encode_place(since_bar, bar_steps, until_end, since_start, representation.steps_per_beat),
+        style=np.stack([request.conditions.style.vector() for request in requests]),
+    )
 
 
 def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -> RollPiece:
@@ -143,8 +136,8 @@ def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -
 
 def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
     representation = composer.stage.representation
-    starts = np.arange(0, piece.num_steps, representation.config.window_steps)
-    latents = composer.inference.encode(representation.encode_at(_with_equal_durations(piece), starts)).mean
+    starts = np.arange(0, piece.num_steps, representation.window_steps)
+    latents = composer.inference.encode(representation.encode_at(piece, starts)).mean
     piece = dataclasses.replace(piece, notes=_without_overlaps(piece.notes))
     return Composition(piece, latents, representation.decode_notes(piece))
 

@@ -11,11 +11,12 @@ its interval from the note above it and from the last melody note, so that all p
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from vae_jax.composer import heads
@@ -29,6 +30,10 @@ STYLE_SIZE = 14  # Of `conditioning.Style.vector`.
 _BEAT_FEATURES = 128
 _COPY_KNOTS = 9
 _COUNTDOWN_HALF_BEATS = 32  # Before the end of a piece.
+
+
+AnyArray = np.ndarray | Array
+W = TypeVar("W", AnyArray, DecodedWindow)
 
 
 class Onset(NamedTuple):
@@ -51,24 +56,24 @@ class Notes(NamedTuple):
     parts: Array  # float32 [..., M, parts] 0 or 1, the parts that play.
 
 
-class WindowConditions(NamedTuple):
-    """What a window is conditioned on."""
+class WindowConditions(NamedTuple, Generic[W]):
+    """What B windows are conditioned on; earlier windows are given by their latents [B, Z], or decoded."""
 
-    previous: DecodedWindow  # The window that ends where the new one starts.
-    link: DecodedWindow  # The window to repeat.
-    similarity: Array  # [B], how closely the new window repeats `link`, 0 to 1, or NO_LINK.
-    place: Array  # [B, 4] int, see `PLACE_SIZES`.
-    style: Array  # [B, STYLE_SIZE].
+    previous: W  # The window that ends where the new one starts.
+    link: W  # The window to repeat.
+    similarity: AnyArray  # [B], how closely the new window repeats `link`, 0 to 1, or NO_LINK.
+    place: AnyArray  # [B, 4] int, see `PLACE_SIZES`.
+    style: AnyArray  # [B, STYLE_SIZE].
 
 
 class EncodedConditions(NamedTuple):
-    """WindowConditions as the network uses them."""
+    """Conditions as the network uses them."""
 
     windows: Windows  # Clipped.
     beats: tuple[Array, Array]  # Features of their beats, [B, beats, features].
     summary: Array  # [B, hidden].
-    place: Array
-    style: Array
+    place: AnyArray
+    style: AnyArray
     copy_weight: Array  # [B], weight of the logits of the window to repeat.
 
 
@@ -110,7 +115,7 @@ class Composer(nn.Module):
     def _steps_per_beat(self) -> int:
         return self.shape.window_steps // self.window_beats
 
-    def __call__(self, lists: OnsetLists[Array], conditions: WindowConditions) -> dict[str, Array]:
+    def __call__(self, lists: OnsetLists[Array], conditions: WindowConditions[DecodedWindow]) -> dict[str, Array]:
         """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms."""
         length = self.shape.window_steps
         encoded = self.encode_conditions(conditions)
@@ -156,7 +161,7 @@ class Composer(nn.Module):
         }
         return {name: jnp.sum(values, axis=-1) for name, values in nats.items()}
 
-    def encode_conditions(self, conditions: WindowConditions) -> EncodedConditions:
+    def encode_conditions(self, conditions: WindowConditions[DecodedWindow]) -> EncodedConditions:
         """Encodes what is the same for all onsets of a window."""
         previous, link, similarity, place, style = conditions
         is_linked = (similarity >= 0).astype(jnp.float32)[:, None]
@@ -208,7 +213,7 @@ class Composer(nn.Module):
         inputs = [h, target, *(nn.sigmoid(logits) for logits in decoded), previous.pitches, held, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
         features = self.features[1](self.drop(nn.gelu(features)))
-        copy_bias = _with_axes(encoded.copy_weight, step.ndim) * decoded[1]
+        copy_bias = jnp.asarray(_with_axes(encoded.copy_weight, step.ndim)) * decoded[1]
         projected = self.pitch_head.project(features)
         return ChordInputs(projected, decoded, copy_bias, previous.pitches, previous.top), features
 
@@ -283,12 +288,12 @@ def _shift(values: Array, first: Array) -> Array:
     return jnp.concatenate([first[:, :, None], values[:, :, :-1]], axis=2)
 
 
-def _with_axes(values: Array, count: int) -> Array:
+def _with_axes(values: AnyArray, count: int) -> AnyArray:
     """Inserts so many axes after the first."""
     return values.reshape(len(values), *(1,) * count, *values.shape[1:])
 
 
-def _clip_window(window: DecodedWindow, is_present: Array) -> DecodedWindow:
+def _clip_window(window: DecodedWindow, is_present: AnyArray) -> DecodedWindow:
     """Clips the logits of a window; a window that is absent (`is_present` [B, 1] is 0) holds no notes."""
     onset, drum = (
         jnp.where(is_present[:, :, None] > 0, jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT), -MAX_LOGIT)

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from vae_jax.music.instruments import DRUMS, NUM_PARTS
-from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.representation import UNKNOWN_DURATION
+from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
+from vae_jax.representations.pianoroll.decoding import UNKNOWN_DURATION
+from vae_jax.representations.pianoroll.windows import NoteLists
 
 A = TypeVar("A", np.ndarray, jax.Array)
 
@@ -55,23 +56,19 @@ class OnsetLists(NamedTuple, Generic[A]):
         )
 
 
-def choose_drum_pitches(notes: np.ndarray, mask: np.ndarray, shape: OnsetShape) -> np.ndarray:
-    """Returns the D most frequent drum pitches of windows of notes [W, N, 4] with their mask, [D] int32."""
-    drums = notes[mask & (notes[..., PART] == DRUMS) & (notes[..., STEP] >= 0)][:, PITCH]
-    counts = np.bincount(drums, minlength=shape.num_pitches)
+def choose_drum_pitches(windows: NoteLists, shape: OnsetShape) -> np.ndarray:
+    """Returns the D most frequent drum pitches of windows, [D] int32."""
+    notes, mask = np.asarray(windows.notes), np.asarray(windows.mask)
+    counts = np.bincount(notes[mask & (notes[..., PART] == DRUMS), PITCH], minlength=shape.num_pitches)
     return np.argsort(-counts, kind="stable")[: shape.num_drums].astype(np.int32)
 
 
-def from_windows(
-    notes: np.ndarray, mask: np.ndarray, drum_pitches: np.ndarray, shape: OnsetShape
-) -> OnsetLists[np.ndarray]:
-    """Makes onset lists of windows of notes [W, N, 4] (step, part, pitch index, duration) with their mask [W, N].
-
-    Notes that began before the window are left out, and so are drums that are not among `drum_pitches` [D].
-    """
-    lists, num_pitches = OnsetLists.empty(len(notes), shape), shape.num_pitches
+def from_windows(windows: NoteLists, drum_pitches: np.ndarray, shape: OnsetShape) -> OnsetLists[np.ndarray]:
+    """Makes onset lists of windows; drums that are not among `drum_pitches` [D] are left out."""
+    notes, num_pitches = np.asarray(windows.notes), shape.num_pitches
+    lists = OnsetLists.empty(len(notes), shape)
     is_encoded = (notes[..., PART] != DRUMS) | np.isin(notes[..., PITCH], drum_pitches)
-    window, row = np.nonzero(mask & (notes[..., STEP] >= 0) & is_encoded)
+    window, row = np.nonzero(np.asarray(windows.mask) & is_encoded)
     step, part, pitch, duration = notes[window, row].astype(np.int64).T
 
     # Onsets are numbered through all windows; `window` and `slot` say where each goes.

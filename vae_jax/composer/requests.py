@@ -15,7 +15,8 @@ from vae_jax.data.corpus import Piece
 from vae_jax.music.key import Tonic
 from vae_jax.music.quantization import first_downbeat
 from vae_jax.representations.pianoroll import encoding
-from vae_jax.representations.pianoroll.encoding import DURATION, STEP, RollPiece
+from vae_jax.representations.pianoroll.config import DURATION, STEP
+from vae_jax.representations.pianoroll.encoding import RollPiece
 from vae_jax.runtime.errors import UserError
 
 MAX_BARS = 1000
@@ -70,7 +71,7 @@ def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
 
 def bar_steps(composer: TrainedComposer, meter: tuple[int, int]) -> int:
     """Returns the steps of a bar; 0 where it does not lie on the grid or is longer than a window."""
-    config = composer.stage.representation.config
+    config = composer.stage.representation
     steps, rest = divmod(4 * config.steps_per_beat * meter[0], meter[1])
     return steps if not rest and steps <= config.window_steps else 0
 
@@ -130,7 +131,7 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float) ->
     """Requests a variation of a piece: every phrase repeats the original's, the less closely the larger the amount."""
     roll, conditions = _read(composer, piece)
     representation, bar = composer.stage.representation, bar_steps(composer, conditions.meter)
-    phrase = structure.phrase_steps(bar, representation.config.window_steps)
+    phrase = structure.phrase_steps(bar, representation.window_steps)
     first = first_downbeat(roll.bars)
     num_bars = max(-(-(int(roll.bars[-1]) - first) // bar), 1)
     starts = np.arange(first, first + num_bars * bar, phrase)
@@ -141,7 +142,7 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float) ->
 
 def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, PieceConditions]:
     """The roll of a piece and its conditions."""
-    roll = encoding.encode(piece.score, composer.stage.representation.config)
+    roll = encoding.encode(piece.score, composer.stage.representation)
     if not len(roll.notes):
         raise UserError(f"{piece.path} holds no notes to go on from")
     conditions = conditioning.read_conditions(piece.score, roll)
@@ -155,7 +156,7 @@ def _with_sampled_form(
     composer: TrainedComposer, conditions: PieceConditions, rng: np.random.Generator, opening_steps: int = 0
 ) -> Request:
     """Samples a form for what follows an opening, which may repeat the opening."""
-    window_steps, bar = composer.stage.representation.config.window_steps, bar_steps(composer, conditions.meter)
+    window_steps, bar = composer.stage.representation.window_steps, bar_steps(composer, conditions.meter)
     phrase = structure.phrase_steps(bar, window_steps)
     num_given, num_phrases = opening_steps // phrase, -(-(conditions.num_bars * bar - opening_steps) // phrase)
     form = composer.form_model.sample(num_given + num_phrases, -(-window_steps // phrase), rng)

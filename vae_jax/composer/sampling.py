@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from vae_jax.composer import network
-from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, bernoulli_nats, categorical_nats
+from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, DecodedWindow, bernoulli_nats, categorical_nats
 from vae_jax.composer.network import Composer, EncodedConditions, Notes, Onset, WindowConditions
 from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS, OnsetLists
 
@@ -23,7 +23,11 @@ class Temperatures(NamedTuple):
 
 
 def sample_window(
-    composer: Composer, conditions: WindowConditions, key: Array, temperatures: Temperatures, max_onsets: int
+    composer: Composer,
+    conditions: WindowConditions[DecodedWindow],
+    key: Array,
+    temperatures: Temperatures,
+    max_onsets: int,
 ) -> tuple[OnsetLists[Array], Array]:
     """Samples the next window of B pieces (the key is consumed), for `composer.apply(..., method=sample_window)`.
 

@@ -1,148 +1,161 @@
-"""The second stage: the composer of a run, built from its config, trained by the first stage's loop, loaded again."""
+"""The second stage: the composer of a run, built from its config, trained by the same loop, loaded again."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from vae_jax.composer import conditioning, dataset, onset_encoding, structure
 from vae_jax.composer.conditioning import PieceConditions
+from vae_jax.composer.dataset import ComposerExamples
 from vae_jax.composer.heads import DecodedWindow
-from vae_jax.composer.network import STYLE_SIZE, Composer, WindowConditions
+from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, WindowConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
 from vae_jax.data.corpus import Corpus, Split
-from vae_jax.data.dataset import ArrayExamples
+from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
+from vae_jax.models.pianoroll_vae import RollVAE
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.representation import RollRepresentation
-from vae_jax.runtime import files, memory, sharding
+from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
 from vae_jax.training import checkpointing, loop, step
+from vae_jax.training.config import OptimizerConfig, TrainConfig
 from vae_jax.training.experiment import Experiment, TrainedRun
 from vae_jax.training.run_dir import RunFolder
-from vae_jax.training.step import LossTerms, TrainState, Variables
+from vae_jax.training.trainable import Metrics, Trainable
+
+_KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from those of the first stage.
 
 
 @dataclasses.dataclass(frozen=True)
-class ComposerStage:
+class ComposerConfig(config.Section):
+    """The config's `composer` section, without its `optimizer` and `train` sections.
+
+    Attributes:
+      hidden: units of the recurrent state.
+      dropout: rate of dropout.
+      max_onsets, max_pitches: onsets in a window and pitches at an onset.
+      num_drums: drum pitches, the most common of the corpus.
+      dropped_parts_copies: copies of every training piece without some of its parts.
+      latent_noise: standard deviation of the noise on the latents of the conditioning windows in training.
+      forget_link: how often in training the window to return to is not given.
+      step_temperature, note_temperature, last_note_temperature: of sampling; the last one of the last phrase.
+      num_scored: pieces composed for the scores.
+    """
+
+    hidden: int = config.number(at_least=1)
+    dropout: float = config.number(at_least=0, at_most=1)
+    max_onsets: int = config.number(at_least=1)
+    max_pitches: int = config.number(at_least=1)
+    num_drums: int = config.number(at_least=1)
+    dropped_parts_copies: int = config.number(at_least=0)
+    latent_noise: float = config.number(at_least=0)
+    forget_link: float = config.number(at_least=0, at_most=1)
+    step_temperature: float = config.number(at_least=0)
+    note_temperature: float = config.number(at_least=0)
+    last_note_temperature: float = config.number(at_least=0)
+    num_scored: int = config.number(at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComposerStage(Trainable[ComposerExamples]):
     """The composer that a config describes, on top of the first stage.
 
     Attributes:
-      experiment: the first stage.
+      first_stage: the first stage's model.
       representation: the first stage's.
       config: the config's `composer` section.
       net: the network.
+      optimizer_config, train: its optimiser and training loop.
+      first_variables, drum_pitches: the first stage's trained variables and drum pitches [D]; None before training.
     """
 
-    experiment: Experiment
+    first_stage: VAE
     representation: RollRepresentation
-    config: Mapping[str, Any]
+    config: ComposerConfig
     net: Composer
+    optimizer_config: OptimizerConfig
+    train: TrainConfig
+    first_variables: Variables | None = None
+    drum_pitches: np.ndarray | None = None
 
     @property
     def shape(self) -> OnsetShape:
         """The shape of onset lists."""
         return self.net.shape
 
-    def keys(self) -> dict[str, jax.Array]:
-        """One key each for the initial parameters, training and evaluation, derived from the seed."""
-        names = ("init", "train", "eval")
-        # The first stage's keys are folded from the same seed: these have to differ.
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.experiment.config["seed"]), 2), len(names))
-        return dict(zip(names, keys, strict=True))
-
-    def init_state(self, num_steps: int, vae_variables: Any, drum_pitches: jax.Array) -> TrainState:
-        """Returns the state before the first step; its constants are the first stage's variables and the drums."""
-        empty = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
-
-        def conditions() -> WindowConditions:
-            window = self.decode_window(vae_variables, drum_pitches, jnp.zeros((1, self.experiment.model.latent_dim)))
-            return WindowConditions(
-                window, window, jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
-            )
-
+    def init(self, key: jax.Array, dataset: Dataset[ComposerExamples] | None) -> Variables:
+        """Draws the parameters (the key is consumed); the first stage's variables and the drums become constants."""
+        del dataset
+        first_stage = dict(zip(("variables", "drum_pitches"), self._constants(), strict=True))
+        z = jnp.zeros((1, self.first_stage.latent_dim))
+        conditions = WindowConditions[AnyArray](
+            z, z, similarity=jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
+        )
+        onsets = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
         # The shapes are enough: only the parameters are computed, as they would be with the inputs.
-        shapes = jax.eval_shape(lambda: (empty, conditions()))
-        params = step.draw(lambda key: self.net.lazy_init(key, *shapes)["params"], self.keys()["init"])
+        shapes = jax.eval_shape(lambda: (onsets, self.decode_conditions({"first_stage": first_stage}, conditions)))
+        params = step.draw_variables(lambda key: self.net.lazy_init(key, *shapes)["params"], key)
         # A copy: a train step donates the state, and the first stage goes on using its variables.
-        first_stage = jax.tree.map(jnp.copy, {"variables": vae_variables, "drum_pitches": drum_pitches})
-        variables = {"params": dict(params), "first_stage": first_stage}
-        return step.init_state(variables, self._optimizer(num_steps), self.config["train"]["average_decay"])
+        return {"params": dict(params), "first_stage": jax.tree.map(jnp.copy, first_stage)}
 
-    def abstract_state(self) -> TrainState:
-        """Shapes and dtypes of the training state."""
-        first = self.experiment.abstract_state().trained_variables
-        drums = jax.ShapeDtypeStruct((self.shape.num_drums,), jnp.int32)
-        return jax.eval_shape(lambda variables, drums: self.init_state(1, variables, drums), first, drums)
+    def loss(
+        self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, Metrics]:
+        """Negative log likelihood of windows in nats, [B], and its terms; noise and dropout in training only."""
+        conditions, rngs = batch.conditions, {}
+        if train:
+            previous_key, link_key, forget_key, rngs["dropout"] = jax.random.split(key, 4)
+            # The composer's own music is decoded less clearly than the training pieces.
+            previous, link = (
+                latents.astype(jnp.float32) + self.config.latent_noise * jax.random.normal(noise_key, latents.shape)
+                for latents, noise_key in ((conditions.previous, previous_key), (conditions.link, link_key))
+            )
+            forgotten = jax.random.bernoulli(forget_key, self.config.forget_link, conditions.similarity.shape)
+            similarity = jnp.where(forgotten, NO_LINK, conditions.similarity)
+            conditions = conditions._replace(previous=previous, link=link, similarity=similarity)
+        inputs = batch.onsets, self.decode_conditions(variables, conditions)
+        terms: Any = self.net.apply({"params": variables["params"]}, *inputs, rngs=rngs)
+        return terms["loss"], {name: values for name, values in terms.items() if name != "loss"}
 
-    def train_step(self, num_steps: int, rate_factor: float = 1.0):
-        """Returns the jitted train step of a run of so many updates, its learning rate times a factor."""
-        return step.make_train_step(
-            self._training_loss(),
-            self._optimizer(num_steps, rate_factor),
-            self.keys()["train"],
-            self.config["train"]["average_decay"],
-        )
+    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
+        """Returns the config's optimiser."""
+        return self.optimizer_config.make(num_steps)
 
-    def eval_step(self):
-        """Returns the jitted evaluation of the loss."""
-        return step.make_eval_step(self._loss(), self.keys()["eval"])
+    def _constants(self) -> tuple[Variables, jax.Array]:
+        """The first stage's variables and the drum pitches; zeros of their shapes where only shapes are asked for."""
+        if self.first_variables is not None and self.drum_pitches is not None:
+            return self.first_variables, jnp.asarray(self.drum_pitches)
+        x = jax.ShapeDtypeStruct((1, *self.representation.example_shape), jnp.float32)
+        key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+        shapes = jax.eval_shape(self.first_stage.init, key, x, key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
+        return zeros, jnp.zeros(self.shape.num_drums, jnp.int32)
 
-    def decode_window(self, vae_variables: Any, drum_pitches: jax.Array, latents: jax.Array) -> DecodedWindow:
-        """Decodes latents [B, Z] for the composer."""
-        logits = self.experiment.model.apply(vae_variables, latents, method="decode")
-        return DecodedWindow(latents, logits.onset, logits.drum[:, :, drum_pitches], logits.share)
-
-    def conditions(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> WindowConditions:
-        """Decodes the "previous" and "link" latents; the other conditions are as in `dataset.make_examples`."""
+    def decode_conditions(
+        self, variables: Variables, conditions: WindowConditions[AnyArray]
+    ) -> WindowConditions[DecodedWindow]:
+        """Decodes the windows of conditions from their latents."""
         first = variables["first_stage"]
-        previous, link = (
-            self.decode_window(first["variables"], first["drum_pitches"], arrays[name].astype(jnp.float32))
-            for name in ("previous", "link")
-        )
-        return WindowConditions(previous, link, arrays["similarity"], arrays["place"], arrays["style"])
 
-    def _loss(self) -> LossTerms:
-        def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-            del key  # Nothing is drawn.
-            lists = OnsetLists(*(arrays[name] for name in OnsetLists._fields))
-            terms: Any = self.net.apply({"params": variables["params"]}, lists, self.conditions(variables, arrays))
-            return terms
+        def decode(latents: AnyArray) -> DecodedWindow:
+            z = jnp.asarray(latents, jnp.float32)
+            logits = self.first_stage.apply(first["variables"], z, method="decode")
+            return DecodedWindow(z, logits.onset, logits.drum[:, :, first["drum_pitches"]], logits.share)
 
-        return loss_terms
-
-    def _training_loss(self) -> LossTerms:
-        noise, forget = self.config["latent_noise"], self.config["forget_link"]
-
-        def loss_terms(variables: Variables, arrays: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-            previous_key, link_key, forget_key, dropout_key = jax.random.split(key, 4)
-            blurred = dict(arrays)
-            # The latents of generated music are less distinct than those of training pieces.
-            for name, noise_key in (("previous", previous_key), ("link", link_key)):
-                latents = arrays[name].astype(jnp.float32)
-                blurred[name] = latents + noise * jax.random.normal(noise_key, latents.shape)
-            forgotten = jax.random.bernoulli(forget_key, forget, arrays["similarity"].shape)
-            blurred["similarity"] = jnp.where(forgotten, -1.0, arrays["similarity"])
-            lists = OnsetLists(*(arrays[name] for name in OnsetLists._fields))
-            conditions = self.conditions(variables, blurred)
-            params = {"params": variables["params"]}
-            terms: Any = self.net.apply(params, lists, conditions, rngs={"dropout": dropout_key})
-            return terms
-
-        return loss_terms
-
-    def _optimizer(self, num_steps: int, rate_factor: float = 1.0):
-        return step.make_optimizer(self.config["optimizer"], num_steps, rate_factor)
+        previous, link, *others = conditions
+        return WindowConditions(decode(previous), decode(link), *others)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,85 +185,83 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     Raises:
       UserError: where the config has none, or one that does not fit its representation.
     """
-    config = experiment.config.get("composer")
-    if config is None:
-        raise UserError(f"config {experiment.config['name']} has no composer section: this run cannot compose")
-    representation = experiment.representation
-    if not isinstance(representation, RollRepresentation) or not getattr(experiment.model, "with_parts", False):
-        raise UserError("config.composer needs config.representation.name=roll and config.model.with_parts=true")
-    if not representation.normalise_tonic:  # Pieces are written in C and transposed to their key.
-        raise UserError("config.composer needs config.representation.normalise_tonic=true")
+    raw = experiment.raw.get("composer")
+    if raw is None:
+        raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
+    representation, model = experiment.representation, experiment.model
+    if not isinstance(representation, RollRepresentation) or not (
+        isinstance(model, RollVAE) and model.config.with_parts
+    ):
+        raise UserError("config.composer needs config.representation.name=pianoroll and config.model.with_parts=true")
+    if not representation.normalize_tonic:  # Pieces are written in C and transposed to their key.
+        raise UserError("config.composer needs config.representation.normalize_tonic=true")
+    own = {name: value for name, value in raw.items() if name not in ("optimizer", "train")}
+    fields = config.make_section(ComposerConfig, own, "config.composer")
     shape = OnsetShape(
-        window_steps=representation.config.window_steps,
+        window_steps=representation.window_steps,
         num_pitches=representation.num_pitches,
-        max_onsets=config["max_onsets"],
-        max_pitches=config["max_pitches"],
-        num_drums=config["num_drums"],
+        max_onsets=fields.max_onsets,
+        max_pitches=fields.max_pitches,
+        num_drums=fields.num_drums,
     )
-    net = Composer(shape, representation.window_beats, config["hidden"], config["dropout"])
-    return ComposerStage(experiment, representation, config, net)
+    return ComposerStage(
+        first_stage=experiment.model,
+        representation=representation,
+        config=fields,
+        net=Composer(shape, representation.window_beats, fields.hidden, fields.dropout),
+        optimizer_config=config.make_section(OptimizerConfig, raw["optimizer"], "config.composer.optimizer"),
+        train=config.make_section(TrainConfig, raw["train"], "config.composer.train"),
+    )
+
+
+def _key(experiment: Experiment) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(experiment.seed), _KEY_STREAM)
 
 
 def train_composer(
-    experiment: Experiment, inference: Inference, vae_variables: Any, corpus: Corpus, split: Split, folder: RunFolder
+    experiment: Experiment, inference: Inference, variables: Variables, corpus: Corpus, split: Split, folder: RunFolder
 ) -> TrainedComposer:
     """Trains the second stage of a run, or goes on with it, in the run's `composer` folder."""
     stage = build_stage(experiment)
-    pieces = [encoding.encode(piece.score, stage.representation.config) for piece in corpus.pieces]
-    piece_conditions = [
+    pieces = [encoding.encode(piece.score, stage.representation) for piece in corpus.pieces]
+    conditions = [
         conditioning.read_conditions(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
     ]
     training = [n for n in split.train if len(pieces[n].notes)]
-    form_model = structure.fit_forms([structure.read_form(pieces[n]) for n in training])
-    known = {"forms": to_json(form_model), "piece_conditions": [to_json(piece_conditions[n]) for n in training]}
+    form_model = structure.fit_forms([structure.read_form(pieces[n], stage.representation) for n in training])
+    known = {"forms": to_json(form_model), "conditions": [to_json(conditions[n]) for n in training]}
     if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
-    windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).arrays for n in training])
-    drum_pitches = onset_encoding.choose_drum_pitches(windows["notes"], windows["mask"], stage.shape)
+    windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).examples for n in training])
+    drum_pitches = onset_encoding.choose_drum_pitches(windows, stage.shape)
+    stage = dataclasses.replace(stage, first_variables=variables, drum_pitches=drum_pitches)
 
-    def examples(index: Sequence[int], copies: int) -> Arrays:
+    def examples(index: Sequence[int], copies: int) -> ComposerExamples:
         chosen = [pieces[n] for n in index]
         for copy in range(copies):
-            rngs = [np.random.default_rng([experiment.config["seed"], n, copy]) for n in index]
+            rngs = [np.random.default_rng([experiment.seed, n, copy]) for n in index]
             chosen += [dataset.drop_parts(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
         styles = [
-            conditioning.measure_style(piece, piece_conditions[n].style.minor)
+            conditioning.measure_style(piece, conditions[n].style.minor)
             for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
         ]
-        return dataset.make_examples(
-            chosen,
-            styles,
-            stage.representation,
-            lambda arrays: inference.encode(arrays).mean,
-            drum_pitches,
-            stage.shape,
-        )
+        encode = lambda lists: inference.encode(lists).mean  # noqa: E731
+        return dataset.make_examples(chosen, styles, stage.representation, encode, drum_pitches, stage.shape)
 
-    to_train_on = ArrayExamples(examples(training, stage.config["thinned_copies"]))
     held_out = [n for n in split.held_out if len(pieces[n].notes)]
-    num_steps = stage.config["train"]["num_epochs"] * step.epoch_steps(stage.config["train"], len(to_train_on))
-    held_out_arrays = examples(held_out, 0) if held_out else None
-
-    def first_state() -> TrainState:
-        state = stage.init_state(num_steps, vae_variables, jnp.asarray(drum_pitches))
-        memory.release()  # What drew it, before the largest program is compiled.
-        return state
-
-    memory.release()  # What the first stage compiled.
     state = loop.fit(
-        first_state,
-        stage.abstract_state(),
-        functools.partial(stage.train_step, num_steps),
-        stage.eval_step(),
-        examples=to_train_on,
-        held_out_arrays=held_out_arrays,
-        config=stage.config["train"],
-        seed=experiment.config["seed"],
-        folder=folder.composer,
+        stage,
+        Dataset(
+            ArrayExamples(examples(training, stage.config.dropped_parts_copies)),
+            examples(held_out, 0) if held_out else None,
+        ),
+        stage.train,
+        folder.composer,
+        key=_key(experiment),
+        order_seed=experiment.seed,
     )
-    memory.release()
-    known_conditions = [piece_conditions[n] for n in training]
+    known_conditions = [conditions[n] for n in training]
     return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_conditions)
 
 
@@ -262,7 +273,8 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     """
     stage = build_stage(run.experiment)
     folder = run.folder.composer
-    restored = checkpointing.restore(folder.checkpoints, stage.abstract_state())
+    abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))
+    restored = checkpointing.restore(folder.checkpoints, abstract)
     if restored is None:
         raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
     variables = sharding.local(restored[0]).trained_variables
@@ -273,5 +285,5 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
         variables,
         np.asarray(variables["first_stage"]["drum_pitches"]),
         from_json(FormModel, known["forms"]),
-        [from_json(PieceConditions, packed) for packed in known["piece_conditions"]],
+        [from_json(PieceConditions, packed) for packed in known["conditions"]],
     )

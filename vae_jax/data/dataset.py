@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping
-from typing import Any, Protocol
+from collections.abc import Generator
+from typing import Any, Generic, Protocol
 
 import flax.struct
 import jax
@@ -12,78 +12,86 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data import batching
-from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays
+from vae_jax.representations import arrays
+from vae_jax.representations.base import B
 from vae_jax.runtime import sharding
 
 
 @flax.struct.dataclass
-class Batch:
+class Batch(Generic[B]):
     """The batch of a step on the devices.
 
     Attributes:
-      rows: which examples of those that stay there, int32 [B], or the examples themselves, compact arrays [B, ...].
-      size: how many of the rows count, the first ones, int32 []; the others fill the last batch of an epoch up.
+      rows: which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
+      size: how many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
     """
 
-    rows: jax.Array | dict[str, jax.Array]
+    rows: Any
     size: np.ndarray
 
     @classmethod
-    def place(cls, rows: Any, num_rows: int, size: int) -> Batch:
+    def place(cls, rows: Any, num_rows: int, size: int) -> Batch[B]:
         """Shards a batch over the devices: this process's rows of `num_rows` (`sharding.process_rows`)."""
         return cls(sharding.shard_batch(rows, num_rows), np.asarray(size, np.int32))
 
+    def mean(self, values: jax.Array) -> jax.Array:
+        """Returns the mean of values [B] over the examples that count, []; jittable."""
+        return jnp.mean(values, where=jnp.arange(len(values)) < self.size)
 
-Feed = Generator[Batch, None, None]
 
-
-class Examples(Protocol):
-    """Training examples in a fixed order. The batch of step n is a function of their number, the batch size, the seed
-    and n alone, wherever they lie."""
+class Examples(Protocol[B]):
+    """Training examples in a fixed order. A batch depends on their number, its size, the seed and the step alone."""
 
     def __len__(self) -> int:
         """Number of examples of all processes."""
 
-    def resident(self) -> dict[str, jax.Array]:
-        """Returns what stays on every device through the training, compact arrays [N, ...]; {} for nothing."""
+    def resident(self) -> B | None:
+        """Returns the examples that stay on every device through the training, arrays [N, ...]; None for none."""
 
-    def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
-        """Gives the batch of every step in turn."""
+    def batches(self, steps: range, *, batch_size: int, seed: int) -> Generator[Batch[B], None, None]:
+        """Yields the batch of every step."""
 
-    def sample(self, limit: int) -> dict[str, np.ndarray]:
-        """Returns at most so many examples, evenly spaced: compact arrays, each [n, ...]."""
+    def sample(self, limit: int) -> B:
+        """Returns at most so many examples, evenly spaced, arrays [n, ...]."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ArrayExamples:
-    """Examples as arrays in memory, each [N, ...]: they are copied to every device once, and batches are indices."""
+class ArrayExamples(Generic[B]):
+    """Examples in memory, arrays [N, ...]: they are copied to every device once, and batches are indices."""
 
-    arrays: Arrays
+    examples: B
 
     def __len__(self) -> int:
-        return arrays_lib.num_examples(self.arrays)
+        return arrays.num_examples(self.examples)
 
-    def resident(self) -> dict[str, jax.Array]:
-        """All of them."""
-        return sharding.replicate(dict(self.arrays))
+    def resident(self) -> B:
+        """Returns all of them."""
+        return sharding.replicate(self.examples)
 
-    def feed(self, steps: range, *, batch_size: int, seed: int) -> Feed:
-        """Gives the batches as indices."""
+    def batches(self, steps: range, *, batch_size: int, seed: int) -> Generator[Batch[B], None, None]:
+        """Yields the batches as indices."""
         for step in steps:
             rows, size = batching.batch_indices(step, num_examples=len(self), batch_size=batch_size, seed=seed)
             yield Batch.place(rows[sharding.process_rows(len(rows))], len(rows), size)
 
-    def sample(self, limit: int) -> dict[str, np.ndarray]:
+    def sample(self, limit: int) -> B:
         """Picks them."""
-        return arrays_lib.spread(self.arrays, limit)
+        return arrays.subsample(self.examples, limit)
 
 
-def take(resident: Mapping[str, jax.Array], batch: Batch) -> dict[str, jax.Array]:
-    """Returns the arrays of a batch, each [B, ...]; jittable."""
-    return dict(batch.rows) if isinstance(batch.rows, Mapping) else arrays_lib.take(dict(resident), batch.rows)
+def take(resident: B | None, batch: Batch[B]) -> B:
+    """Returns the examples of a batch, arrays [B, ...]; jittable."""
+    return batch.rows if resident is None else arrays.take(resident, batch.rows)
 
 
-def mean(values: jax.Array, batch: Batch) -> jax.Array:
-    """Returns the mean of values [B] over the examples that count, []; jittable."""
-    return jnp.mean(values, where=jnp.arange(len(values)) < batch.size)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset(Generic[B]):
+    """What a model is trained and evaluated on.
+
+    Attributes:
+      train: the training examples.
+      held_out: the held-out examples, arrays [N, ...]; None where nothing is held out.
+    """
+
+    train: Examples[B]
+    held_out: B | None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vae_jax.models.base import VAE, VAEConfig, VAEOutput
 from vae_jax.models.layers import SameConv, WideDense
-from vae_jax.models.posterior import STANDARD, Posterior, reparameterise
+from vae_jax.models.losses import DISTORTIONS
+from vae_jax.models.posterior import POST, STANDARD, Posterior, reparameterize
+from vae_jax.runtime import config
 
 _GLOROT = nn.initializers.xavier_uniform()  # Keras's default for dense and convolution kernels.
 _WIDTHS = (1, 2, 4, 8)  # Channels of the four convolutions, in multiples of `filters`.
@@ -39,7 +44,7 @@ class PostDecoder(nn.Module):
 
     filters: int
     hidden: int
-    example_shape: tuple[int, int, int]
+    example_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
@@ -56,31 +61,32 @@ class PostDecoder(nn.Module):
         return x
 
 
-class PostVAE(nn.Module):
-    """The post's VAE.
+@dataclasses.dataclass(frozen=True)
+class ConvVAEConfig(VAEConfig):
+    """The model's config section.
 
     Attributes:
-      example_shape: (notes, 3, tracks).
       filters: channels of the first convolution.
       hidden: units of the first dense layer.
-      latent_dim: size of the latent space.
-      reparameterisation: "standard", or "post" for the post's own line.
+      reparameterization: "standard", or "post" for the post's own line.
+      distortion: a name in `losses.DISTORTIONS`.
     """
 
-    example_shape: tuple[int, int, int]
-    filters: int = 36
-    hidden: int = 256
-    latent_dim: int = 2
-    reparameterisation: str = STANDARD
+    filters: int = config.number(at_least=1, default=36)
+    hidden: int = config.number(at_least=4, default=256)
+    reparameterization: str = config.choice((STANDARD, POST), default=STANDARD)
+    distortion: str = config.choice(DISTORTIONS, default="msle")
+
+
+class ConvVAE(VAE):
+    """The post's VAE; example_shape is (notes, 3, tracks)."""
+
+    config: ConvVAEConfig
 
     def setup(self) -> None:
         """Makes the two halves."""
-        self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
-        self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
-
-    def targets(self, x: jax.Array) -> jax.Array:
-        """What the outputs are compared with: the examples themselves."""
-        return x
+        self.encoder = PostEncoder(self.config.filters, self.config.hidden, self.latent_dim)
+        self.decoder = PostDecoder(self.config.filters, self.config.hidden, self.example_shape)
 
     def encode(self, x: jax.Array) -> Posterior:
         """Maps examples [B, notes, 3, tracks] to a posterior over [B, Z]."""
@@ -92,11 +98,8 @@ class PostVAE(nn.Module):
         chex.assert_shape(z, (None, self.latent_dim))
         return self.decoder(z)
 
-    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
-        """Encodes, draws one latent an example (the key is consumed), decodes.
-
-        Returns:
-          The values [B, notes, 3, tracks] float32 and the posterior.
-        """
+    def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
+        """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
         posterior = self.encode(jnp.asarray(x))
-        return self.decode(reparameterise(key, posterior, self.reparameterisation)), posterior
+        values = self.decode(reparameterize(key, posterior, self.config.reparameterization))
+        return VAEOutput(DISTORTIONS[self.config.distortion](values, x), posterior)

@@ -1,33 +1,33 @@
-"""Models: one file a family. A model has `encode(x) -> Posterior`, `decode(z) -> outputs` and `__call__(x, key)`."""
+"""The model that a config names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from vae_jax.models.posterior import POST, STANDARD
+from vae_jax.models.base import VAE, VAEConfig
+from vae_jax.models.conv_vae import ConvVAE, ConvVAEConfig
+from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig
+from vae_jax.runtime import config
 from vae_jax.runtime.errors import UserError
 
+# By name: the module, its config section, and the representation whose examples it takes.
+MODELS: dict[str, tuple[type[VAE], type[VAEConfig], str]] = {
+    "conv_vae": (ConvVAE, ConvVAEConfig, "note_matrix"),
+    "pianoroll_vae": (RollVAE, RollVAEConfig, "pianoroll"),
+}
 
-def make_model(config: Mapping[str, Any], representation: str, example_shape: tuple[int, ...]) -> Any:
+
+def make_model(fields: Mapping[str, Any], representation: str, example_shape: tuple[int, ...]) -> VAE:
     """Returns the model that a config's `model` section names, for examples of the given shape.
 
     Raises:
-      UserError: for an unknown name, or where the model does not take the representation.
+      UserError: for an unknown name or field, a value outside its range, or a representation that the model does not
+        take.
     """
-    from vae_jax.models import conv_vae, pianoroll_vae
-
-    makers: dict[str, tuple[Any, str]] = {"post": (conv_vae.PostVAE, "events"), "roll": (pianoroll_vae.RollVAE, "roll")}
-    fields = dict(config)
-    name = fields.pop("name")
-    if name not in makers:
-        raise UserError(f"config.model.name must be one of {', '.join(makers)}, got {name!r}")
-    form = fields.get("reparameterisation", STANDARD)
-    if form not in (STANDARD, POST):
-        raise UserError(f"config.model.reparameterisation must be {STANDARD} or {POST}, got {form!r}")
-    if fields.get("hidden", 4) < 4:
-        raise UserError(f"config.model.hidden must be at least 4, got {fields['hidden']}")
-    maker, takes = makers[name]
+    (module, section, takes), others = config.choose(MODELS, fields, "config.model")
     if representation != takes:
-        raise UserError(f"config.model.name={name} takes config.representation.name={takes}, not {representation}")
-    return maker(example_shape=example_shape, **fields)
+        raise UserError(
+            f"config.model.name={fields['name']} takes config.representation.name={takes}, not {representation}"
+        )
+    return module(example_shape, config.make_section(section, others, "config.model"))

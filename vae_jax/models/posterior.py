@@ -1,4 +1,4 @@
-"""The posterior over latents and the reparameterisation, with an explicit key."""
+"""The posterior over latents and the reparameterization, with an explicit key."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Posterior(NamedTuple):
     log_var: Any
 
 
-def reparameterise(key: jax.Array, posterior: Posterior, form: str = STANDARD) -> jax.Array:
-    """Draws one latent for each example so that gradients reach the mean and the variance.
+def reparameterize(key: jax.Array, posterior: Posterior, form: str = STANDARD) -> jax.Array:
+    """Samples one latent for each example so that gradients reach the mean and the variance.
 
     Args:
       key: consumed.

@@ -54,10 +54,9 @@ def write_pictures(
     results: dict[str, Any],
 ) -> None:
     """Draws the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
-    config = experiment.config
     scores = [piece.score for piece in corpus.pieces]
     labels = [piece.label for piece in corpus.pieces]
-    kept_notes = config["representation"].get("num_notes")
+    kept_notes = experiment.raw["representation"].get("num_notes")
     plots.save(plots.plot_histograms(scores, kept_notes, corpus.name), folder.plots / "corpus.png")
 
     constants = {
@@ -65,11 +64,11 @@ def write_pictures(
         for part in ("training", "held_out")
         if "baseline_mean_loss" in results.get(part, {})
     }
-    title = f"{config['name']} on {corpus.name}"
+    title = f"{experiment.name} on {corpus.name}"
     plots.save(plots.plot_losses(logging.read_log(folder), constants, title), folder.plots / "losses.png")
 
     means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = latent_map_lib.map_latents(means, config["seed"])
+    latent_map = latent_map_lib.map_latents(means, experiment.seed)
     held_out = [n in set(split.held_out) for n in range(len(labels))]
     plots.save(
         plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"), folder.plots / "latents.png"
@@ -103,23 +102,22 @@ def write_music(
     )
     for n in [n for n in split.train if n not in shown][:_MAX_TRAINING]:
         write_pair(folder.training_reconstructions, names[n], reconstructions[n])
-    config = experiment.config["sample"]
+    config = experiment.sample
     for kind in (PRIOR, POSTERIOR):
         density = load_density(kind, folder.latents, inference.latent_dim)
-        scores = sample_scores(inference, density, config["num"], config["seed"])
+        scores = sample_scores(inference, density, config.num, config.seed)
         write_samples(folder.samples, representation, scores, kind)
 
 
 def write_compositions(
-    folder: RunFolder, composer: TrainedComposer, corpus: Corpus, split: Split
+    folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
 ) -> dict[str, dict[str, Any] | None]:
     """Composes and scores, fits the attributes, writes some pieces and the directions; returns the scores of both."""
-    config = composer.stage.experiment.config
-    seed = config["sample"]["seed"]
+    num, seed = experiment.sample.num, experiment.sample.seed
     composed, pieces = composer_lib.score_composer(
-        composer, corpus, split, folder, config["composer"]["num_scored"], seed
+        composer, corpus, split, folder, composer.stage.config.num_scored, seed
     )
-    write_composed_scores(folder.compositions, [piece.score for piece in pieces[: config["sample"]["num"]]])
+    write_composed_scores(folder.compositions, [piece.score for piece in pieces[:num]])
     directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
     attributes.save(folder.attributes, directions)
     return {"composed": composed, "attributes": effect}

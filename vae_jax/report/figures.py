@@ -134,7 +134,7 @@ def curves(run: Record) -> dict[str, Any]:
         for part in ("training", "held_out")
         if "baseline_mean_loss" in run.metrics.get(part, {})
     }
-    return {"log": list(run.log), "constants": constants, "distortion": run.config["loss"]["reconstruction"]}
+    return {"log": list(run.log), "constants": constants, "distortion": "distortion"}
 
 
 def _facts(run: Record) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _ceiling(run: Record, shelf: Shelf) -> dict[str, Any] | None:
 
 def _plots(run: Record) -> list[dict[str, str]]:
     """Pictures of the run: the post's for the post's representation, elsewhere those that the page does not draw."""
-    is_posts = run.config["representation"]["name"] == "events"
+    is_posts = run.config["representation"]["name"] == "note_matrix"
     pictures = []
     for name, title in _POSTS_PLOTS.items():
         path = run.folder.plots / name

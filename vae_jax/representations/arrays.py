@@ -1,42 +1,42 @@
-"""Examples as a dictionary of arrays that share their first axis."""
+"""Examples as pytrees of arrays that share their first axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
 
-from vae_jax.representations.base import Arrays
+B = TypeVar("B")
 
 
-def rows_in_order(num_examples: int, batch_size: int) -> np.ndarray:
-    """Returns batches of all examples in their order, [batches, B] int32; the last one is filled up."""
-    rows = np.arange(-(-num_examples // batch_size) * batch_size, dtype=np.int32)
-    return np.minimum(rows, num_examples - 1).reshape(-1, batch_size)
-
-
-def concatenate(examples: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """Joins the examples of several pieces along their first axis."""
-    return {name: np.concatenate([arrays[name] for arrays in examples]) for name in examples[0]}
-
-
-def num_examples(arrays: Arrays) -> int:
+def num_examples(examples: object) -> int:
     """Length of the first axis, which all arrays share."""
-    return len(next(iter(arrays.values())))
+    return len(jax.tree.leaves(examples)[0])
 
 
-def take(arrays: dict[str, jax.Array], indices: jax.Array) -> dict[str, jax.Array]:
-    """Gathers a batch from the examples on the device; jittable."""
-    return {name: array[indices] for name, array in arrays.items()}
+def take(examples: B, rows: np.ndarray | jax.Array | slice) -> B:
+    """Picks rows of the first axis; jittable."""
+    return jax.tree.map(lambda array: array[rows], examples)
 
 
-def spread(arrays: Arrays, limit: int) -> dict[str, np.ndarray]:
+def concatenate(examples: Sequence[B]) -> B:
+    """Joins examples on the host along their first axis."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *examples)
+
+
+def subsample(examples: B, limit: int) -> B:
     """Picks at most so many examples, evenly spaced."""
-    rows = spread_rows(num_examples(arrays), limit)
-    return {name: array[rows] for name, array in arrays.items()}
+    return take(examples, subsample_rows(num_examples(examples), limit))
 
 
-def spread_rows(count: int, limit: int) -> np.ndarray:
+def subsample_rows(count: int, limit: int) -> np.ndarray:
     """Returns at most `limit` of `count` rows, evenly spaced, the first and the last among them; int64, ascending."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
+
+
+def rows_in_order(count: int, batch_size: int) -> np.ndarray:
+    """Returns batches of all examples in their order, [batches, B] int32; the last row fills the last batch up."""
+    rows = np.arange(-(-count // batch_size) * batch_size, dtype=np.int32)
+    return np.minimum(rows, count - 1).reshape(-1, batch_size)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vae_jax.representations import note_matrix
-from vae_jax.representations.base import Representation
-from vae_jax.representations.pianoroll import representation
-from vae_jax.runtime.errors import UserError
+from vae_jax.representations.base import AnyRepresentation
+from vae_jax.representations.note_matrix import NoteMatrixRepresentation
+from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.runtime import config
+
+REPRESENTATIONS: dict[str, type[AnyRepresentation]] = {
+    "note_matrix": NoteMatrixRepresentation,
+    "pianoroll": RollRepresentation,
+}
 
 
-def make_representation(config: Mapping[str, Any]) -> Representation:
+def make_representation(fields: Mapping[str, Any]) -> AnyRepresentation:
     """Returns the representation that a config's `representation` section names.
 
     Raises:
-      UserError: for an unknown name.
+      UserError: for an unknown name or field, or a value outside its range.
     """
-    makers: dict[str, Any] = {"events": note_matrix.EventsRepresentation, "roll": representation.RollRepresentation}
-    fields = dict(config)
-    name = fields.pop("name")
-    if name not in makers:
-        raise UserError(f"config.representation.name must be one of {', '.join(makers)}, got {name!r}")
-    return makers[name](**fields)
+    section, others = config.choose(REPRESENTATIONS, fields, "config.representation")
+    return config.make_section(section, others, "config.representation")

@@ -1,4 +1,4 @@
-"""Where a user's cache lies: the published archive, scores that were read, programs that were compiled.
+"""Where a user's cache lies: the published archive and compiled programs.
 
 The environment variable `VAE_JAX_CACHE` names another folder, or is `off`: then nothing is kept but the archive.
 """

@@ -1,4 +1,4 @@
-"""The training loop: epochs of train steps, losses logged, checkpoints saved, resumed as the same run."""
+"""The training loop: epochs of train steps, losses logged, checkpoints saved; a resumed run is the same run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import collections
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data.dataset import Examples
-from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import Arrays
+from vae_jax.data.dataset import Dataset
+from vae_jax.representations import arrays
+from vae_jax.representations.base import B
 from vae_jax.runtime import sharding, signals
-from vae_jax.runtime.signals import Interrupted
-from vae_jax.training import checkpointing, retries
-from vae_jax.training import step as step_lib
+from vae_jax.runtime.errors import UserError
+from vae_jax.training import checkpointing, step
+from vae_jax.training.config import TrainConfig
 from vae_jax.training.logging import Log, Progress
-from vae_jax.training.retries import NotFiniteError
 from vae_jax.training.run_dir import RunFolder
-from vae_jax.training.step import EvalStep, Metrics, TrainState, TrainStep
+from vae_jax.training.step import EvalStep, TrainState, TrainStep
+from vae_jax.training.trainable import Metrics, Trainable
 
 # Of every step of an epoch so far: the number of examples and the means over them.
 History = list[tuple[int, Metrics]]
@@ -32,187 +31,167 @@ _STEPS_AHEAD = 3
 
 
 def fit(
-    init_state: Callable[[], TrainState],
-    abstract_state: TrainState,
-    make_train_step: Callable[[float], TrainStep],
-    eval_step: EvalStep,
-    *,
-    examples: Examples,
-    held_out_arrays: Arrays | None,
-    config: Mapping[str, Any],
-    seed: int,
+    trainable: Trainable[B],
+    dataset: Dataset[B],
+    config: TrainConfig,
     folder: RunFolder,
+    *,
+    key: jax.Array,
+    order_seed: int,
 ) -> TrainState:
     """Trains to the last epoch of the config, from the newest checkpoint in the folder where there is one.
 
     Args:
-      init_state: makes the initial state; called where there is no checkpoint.
-      abstract_state: its shapes and dtypes, from `jax.eval_shape`.
-      make_train_step: gives what `train.make_train_step` does, for a factor on the learning rate.
-      eval_step: from `train.make_eval_step`.
-      examples: the training examples.
-      held_out_arrays: compact arrays of the held-out examples, each [N, ...]; None where nothing is held out.
-      config: the config's `train` section.
-      seed: seed of the order of the examples.
+      trainable: the model with its loss and optimiser.
+      dataset: the examples.
+      config: the length of the run and what happens when.
       folder: where checkpoints and `metrics.jsonl` go.
+      key: of the initial variables, training and evaluation; consumed.
+      order_seed: seed of the order of the examples.
 
     Returns:
       The final state, which is saved as a checkpoint, on this process's first device.
 
     Raises:
-      UserError: where a loss, a gradient or the state is not finite; names the step and the last good checkpoint. With
-        config.train.on_nan=restore training goes back to that first, with a lower learning rate.
+      UserError: where a loss, a gradient or the state is not finite; names the step and the last good checkpoint.
       Interrupted: where a signal asked to stop; the state is saved.
     """
     if sharding.is_main_process():
         checkpointing.remove_leftovers(folder.checkpoints)
-    if not sharding.divides(config["batch_size"]):
+    if not sharding.divides(config.batch_size):
         print(
-            f"batches of {config['batch_size']} cannot be shared out over {jax.device_count()} devices: each computes "
+            f"batches of {config.batch_size} cannot be sharded over {jax.device_count()} devices: each computes "
             "the whole; a multiple is faster"
         )
-    job = _Job(
-        init_state=init_state,
-        abstract_state=abstract_state,
-        train_step=_StepOfFactor(make_train_step),
-        eval_step=eval_step,
-        examples=examples,
-        resident=examples.resident(),
-        held_out=sharding.replicate(dict(held_out_arrays)) if held_out_arrays is not None else None,
+    init_key, train_key, eval_key = jax.random.split(key, 3)
+    optimizer = trainable.optimizer(config.num_steps(len(dataset.train)))
+
+    state, history = _restore(folder, step.abstract_state(trainable, config.average_decay, init_key))
+    if state is None:
+        initial = step.init_state(trainable.init(init_key, dataset), optimizer, config.average_decay)
+        state = sharding.replicate(sharding.broadcast(initial))
+    run = _Run(
+        train_step=step.make_train_step(trainable, optimizer, train_key, config.average_decay),
+        eval_step=step.make_eval_step(trainable, eval_key),
+        dataset=dataset,
+        held_out=None if dataset.held_out is None else sharding.replicate(dataset.held_out),
         config=config,
-        seed=seed,
+        order_seed=order_seed,
         folder=folder,
     )
-    while True:
-        try:
-            return sharding.local(_train(job))
-        except NotFiniteError as error:
-            retries.go_back(error, folder, config)
-
-
-class _StepOfFactor:
-    """Train steps by the factor on the learning rate; each is compiled once."""
-
-    def __init__(self, make: Callable[[float], TrainStep]):
-        self._make = make
-        self._made: dict[float, TrainStep] = {}
-
-    def __call__(self, factor: float) -> TrainStep:
-        if factor not in self._made:
-            self._made[factor] = self._make(factor)
-        return self._made[factor]
+    return sharding.local(_train(run, state, history))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Job:
-    """The arguments of `fit`, with what stays on the devices."""
+class _Run(Generic[B]):
+    """What stays the same through a run."""
 
-    init_state: Callable[[], TrainState]
-    abstract_state: TrainState
-    train_step: Callable[[float], TrainStep]
+    train_step: TrainStep
     eval_step: EvalStep
-    examples: Examples
-    resident: dict[str, jax.Array]
-    held_out: dict[str, jax.Array] | None
-    config: Mapping[str, Any]
-    seed: int
+    dataset: Dataset[B]
+    held_out: B | None
+    config: TrainConfig
+    order_seed: int
     folder: RunFolder
 
     @property
     def epoch_steps(self) -> int:
         """Number of updates in an epoch."""
-        return step_lib.epoch_steps(self.config, len(self.examples))
+        return self.config.epoch_steps(len(self.dataset.train))
+
+    @property
+    def last_step(self) -> int:
+        """Number of updates in the run."""
+        return self.epoch_steps * self.config.num_epochs
 
 
-def _train(job: _Job) -> TrainState:
-    """Trains from what is in the folder to the last epoch."""
-    config, last_step = job.config, job.epoch_steps * job.config["num_epochs"]
-    lowered = retries.read_retries(job.folder.retries)
-    state, history = _restore(job)
-    step = int(state.step)
-    if step:
-        print(f"resuming {job.folder.path} from step {step} of {last_step}")
-    feed = job.examples.feed(range(step, last_step), batch_size=config["batch_size"], seed=job.seed)
+def _restore(folder: RunFolder, abstract: TrainState) -> tuple[TrainState | None, History]:
+    """Returns the newest whole checkpoint, None where there is none, and what its epoch has logged so far."""
+    restored = checkpointing.restore(folder.checkpoints, abstract)
+    if restored is None:
+        return None, []
+    saved = checkpointing.read_extra(folder.checkpoints, restored[1])
+    return restored[0], [(size, terms) for size, terms in saved.get("history", [])]
+
+
+def _train(run: _Run[B], state: TrainState, history: History) -> TrainState:
+    """Trains from a state to the last epoch."""
+    config, num_updates = run.config, int(state.step)
+    if num_updates:
+        print(f"resuming {run.folder.path} from step {num_updates} of {run.last_step}")
+    resident = run.dataset.train.resident()
+    steps = range(num_updates, run.last_step)
+    batches = run.dataset.train.batches(steps, batch_size=config.batch_size, seed=run.order_seed)
     stops = _Stops()
     with (
-        Log(job.folder, step) if sharding.is_main_process() else contextlib.nullcontext() as log,
-        Progress(step, last_step, config["num_epochs"]) as progress,
+        Log(run.folder, num_updates) if sharding.is_main_process() else contextlib.nullcontext() as log,
+        Progress(num_updates, run.last_step, config.num_epochs) as progress,
         signals.deferred() as signal_number,
-        contextlib.closing(feed),
+        contextlib.closing(batches),
     ):
-        for batch in feed:
-            factor = retries.learning_rate_factor(lowered, step)
-            state, terms = job.train_step(factor)(state, job.resident, batch)
-            history.append((int(batch.size), terms))
-            step += 1
+        for batch in batches:
+            state, metrics = run.train_step(state, resident, batch)
+            history.append((int(batch.size), metrics))
+            num_updates += 1
             progress.step()
-            # The device may be some steps behind, so that it never waits for the host; whoever sends a signal waits
-            # for all of them, so that they are few.
+            # The device may be some steps behind, so that it never waits for the host, but not so many that a signal
+            # would wait for long.
             if len(history) > _STEPS_AHEAD:
                 jax.block_until_ready(history[-1 - _STEPS_AHEAD])
-            epoch, of_epoch = divmod(step, job.epoch_steps)
+            epoch, of_epoch = divmod(num_updates, run.epoch_steps)
             if of_epoch == 0:
-                line = _end_epoch(job, state, step, history)
+                line = _end_epoch(run, state, epoch, history)
                 history = []
-                if lowered:
-                    line["learning_rate_factor"] = factor
                 if log is not None:
                     log.write(line)
                 progress.epoch(line)
             stop = stops.agree(signal_number())
-            at_end = of_epoch == 0 and (epoch % config["checkpoint_every_epochs"] == 0 or step == last_step)
-            if at_end or stop:
-                _save(job, state, step, history)
+            due = epoch % config.checkpoint_every_epochs == 0 or num_updates == run.last_step
+            if stop or (of_epoch == 0 and due):
+                _save(run, state, num_updates, history)
             if stop:
-                raise Interrupted(stop, f"step {step} of {last_step} is saved; the same command resumes")
+                message = f"step {num_updates} of {run.last_step} is saved; the same command resumes"
+                raise signals.Interrupted(stop, message)
     return state
 
 
-def _restore(job: _Job) -> tuple[TrainState, History]:
-    """Returns the newest whole checkpoint and what its epoch has logged so far, or the initial state."""
-    restored = checkpointing.restore(job.folder.checkpoints, job.abstract_state)
-    history: History = []
-    if restored is not None:
-        saved = checkpointing.read_extra(job.folder.checkpoints, restored[1])
-        history = [(size, terms) for size, terms in saved.get("history", [])]
-    state = restored[0] if restored is not None else sharding.replicate(sharding.broadcast(job.init_state()))
-    return state, history
-
-
 class _Stops:
-    """Lets all processes stop after the same step: each step's signals are looked at when all have had the time to
-    tell, some steps later."""
+    """Lets all processes stop after the same step: each step's signals are read when all processes have had the time
+    to send theirs, some steps later."""
 
     def __init__(self) -> None:
-        self._told: collections.deque[Any] = collections.deque()
+        self._sent: collections.deque[int | jax.Array] = collections.deque()
         self._delay = _STEPS_AHEAD if jax.process_count() > 1 else 0
 
     def agree(self, signal_number: int) -> int:
         """Takes this process's signal after a step, and returns the one to stop for, 0 for none."""
-        self._told.append(sharding.all_reduce_max(signal_number))
-        return int(self._told.popleft()) if len(self._told) > self._delay else 0
+        self._sent.append(sharding.all_reduce_max(signal_number))
+        return int(self._sent.popleft()) if len(self._sent) > self._delay else 0
 
 
-def _end_epoch(job: _Job, state: TrainState, step: int, history: History) -> dict[str, float]:
+def _end_epoch(run: _Run[B], state: TrainState, epoch: int, history: History) -> dict[str, float]:
     """Returns the line of an epoch: its number, training losses and, when due, held-out losses."""
-    epoch = step // job.epoch_steps
-    means = _weighted_means(_fetch(history, step))
-    line = {"step": step, "epoch": epoch, **{f"train_{name}": value for name, value in means.items()}}
-    last = epoch == job.config["num_epochs"]
-    if job.held_out is not None and (last or epoch % job.config["eval_every_epochs"] == 0):
-        line |= _evaluate(state, job.eval_step, job.held_out, job.config["batch_size"])
+    num_updates = epoch * run.epoch_steps
+    means = _weighted_means(_fetch(run, history, num_updates))
+    line = {"step": num_updates, "epoch": epoch, **{f"train_{name}": value for name, value in means.items()}}
+    due = epoch == run.config.num_epochs or epoch % run.config.eval_every_epochs == 0
+    if run.held_out is not None and due:
+        line |= _evaluate(state, run.eval_step, run.held_out, run.config.batch_size)
     for name, value in line.items():
-        _check_finite(name, value, step)
+        _check_finite(run, name, value, num_updates)
     return line
 
 
-def _save(job: _Job, state: TrainState, step: int, history: History) -> None:
+def _save(run: _Run[B], state: TrainState, num_updates: int, history: History) -> None:
     """Saves a state that is finite, with what the running epoch has logged so far."""
-    fetched = [[size, {name: float(value) for name, value in terms.items()}] for size, terms in _fetch(history, step)]
+    fetched = [
+        [size, {name: float(value) for name, value in metrics.items()}]
+        for size, metrics in _fetch(run, history, num_updates)
+    ]
     if not _all_finite((state.params, state.opt_state, state.average)):
-        raise NotFiniteError(f"the training state is not finite after step {step}")
+        raise _not_finite(run, f"the training state is not finite after step {num_updates}")
     extra = {"history": fetched} if fetched else {}
-    checkpointing.save(job.folder.checkpoints, step, state, keep=job.config["keep_checkpoints"], extra=extra)
+    checkpointing.save(run.folder.checkpoints, num_updates, state, keep=run.config.keep_checkpoints, extra=extra)
 
 
 @jax.jit
@@ -221,18 +200,24 @@ def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-def _fetch(history: History, last_step: int) -> History:
+def _fetch(run: _Run[B], history: History, last_step: int) -> History:
     """Brings an epoch's values to the host at once, and checks that every step's are finite."""
     fetched = jax.device_get(history)
-    for n, (_, terms) in enumerate(fetched):
-        for name, value in terms.items():
-            _check_finite(name, value, last_step - len(fetched) + 1 + n)
+    for n, (_, metrics) in enumerate(fetched):
+        for name, value in metrics.items():
+            _check_finite(run, name, value, last_step - len(fetched) + 1 + n)
     return fetched
 
 
-def _check_finite(name: str, value: float, step: int) -> None:
+def _check_finite(run: _Run[B], name: str, value: float, num_updates: int) -> None:
     if not math.isfinite(value):
-        raise NotFiniteError(f"{name} is {value} at step {step}")
+        raise _not_finite(run, f"{name} is {value} at step {num_updates}")
+
+
+def _not_finite(run: _Run[B], reason: str) -> UserError:
+    saved = checkpointing.steps(run.folder.checkpoints)
+    good = f"the last good checkpoint is step {saved[-1]} in {run.folder.checkpoints}" if saved else "nothing is saved"
+    return UserError(f"{reason}; {good}; try a lower learning_rate")
 
 
 def _weighted_means(history: History) -> dict[str, float]:
@@ -242,18 +227,17 @@ def _weighted_means(history: History) -> dict[str, float]:
     return {name: float(np.average([float(terms[name]) for _, terms in history], weights=sizes)) for name in names}
 
 
-def _evaluate(
-    state: TrainState, eval_step: EvalStep, held_out: dict[str, jax.Array], batch_size: int
-) -> dict[str, float]:
+def _evaluate(state: TrainState, eval_step: EvalStep, held_out: Any, batch_size: int) -> dict[str, float]:
     """Means over the held-out examples."""
-    count = len(next(iter(held_out.values())))
+    count = arrays.num_examples(held_out)
     length = min(batch_size, count)
-    parts = [
-        eval_step(state, held_out, sharding.shard_batch(rows[sharding.process_rows(length)], length))
-        for rows in arrays_lib.rows_in_order(count, length)
-    ]
-    fetched = jax.device_get(parts)
+    fetched = jax.device_get(
+        [
+            eval_step(state, held_out, sharding.shard_batch(rows[sharding.process_rows(length)], length))
+            for rows in arrays.rows_in_order(count, length)
+        ]
+    )
     return {
-        f"held_out_{name}": float(np.mean(np.concatenate([part[name] for part in fetched])[:count]))
+        f"held_out_{name}": float(np.mean(np.concatenate([terms[name] for terms in fetched])[:count]))
         for name in fetched[0]
     }

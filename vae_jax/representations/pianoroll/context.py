@@ -1,24 +1,23 @@
-"""What a piano roll leaves out and playing needs: taken from the original score, or made up where there is none."""
+"""What a piano roll does not hold and a Score needs: taken from the original, or defaults where there is none."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from vae_jax.music import instruments as parts_lib
-from vae_jax.music import key as tonic_lib
-from vae_jax.music import quantization as grid_lib
+from vae_jax.music import instruments, quantization
+from vae_jax.music import key as key_lib
 from vae_jax.music.key import Tonic
 from vae_jax.music.quantization import Grid
 from vae_jax.music.score import KeySignature, Meter, Score, Tempo
-from vae_jax.representations.pianoroll.config import RollConfig
 
 DEFAULT_VELOCITY = 80
 # Trumpet, trombone, strings twice, piano, church organ, acoustic bass, the standard drum kit.
 DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)
+REGISTER_SEMITONES = 6  # Neighbouring pitches for which the number of doubling instruments is kept.
+_MAX_COPIES = 3  # Most instruments that may double a note of one part.
 _COPY_KEY = (1 << 16, 1 << 8, 1)  # Packs (bar, part, register) into one number.
 
 
@@ -45,7 +44,6 @@ class RollContext:
         it rests.
       copy_keys, copy_counts: [K] int64 ascending and [K] uint8: the (bar, part, register) in which more than one
         instrument plays the part, packed into a number, and how many do.
-      timing_ticks: [steps] int16, how late each step is played beyond the offset; empty where this is not kept.
     """
 
     ticks_per_beat: int
@@ -59,18 +57,10 @@ class RollContext:
     velocities: np.ndarray
     copy_keys: np.ndarray
     copy_counts: np.ndarray
-    timing_ticks: np.ndarray
 
     def bar_of(self, steps: np.ndarray) -> np.ndarray:
         """Returns the bar that holds each step, int64; the last bar for a step after the end."""
         return np.clip(np.searchsorted(self.bars, steps, side="right") - 1, 0, len(self.velocities) - 1)
-
-    def timing_of(self, steps: np.ndarray) -> np.ndarray:
-        """Returns how late each step is played in ticks, int64; 0 where this is not kept."""
-        if not len(self.timing_ticks):
-            return np.zeros(len(steps), dtype=np.int64)
-        known = self.timing_ticks[np.minimum(steps, len(self.timing_ticks) - 1)].astype(np.int64)
-        return np.where(steps < len(self.timing_ticks), known, 0)
 
     def copies_of(self, steps: np.ndarray, parts: np.ndarray, registers: np.ndarray) -> np.ndarray:
         """Returns how many instruments play a note of each step, part and register, int64, at least 1."""
@@ -86,6 +76,21 @@ class RollContext:
         return known[min(copy, len(known) - 1)]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class WindowedContext:
+    """What decoding windows takes from the original.
+
+    Attributes:
+      num_steps: length of the piece.
+      starts: [W] int64, the step at which each window starts; below zero for one that ends with a pick-up.
+      roll: the context of the piece.
+    """
+
+    num_steps: int
+    starts: np.ndarray
+    roll: RollContext
+
+
 def default_context(
     num_steps: int,
     steps_per_beat: int,
@@ -95,7 +100,7 @@ def default_context(
     meter: tuple[int, int] = (4, 4),
     tonic: Tonic | None = None,
     programs: Sequence[int] = DEFAULT_PROGRAMS,
-    velocities: Sequence[int] = (DEFAULT_VELOCITY,) * parts_lib.NUM_PARTS,
+    velocities: Sequence[int] = (DEFAULT_VELOCITY,) * instruments.NUM_PARTS,
 ) -> RollContext:
     """Returns the context of music that has no original: one tempo, one meter, one instrument for each part.
 
@@ -108,51 +113,25 @@ def default_context(
     """
     bar = 4 * steps_per_beat * meter[0] // meter[1]
     num_bars = -(-num_steps // bar)
-    keys = () if tonic is None else (KeySignature(0, tonic_lib.fifths(tonic), tonic.minor),)
+    keys = () if tonic is None else (KeySignature(0, key_lib.fifths(tonic), tonic.minor),)
     return RollContext(
         ticks_per_beat=ticks_per_beat,
         offset_ticks=0,
         tempos=(Tempo(0, round(60e6 / beats_per_minute)),),
         meters=(Meter(0, *meter),),
         keys=keys,
-        transposition=0 if tonic is None else tonic_lib.semitones_to(tonic),
+        transposition=0 if tonic is None else key_lib.semitones_to(tonic),
         tracks=tuple((PartTrack("", program),) for program in programs),
         bars=np.arange(num_bars + 1) * bar,
         velocities=np.tile(np.asarray(velocities, dtype=np.uint8), (max(num_bars, 1), 1)),
         copy_keys=np.zeros(0, dtype=np.int64),
         copy_counts=np.zeros(0, dtype=np.uint8),
-        timing_ticks=np.zeros(0, dtype=np.int16),
-    )
-
-
-def pack_roll_context(context: RollContext) -> dict[str, Any]:
-    """Turns a context into what JSON can hold."""
-    packed = dataclasses.asdict(context)
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in packed.items()}
-
-
-def unpack_roll_context(packed: dict[str, Any]) -> RollContext:
-    """Turns it back."""
-    return RollContext(
-        ticks_per_beat=packed["ticks_per_beat"],
-        offset_ticks=packed["offset_ticks"],
-        tempos=tuple(Tempo(**tempo) for tempo in packed["tempos"]),
-        meters=tuple(Meter(**meter) for meter in packed["meters"]),
-        keys=tuple(KeySignature(**key) for key in packed["keys"]),
-        transposition=packed["transposition"],
-        tracks=tuple(tuple(PartTrack(**track) for track in part) for part in packed["tracks"]),
-        bars=np.array(packed["bars"], dtype=np.int64),
-        velocities=np.array(packed["velocities"], dtype=np.uint8).reshape(-1, parts_lib.NUM_PARTS),
-        copy_keys=np.array(packed["copy_keys"], dtype=np.int64),
-        copy_counts=np.array(packed["copy_counts"], dtype=np.uint8),
-        timing_ticks=np.array(packed["timing_ticks"], dtype=np.int16),
     )
 
 
 def make_context(
     score: Score,
     grid: Grid,
-    config: RollConfig,
     *,
     roll: np.ndarray,
     of_note: np.ndarray,
@@ -164,22 +143,18 @@ def make_context(
     Args:
       score: a piece with N notes.
       grid: its grid.
-      config: the shape of the roll.
       roll: [M, 4] int32 roll notes.
       of_note: [N] int64, the roll note that stands for each note of the score.
       multiplicity: [M] int64, how many notes of the score each roll note stands for.
       transposition: semitones by which the pitched notes were moved.
     """
     num_steps = int((roll[:, 0] + roll[:, 3]).max(initial=0))
-    bars = grid_lib.bar_steps(score, num_steps, grid.steps_per_beat)
+    bars = quantization.bar_steps(score, num_steps, grid.steps_per_beat)
     num_bars = max(len(bars) - 1, 1)
     bar = np.clip(np.searchsorted(bars, roll[:, 0], side="right") - 1, 0, num_bars - 1)
     part = roll[:, 1].astype(np.int64)
-    keys = _copy_keys(bar, part, roll[:, 2] // config.register_semitones)
-    timing = np.zeros(0, dtype=np.int16)
-    if config.keep_timing:
-        timing = _step_timing(score, grid, roll[of_note, 0], num_steps, config.snap_tolerance_sec)
-    copy_keys, copy_counts = _best_copies(keys, multiplicity, config.max_copies)
+    keys = _copy_keys(bar, part, roll[:, 2] // REGISTER_SEMITONES)
+    copy_keys, copy_counts = _best_copies(keys, multiplicity)
     return RollContext(
         ticks_per_beat=score.ticks_per_beat,
         offset_ticks=grid.offset_ticks,
@@ -192,7 +167,6 @@ def make_context(
         velocities=_mean_velocities(bar[of_note], part[of_note], score.notes.velocity, num_bars),
         copy_keys=copy_keys,
         copy_counts=copy_counts,
-        timing_ticks=timing,
     )
 
 
@@ -200,7 +174,7 @@ def _copy_keys(bar: np.ndarray, part: np.ndarray, register: np.ndarray) -> np.nd
     return bar * _COPY_KEY[0] + part * _COPY_KEY[1] + register * _COPY_KEY[2]
 
 
-def _best_copies(keys: np.ndarray, multiplicity: np.ndarray, max_copies: int) -> tuple[np.ndarray, np.ndarray]:
+def _best_copies(keys: np.ndarray, multiplicity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds for each key the number of copies with the best F1 against the notes' own; returns those above 1."""
     unique, cell = np.unique(keys, return_inverse=True)
     reference = np.bincount(cell, multiplicity, minlength=len(unique))
@@ -209,7 +183,7 @@ def _best_copies(keys: np.ndarray, multiplicity: np.ndarray, max_copies: int) ->
         2
         * np.bincount(cell, np.minimum(multiplicity, copies), minlength=len(unique))
         / (reference + copies * num_notes)
-        for copies in range(1, max_copies + 1)
+        for copies in range(1, _MAX_COPIES + 1)
     ]
     best = 1 + np.argmax(np.stack(f1), axis=0)
     return unique[best > 1].astype(np.int64), best[best > 1].astype(np.uint8)
@@ -217,47 +191,26 @@ def _best_copies(keys: np.ndarray, multiplicity: np.ndarray, max_copies: int) ->
 
 def _part_tracks(score: Score, parts: np.ndarray) -> tuple[tuple[PartTrack, ...], ...]:
     """Lists each part's programs, the most common first, each with the name of the track that plays most of it."""
-    notes = score.notes.replace(program=parts_lib.line_programs(score))
+    notes = score.notes.replace(program=instruments.line_programs(score))
     tracks = []
-    for part in range(parts_lib.NUM_PARTS):
+    for part in range(instruments.NUM_PARTS):
         mine = notes.select(parts == part)
         counts = np.bincount(mine.program, minlength=128)
         names = []
         for program in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
             track = int(np.bincount(mine.track[mine.program == program]).argmax())
-            names.append(PartTrack(parts_lib.original_name(score.track_names[track]), program))
+            names.append(PartTrack(instruments.original_name(score.track_names[track]), program))
         tracks.append(tuple(names))
     return tuple(tracks)
 
 
 def _mean_velocities(bar: np.ndarray, part: np.ndarray, velocity: np.ndarray, num_bars: int) -> np.ndarray:
     """Mean velocity of each bar and part, [num_bars, NUM_PARTS] uint8."""
-    size = num_bars * parts_lib.NUM_PARTS
-    cell = bar * parts_lib.NUM_PARTS + part
-    count = np.bincount(cell, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
-    total = np.bincount(cell, velocity, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
+    size = num_bars * instruments.NUM_PARTS
+    cell = bar * instruments.NUM_PARTS + part
+    count = np.bincount(cell, minlength=size).reshape(num_bars, instruments.NUM_PARTS)
+    total = np.bincount(cell, velocity, minlength=size).reshape(num_bars, instruments.NUM_PARTS)
     part_count = count.sum(axis=0)
     part_mean = np.where(part_count > 0, total.sum(axis=0) / np.maximum(part_count, 1), DEFAULT_VELOCITY)
     mean = np.where(count > 0, total / np.maximum(count, 1), part_mean)
     return np.clip(np.round(mean), 1, 127).astype(np.uint8)
-
-
-def _step_timing(score: Score, grid: Grid, steps: np.ndarray, num_steps: int, tolerance_sec: float) -> np.ndarray:
-    """How late each step is played, [num_steps] int16 ticks: the median over its onsets.
-
-    The median gives way where it would leave an onset further than the tolerance behind, if that can be helped.
-    """
-    timing = np.zeros(num_steps, dtype=np.int16)
-    late = score.notes.onset_ticks - grid.ticks(steps)
-    late = late[np.lexsort((late, steps))]
-    played, counts = np.unique(steps, return_counts=True)
-    starts = np.cumsum(counts) - counts
-    medians = (late[starts + (counts - 1) // 2] + late[starts + counts // 2]) / 2
-    step_tick = grid.ticks(played)
-    beat_sec = score.seconds(step_tick + score.ticks_per_beat) - score.seconds(step_tick)
-    lowest = late[starts + counts - 1] - tolerance_sec / beat_sec * score.ticks_per_beat
-    highest = late[starts] + tolerance_sec / beat_sec * score.ticks_per_beat
-    medians = np.where(lowest <= highest, np.clip(medians, lowest, highest), medians)
-    limits = np.iinfo(np.int16)
-    timing[played] = np.clip(np.round(medians), limits.min, limits.max).astype(np.int16)
-    return timing

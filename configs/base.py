@@ -1,0 +1,39 @@
+"""What all configs share: where the music comes from, how it is split, what is sampled.
+
+Configs are not run by themselves from here; every field is described in docs/configuration.md and can be overridden as
+--config.section.field=value.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the shared fields."""
+    config = ConfigDict()
+    config.name = ""
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.path = ""  # A file, a folder or a zip; "synthetic"; empty for the national anthems.
+    config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
+    config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
+    config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
+    config.data.allow_synthetic = True  # Without a network: warn and train on the synthetic corpus, or stop.
+    config.data.num_synthetic = 135
+    config.data.synthetic_seed = 0
+    config.data.num_held_out = 13
+    config.data.split_by = "tune"  # Keeps files of one tune together; "file" does not.
+    config.data.split_seed = 0
+    config.data.num_folds = 0  # Above zero: cross-validation; `fold` of so many is held out instead.
+    config.data.fold = 0
+
+    config.train = ConfigDict()
+    config.train.min_steps = 0  # A small corpus is seen more often in an epoch, so that a run has so many updates.
+    config.train.eval_every_epochs = 1
+    config.train.keep_checkpoints = 2
+    config.train.average_decay = 0.0  # Above zero: evaluate a moving average of the parameters.
+
+    config.sample = ConfigDict()
+    config.sample.num = 8
+    config.sample.seed = 0
+    return config

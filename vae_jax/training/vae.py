@@ -1,0 +1,76 @@
+"""A VAE with its representation as a Trainable: the first stage of the flagship, and the post's model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vae_jax.data.dataset import Dataset
+from vae_jax.models.base import VAE, Variables
+from vae_jax.representations import arrays
+from vae_jax.representations.base import AnyRepresentation, B
+from vae_jax.training import step
+from vae_jax.training.config import OptimizerConfig
+from vae_jax.training.trainable import Metrics, Trainable
+
+_INIT_EXAMPLES = 3072  # Evenly spaced; as many as PCA needs.
+_INIT_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainableVAE(Trainable[B]):
+    """A VAE to be trained.
+
+    Attributes:
+      model: the network with its likelihood.
+      representation: makes its inputs, augmented in training.
+      kl_weight: beta, the weight of the KL in nats.
+      augmentation: the config's `augment` section.
+      optimizer_config: the optimiser.
+      seed: of what the model computes of its data on the host, such as a randomised PCA.
+    """
+
+    model: VAE
+    representation: AnyRepresentation
+    kl_weight: float
+    augmentation: Mapping[str, float]
+    optimizer_config: OptimizerConfig
+    seed: int
+
+    def init(self, key: jax.Array, dataset: Dataset[B] | None) -> Variables:
+        """Draws the variables (the key is consumed); a model that starts from its data then sees some of it."""
+
+        def init(key: jax.Array) -> Variables:
+            params_key, sample_key = jax.random.split(key)
+            x = jnp.zeros((1, *self.representation.example_shape), jnp.float32)
+            return dict(self.model.init(params_key, x, sample_key))
+
+        variables = step.draw_variables(init, key)
+        if dataset is None:
+            return variables
+        examples = dataset.train.sample(_INIT_EXAMPLES)
+        rasterize = jax.jit(self.representation.rasterize)
+
+        def inputs() -> Iterator[np.ndarray]:
+            for start in range(0, arrays.num_examples(examples), _INIT_BATCH):
+                yield np.asarray(rasterize(arrays.take(examples, slice(start, start + _INIT_BATCH))))
+
+        return self.model.init_from_data(variables, inputs, self.seed)
+
+    def loss(self, variables: Variables, batch: B, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
+        """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged."""
+        if train:
+            augment_key, key = jax.random.split(key)
+            if any(self.augmentation.values()):
+                batch = self.representation.make_augmentation(self.augmentation)(augment_key, batch)
+        output = self.model.apply(variables, self.representation.rasterize(batch), key)
+        return output.loss(self.kl_weight), {"distortion": output.distortion, "kl_nats": output.kl_nats}
+
+    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
+        """Returns the config's optimiser."""
+        return self.optimizer_config.make(num_steps)
