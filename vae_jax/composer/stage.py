@@ -18,8 +18,9 @@ from vae_jax.composer.heads import DecodedWindow
 from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, WindowConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.models.pianoroll_vae import RollVAE

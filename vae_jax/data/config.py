@@ -22,8 +22,7 @@ class DataConfig(config.Section):
       num_held_out: how many tunes (or files) are held out; at most half of them.
       split_by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
       split_seed: seed of the split.
-      num_folds: if above zero, the tunes are dealt into so many folds, and `num_held_out` is ignored.
-      fold: the fold that is held out, from 0.
+      num_folds, fold: if above zero, the tunes are dealt into so many folds, and that of this number is held out.
     """
 
     path: str = ""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.parsing import ParsedFile
 from vae_jax.music import theory
 from vae_jax.music.score import Score
-from vae_jax.runtime.files import printable
-
-Json = dict[str, Any]
+from vae_jax.runtime.files import Json, printable
 
 
 def describe_corpus(corpus: Corpus) -> Json:

@@ -30,9 +30,8 @@ class ParsedFile:
     @property
     def status(self) -> str:
         """One of loaded, repaired, refused."""
-        if self.score is None:
-            return "refused"
-        return "repaired" if self.reasons else "loaded"
+        loaded = "repaired" if self.reasons else "loaded"
+        return "refused" if self.score is None else loaded
 
     @property
     def notes(self) -> int:

@@ -25,15 +25,8 @@ class Split:
 
 
 def split_pieces(tune_groups: Sequence[int], data: DataConfig) -> Split:
-    """Splits pieces at random, or into folds, as a config says.
-
-    Args:
-      tune_groups: for each piece the index of the first piece with the same tune.
-      data: the config's `data` section.
-
-    Raises:
-      UserError: for a fold that does not exist.
-    """
+    """Splits pieces (of each a number that it shares with those of the same tune) at random, or into folds, as a config
+    says. Raises UserError for a fold that does not exist."""
     groups = np.array(tune_groups) if data.split_by == "tune" else np.arange(len(tune_groups))
     names = np.unique(groups)
     order = np.random.default_rng(data.split_seed).permutation(len(names))

@@ -12,7 +12,8 @@ from vae_jax.composer import attributes, generate, requests
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import Metrics, generation
 from vae_jax.evaluation.bar_grid import make_piece_set
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
