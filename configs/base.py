@@ -1,6 +1,6 @@
-"""What all configs share: where the music comes from, how it is split, what is sampled.
+"""The fields that all configs share: the corpus, its split, training and sampling.
 
-Configs are not run by themselves from here; every field is described in docs/configuration.md and can be overridden as
+This is no config of its own. docs/configuration.md describes every field; each can be overridden by
 --config.section.field=value.
 """
 
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data.fold = 0
 
     config.train = ConfigDict()
-    config.train.min_steps = 0  # A small corpus is seen more often in an epoch, so that a run has so many updates.
+    config.train.min_steps = 0  # An epoch of a small corpus has several passes, so that a run has so many updates.
     config.train.eval_every_epochs = 1
     config.train.keep_checkpoints = 2
     config.train.average_decay = 0.0  # Above zero: evaluate a moving average of the parameters.

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import pytest
 from builders import tune, tune_bytes, write_zip
-from small_run import REPOSITORY, SMALL, run
+from command_line import REPOSITORY, SMALL, run
 from tiny_run import CONFIG as TINY
 from tiny_run import TinyRun, lines
 

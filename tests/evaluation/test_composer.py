@@ -24,5 +24,5 @@ def test_latents_are_read_piece_by_piece(tmp_path: pathlib.Path):
 
 
 def test_a_run_without_latents_is_refused(tmp_path: pathlib.Path):
-    with pytest.raises(UserError, match="let run.py finish"):
+    with pytest.raises(UserError, match=r"let run\.py finish"):
         composer.read_latents(RunFolder(tmp_path))

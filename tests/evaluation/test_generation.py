@@ -1,4 +1,4 @@
-"""Composed music scored against real music, with the built-in corpus in place of both."""
+"""Composed music scored against real music, with the synthetic corpus in place of both."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ import warnings
 import numpy as np
 import pretty_midi
 import pytest
+from command_line import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_run import REPOSITORY
 
 from vae_jax.data import synthetic
 from vae_jax.music import midi

@@ -30,7 +30,7 @@ class Batch(Generic[B]):
     size: np.ndarray
 
     @classmethod
-    def place(cls, rows: Any, num_rows: int, size: int) -> Batch[B]:
+    def place(cls, rows: object, num_rows: int, size: int) -> Batch[B]:
         """Shards a batch over the devices: this process's rows of `num_rows` (`sharding.process_rows`)."""
         return cls(sharding.shard_batch(rows, num_rows), np.asarray(size, np.int32))
 

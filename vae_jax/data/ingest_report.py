@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.parsing import ParsedFile
 from vae_jax.music import theory
 from vae_jax.music.score import Score
-from vae_jax.runtime.files import printable
-
-Json = dict[str, Any]
+from vae_jax.runtime.files import Json, printable
 
 
 def describe_corpus(corpus: Corpus) -> Json:
@@ -64,7 +61,7 @@ def _describe(file: ParsedFile) -> Json:
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": f"{theory.tonic_name(key.fifths, key.minor)} {'minor' if key.minor else 'major'}" if key else None,
+            "key": theory.key_name(key.fifths, key.minor) if key else None,
         }
     return described
 

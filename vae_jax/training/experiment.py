@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.shards import corpus_view
 from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
@@ -18,6 +18,7 @@ from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, Calibration
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, sharding
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import checkpointing, run_dir, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
@@ -61,7 +62,7 @@ class Experiment:
 
     name: str
     seed: int
-    raw: Mapping[str, Any]
+    raw: Fields
     representation: AnyRepresentation
     model: VAE
     trainable: TrainableVAE[Any]
@@ -91,7 +92,7 @@ class TrainedRun:
 
     folder: RunFolder
     experiment: Experiment
-    description: Mapping[str, Any]
+    description: Fields
     variables: Variables
     calibration: Calibration
     step: int
@@ -100,8 +101,23 @@ class TrainedRun:
         """The trained model as functions of scores and latents."""
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
+    def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
+        """Loads the corpus that the run was made on, from another path where one is given, and its split.
 
-def build_experiment(raw: Mapping[str, Any]) -> Experiment:
+        Raises:
+          UserError: where there is no corpus, or it is another one.
+        """
+        raw, known = self.experiment.raw, self.description["corpus"]
+        source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
+        if source.fingerprint != known["fingerprint"]:
+            raise UserError(
+                f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
+                f"({source.name}, {source.num_pieces} pieces); give it by --path"
+            )
+        return source, split
+
+
+def build_experiment(raw: Fields) -> Experiment:
     """Builds the parts that a config describes.
 
     Raises:
