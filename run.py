@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from vae_jax.runtime import cli, distributed
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
 flags.mark_flag_as_required("config")
 distributed.define_flags()
@@ -36,7 +36,7 @@ def main() -> None:
     started = time.perf_counter()
     distributed.join()
     memory.trim_after_compiling()
-    config = cli.config_value(_CONFIG).to_dict()
+    config = cli.config_value().to_dict()
     workdir = _WORKDIR.value or run_dir.default_workdir(config)
 
     setup = experiment.build_experiment(config)

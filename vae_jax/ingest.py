@@ -25,12 +25,11 @@ def _write_shards(args: flags.FlagValues) -> None:
 
     folder = pathlib.Path(args.shards).expanduser()
     if args.verify:
-        reader.verify(folder)
+        reader.open_shards(args.shards, by_hash=True)
         print(f"{folder}: every file matches its hash")
         return
-    config = None if args.config is None else cli.config_value(args["config"]).to_dict()
-    plan = writer.make_plan(folder, config, args.path)
-    manifest = writer.write_shards(plan, folder, num_workers=args.workers or os.cpu_count() or 1)
+    config = None if args.config is None else cli.config_value().to_dict()
+    manifest = writer.write_shards(folder, config, args.path, num_workers=args.workers or os.cpu_count() or 1)
     print(ingest_report.render_totals(manifest["totals"]))
     print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
 
@@ -38,6 +37,7 @@ def _write_shards(args: flags.FlagValues) -> None:
 def main() -> None:
     """Prints the report and writes it as JSON, or writes shards."""
     from vae_jax.data import corpus, ingest_report
+    from vae_jax.data.config import DataConfig
 
     args = cli.flag_values()
     if args.shards:
@@ -46,7 +46,8 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} requires --shards")
-    report = ingest_report.describe_corpus(corpus.find_corpus(args.path, allow_synthetic=False))
+    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
+    report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)

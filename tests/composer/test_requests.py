@@ -13,8 +13,9 @@ import pytest
 from vae_jax.composer import attributes, conditioning, generate, requests, stage
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data import corpus, synthetic
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Piece
+from vae_jax.data.shards import corpus_view
 from vae_jax.music import key as key_lib
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, Score, make_notes, make_score
@@ -71,7 +72,8 @@ def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, t
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
     again = load_experiment(str(folder))
-    source, split = corpus.find_split(again.experiment.config["data"])
+    config = again.experiment.raw
+    source, split = corpus_view.find_split(config["data"], config["representation"])
     trained = stage.train_composer(again.experiment, loaded.inference, again.variables, source, split, again.folder)
     np.testing.assert_array_equal(trained.kit, loaded.kit)
     assert trained.ensembles == loaded.ensembles

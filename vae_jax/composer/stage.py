@@ -17,8 +17,9 @@ from vae_jax.composer.heads import Heard
 from vae_jax.composer.network import STYLE_SIZE, Composer
 from vae_jax.composer.onset_encoding import OnsetShape
 from vae_jax.composer.structure import FormModel
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.models.pianoroll_vae import RollVAE
@@ -208,7 +209,9 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
     representation, model = experiment.representation, experiment.model
-    if not isinstance(representation, RollRepresentation) or not (isinstance(model, RollVAE) and model.with_parts):
+    if not isinstance(representation, RollRepresentation) or not (
+        isinstance(model, RollVAE) and model.config.with_parts
+    ):
         raise UserError("config.composer needs config.representation.name=pianoroll and config.model.with_parts=true")
     if not representation.normalize_tonic:  # Pieces are written in C and transposed to their key.
         raise UserError("config.composer needs config.representation.normalize_tonic=true")

@@ -20,7 +20,7 @@ from vae_jax.runtime.json_dataclass import from_json, to_json
 def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) -> None:
     """Writes "mean" and "log_var", float32 [W, Z], with the context and the id of the encoding run as JSON."""
     text = json.dumps({"run_id": run_id, "context": to_json(context)})
-    npz.write_npz(path, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8))
+    npz.write_npz(path, **posterior._asdict(), json=np.frombuffer(text.encode(), np.uint8))
 
 
 def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
@@ -35,11 +35,12 @@ def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: 
         saved = json.loads(arrays["json"].tobytes())
         if saved["run_id"] != run_id:
             raise UserError(f"{path}: latents of run {saved['run_id']}, not {run_id}; give the --workdir of that run")
-        if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
-            raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
-        return mean, from_json(representation.context_type, saved["context"])
-    except (ValueError, KeyError, TypeError) as error:
+        context = from_json(representation.context_type, saved["context"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
+    if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
+        raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
+    return mean, context
 
 
 def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: Sequence[int]) -> None:

@@ -67,8 +67,7 @@ def sample_scores(
 ) -> list[Score]:
     """Samples latents from a density and decodes each into a piece of one example."""
     noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
-    z = density.sample(noise, temperature)
-    return [inference.decode_score(z[n : n + 1]) for n in range(num)]
+    return inference.decode_scores(list(density.sample(noise, temperature)[:, None]))
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from vae_jax.composer import attributes
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
 from vae_jax.models.latent_io import load_density
@@ -22,6 +22,7 @@ from vae_jax.report import plots
 from vae_jax.report.latent_map import map_latents
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import files
+from vae_jax.runtime.files import Json
 from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
 from vae_jax.training.run_dir import RunFolder
@@ -35,7 +36,7 @@ def write_pictures(
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
-    results: Mapping[str, Any],
+    results: Json,
 ) -> None:
     """Plots the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
     labels = [piece.label for piece in corpus.pieces]
@@ -56,7 +57,7 @@ def write_pictures(
         plots.save(figure, folder.plots / f"{name}.png")
 
 
-def constant_losses(results: Mapping[str, Any]) -> dict[str, float]:
+def constant_losses(results: Json) -> dict[str, float]:
     """Returns the losses of the best constant prediction for a legend, of the subsets for which they were computed."""
     return {
         f"best constant, {subset.replace('_', '-')}": results[subset]["baseline_mean_loss"]
@@ -93,7 +94,7 @@ def write_music(
 
 def write_compositions(
     folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
-) -> dict[str, dict[str, Any] | None]:
+) -> dict[str, Json | None]:
     """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
     num, seed, num_scored = experiment.sample.num, experiment.sample.seed, composer.stage.config.num_scored
     composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, num_scored, seed)

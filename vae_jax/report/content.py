@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vae_jax.report.pieces import ReportPieces, display_name
 from vae_jax.report.run_record import RunRecord
-from vae_jax.runtime.files import printable
+from vae_jax.runtime.files import Json, printable
 
 SUBSETS = ("held_out", "training")
 _PLOTS = {
@@ -60,7 +60,7 @@ _MEASURES = (
 )
 
 
-def describe(run: RunRecord, pieces: ReportPieces) -> dict[str, Any]:
+def describe(run: RunRecord, pieces: ReportPieces) -> Json:
     """Returns the variables of the page's template."""
     subset = next((subset for subset in SUBSETS if subset in run.metrics), None)
     return {
@@ -76,7 +76,7 @@ def describe(run: RunRecord, pieces: ReportPieces) -> dict[str, Any]:
     }
 
 
-def _compare(measure: _Measure, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+def _compare(measure: _Measure, metrics: Json) -> Json | None:
     """Returns a score of held-out pieces, or of training pieces where none are held out, with its references."""
     subsets = [subset for subset in SUBSETS if measure.name in metrics.get(subset, {})]
     if not subsets:
@@ -102,7 +102,7 @@ def _compare(measure: _Measure, metrics: Mapping[str, Any]) -> dict[str, Any] | 
     }
 
 
-def _ceiling(run: RunRecord, pieces: ReportPieces) -> dict[str, Any] | None:
+def _ceiling(run: RunRecord, pieces: ReportPieces) -> Json | None:
     """Returns what the representation loses: how many files exceed some ceilings, and those with the lowest."""
     names = {piece.scores["path"]: piece.name for piece in pieces.pieces if piece.scores}
     rows = [row for row in run.metrics.get("pieces", []) if "ceiling_note_f1_50ms" in row and row["path"] in names]
@@ -135,11 +135,11 @@ def _plots(run: RunRecord) -> list[dict[str, str]]:
     ]
 
 
-def _tables(group: Mapping[str, Any], title: str = "") -> list[dict[str, Any]]:
+def _tables(group: Json, title: str = "") -> list[Json]:
     """Turns nested mappings into tables: one of a group's values, one with a row for each mapping of values in it."""
-    values = {name: {"value": value} for name, value in group.items() if not isinstance(value, Mapping)}
-    groups = {name: value for name, value in group.items() if isinstance(value, Mapping)}
-    flat = {name: one for name, one in groups.items() if not any(isinstance(cell, Mapping) for cell in one.values())}
+    values = {name: {"value": value} for name, value in group.items() if not isinstance(value, dict)}
+    groups = {name: value for name, value in group.items() if isinstance(value, dict)}
+    flat = {name: one for name, one in groups.items() if not any(isinstance(cell, dict) for cell in one.values())}
     tables = [_table(title, rows) for rows in (values, flat) if rows]
     for name, one in groups.items():
         if name not in flat:
@@ -147,7 +147,7 @@ def _tables(group: Mapping[str, Any], title: str = "") -> list[dict[str, Any]]:
     return tables
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _table(title: str, rows: Mapping[str, Json]) -> Json:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     cells = {_text(name): [_cell(row.get(column, "")) for column in columns] for name, row in rows.items()}
     return {"title": title, "columns": [_text(column) for column in columns], "rows": cells}

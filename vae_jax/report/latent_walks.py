@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from vae_jax.report.latent_map import LatentMap, map_latents
 from vae_jax.report.packing import pack_music
 from vae_jax.report.pieces import ReportPiece
 from vae_jax.report.run_record import RunRecord
+from vae_jax.runtime.files import Json
 
 _NUM_PAIRS, _NUM_STEPS, _INTERPOLATED_WINDOWS = 3, 9, 4
 _GRID_SIDE, _GRID_WINDOWS, _NUM_NEIGHBOURS = 8, 2, 3
@@ -29,7 +29,7 @@ def map_run(run: RunRecord, num_pieces: int) -> LatentMap | None:
     return map_latents(means / counts[:, None], run.config["seed"])
 
 
-def interpolations(inference: Inference | None, pieces: Sequence[ReportPiece]) -> list[dict[str, Any]]:
+def interpolations(inference: Inference | None, pieces: Sequence[ReportPiece]) -> list[Json]:
     """Interpolates between pairs of pieces, held-out ones where there are two, of one meter where possible."""
     if inference is None:
         return []
@@ -41,7 +41,7 @@ def interpolations(inference: Inference | None, pieces: Sequence[ReportPiece]) -
     return packed
 
 
-def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | None) -> dict[str, Any] | None:
+def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | None) -> Json | None:
     """Decodes points of a grid over the map, row by row from its lower left.
 
     Where the map is the latent space itself, with one example per piece, a point is decoded as it is. Elsewhere its

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
-from vae_jax.runtime.files import printable
+from vae_jax.runtime.files import Json, printable
 
 _VELOCITY_STEP = 4  # The instrument group takes three of eight bits.
 
@@ -31,12 +30,12 @@ def pack_notes(score: Score) -> str:
     return base64.b64encode(b"".join(column.tobytes() for column in columns)).decode("ascii")
 
 
-def pack_music(score: Score, url: str | None = None) -> dict[str, Any]:
+def pack_music(score: Score, url: str | None = None) -> Json:
     """Packs a score; `url` is that of its MIDI file relative to the page, None where the page makes the file itself."""
     return {"notes": pack_notes(score), "sec": round(score.duration_sec, 3), "url": url}
 
 
-def pack_tracks(score: Score) -> list[dict[str, Any]]:
+def pack_tracks(score: Score) -> list[Json]:
     """Packs the name, main instrument group and number of notes of each track that has notes."""
     part_of = instruments.assign_parts(score)
     tracks = []

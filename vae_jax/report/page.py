@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
-from typing import Any
 
 import jinja2
 
@@ -18,6 +16,7 @@ from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
 from vae_jax.report import artifacts, content, latent_walks, pieces, run_record
 from vae_jax.runtime import files
+from vae_jax.runtime.files import Json
 from vae_jax.training.run_dir import RunFolder
 
 # In the order of their dependencies.
@@ -56,7 +55,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
     return len(page)
 
 
-def _render(variables: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def _render(variables: Json, data: Json) -> str:
     """Renders the page from the variables of its template and the JSON data of its scripts."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read),

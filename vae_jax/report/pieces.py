@@ -7,7 +7,6 @@ import os
 import pathlib
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.packing import pack_music, pack_tracks
 from vae_jax.report.run_record import RunRecord
 from vae_jax.runtime import files
-from vae_jax.runtime.files import printable
+from vae_jax.runtime.files import Json, printable
 from vae_jax.training.run_dir import RunFolder
 
 MAX_PACKED_BYTES = 7_000_000  # Of notes in base64: the page stays below ten megabytes.
@@ -42,12 +41,12 @@ class ReportPiece:
 
     name: str
     is_held_out: bool
-    file: Mapping[str, Any]
-    scores: Mapping[str, Any]
+    file: Json
+    scores: Json
     music: Mapping[str, Score]
     urls: Mapping[str, str]
 
-    def pack(self) -> dict[str, Any]:
+    def pack(self) -> Json:
         """Packs everything but the music."""
         return {
             "name": self.name,
@@ -66,7 +65,7 @@ class ReportPieces:
     pieces: Sequence[ReportPiece]
     unreadable: Sequence[str]
 
-    def pack(self, latent_map: LatentMap | None) -> list[dict[str, Any]]:
+    def pack(self, latent_map: LatentMap | None) -> list[Json]:
         """Packs every piece with its point on the map, and the music up to `MAX_PACKED_BYTES`.
 
         Held-out pieces come first, then the worst reconstructed ones.
@@ -116,12 +115,12 @@ def read_pieces(run: RunRecord) -> ReportPieces:
     return ReportPieces(pieces, unreadable)
 
 
-def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[dict[str, Any]]:
+def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[Json]:
     """Packs the MIDI files of a folder in the order of their names; of an unreadable one its name and the reason."""
     rows = []
     for path in sorted(folder.glob("*.mid")) if folder.is_dir() else []:
         score, reason = _read_score(path)
-        row: dict[str, Any] = {"name": display_name(path.stem)}
+        row: Json = {"name": display_name(path.stem)}
         if score is None:
             rows.append(row | {"unreadable": reason})
         else:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from vae_jax.runtime import files, npz
+from vae_jax.runtime.files import Json
 from vae_jax.training import logging, run_dir
 from vae_jax.training.run_dir import RunFolder
-
-Json = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
