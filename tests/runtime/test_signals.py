@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 
 import pytest
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 from tiny_run import LAST_STEP, TinyRun, bits, lines
 
 from vae_jax.runtime import lock, signals

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 
 NUM_KILLS = int(os.environ.get("VAE_JAX_KILLS", "100"))
 NUM_EPOCHS = 20 + 4 * NUM_KILLS  # Every second life makes two or three, the others seldom one.

@@ -273,3 +273,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: pathlib.Path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="could not be saved"):
         checkpointing.save(tmp_path / "file" / "checkpoints", 1, state_at(1), keep=1)
+
+
+def test_a_checkpoint_of_another_dtype_is_refused_by_the_array(tmp_path: pathlib.Path):
+    checkpointing.save(tmp_path, 1, {"kernel": jnp.ones(3)}, keep=1)
+    with pytest.raises(UserError, match=r"'kernel'\] is float32 \[3\] there and bfloat16 \[3\] here"):
+        checkpointing.restore(tmp_path, {"kernel": jax.ShapeDtypeStruct((3,), jnp.bfloat16)})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -98,6 +100,18 @@ class BarGrid:
         f1 = pairwise_f1(cells, cells.T.tocsr()).tocoo()
         f1.data *= self.bar_kind[f1.row] == self.bar_kind[f1.col]
         return f1.tocsr()
+
+
+class PieceSet(NamedTuple):
+    """Pieces and the tune of each, numbered as `Corpus.tune_groups` does; pieces of a tune are resampled together."""
+
+    grids: Sequence[BarGrid]
+    tunes: Sequence[int]
+
+
+def make_piece_set(scores: Sequence[Score], tunes: Sequence[int] | None = None) -> PieceSet:
+    """Quantizes scores; without `tunes`, each is a tune of its own."""
+    return PieceSet([make_bar_grid(score) for score in scores], range(len(scores)) if tunes is None else tunes)
 
 
 def make_bar_grid(score: Score) -> BarGrid:

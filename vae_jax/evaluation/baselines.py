@@ -16,7 +16,7 @@ from vae_jax.models.losses import DISTORTIONS
 from vae_jax.music import score
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays
-from vae_jax.representations.base import B
+from vae_jax.representations.base import B, Encoded
 from vae_jax.training.experiment import Experiment
 
 # Scores a subset of the pieces: (its pieces, its name) to figures by their names in `metrics.json`.
@@ -40,17 +40,24 @@ def mean_of_training(examples: B) -> B:
     return jax.tree.map(mean, examples)
 
 
-def fit_constant(experiment: Experiment, examples: Any) -> ScoreBaselines:
-    """Returns the mean of the training arrays as a constant reconstruction: its note F1 and its loss."""
+def fit_constant(experiment: Experiment, examples: B) -> ScoreBaselines:
+    """Returns the mean of the training arrays as a constant reconstruction: its note F1 and its loss.
+
+    Nothing is scored where the model's config names no distortion: outputs and inputs are not alike then.
+    """
     representation = experiment.representation
-    constant = mean_of_training(examples)
-    distortion = DISTORTIONS[experiment.raw["model"]["distortion"]]
+    name = getattr(experiment.model.config, "distortion", None)
+    if name is None:
+        return lambda pieces, subset: {}
+    distortion, constant = DISTORTIONS[name], mean_of_training(examples)
+
+    def decode(encoded: Encoded[B, Any]) -> Score:
+        repeated = arrays.take(constant, np.zeros(arrays.num_examples(encoded.examples), np.int64))
+        return representation.decode(dataclasses.replace(encoded, examples=repeated))
 
     def score_constant(pieces: Sequence[Reconstruction], subset: str) -> dict[str, float]:
         del subset
-        pairs = [
-            (one.original, representation.decode(dataclasses.replace(one.encoded, examples=constant))) for one in pieces
-        ]
+        pairs = [(one.original, decode(one.encoded)) for one in pieces]
         x = representation.rasterize(_float32(arrays.concatenate([one.encoded.examples for one in pieces])))
         outputs = jnp.broadcast_to(representation.rasterize(_float32(constant)), x.shape)
         scores = {f"baseline_mean_{name}": value for name, value in total_f1(pairs).items()}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -13,11 +12,14 @@ from vae_jax.composer import attributes, generate, requests
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data.corpus import Corpus, Split
-from vae_jax.evaluation import generation
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
+from vae_jax.evaluation import Metrics, generation
+from vae_jax.evaluation.bar_grid import make_piece_set
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.run_dir import RunFolder
 
@@ -26,7 +28,7 @@ BASELINE = "gaussian_ar1"
 
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
-) -> tuple[dict[str, Any], list[Composition]]:
+) -> tuple[Metrics, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
     Returns:
@@ -39,15 +41,12 @@ def score_composer(
     rng = np.random.default_rng([seed, num])
     noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
     sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
+    training, held_out = (
+        make_piece_set([corpus.pieces[n].score for n in index], [corpus.tune_groups[n] for n in index])
+        for index in (split.train, split.held_out)
+    )
     results, baseline_results = (
-        generation.score_compositions(
-            [corpus.pieces[n].score for n in split.train],
-            [corpus.pieces[n].score for n in split.held_out],
-            scores,
-            training_tunes=[corpus.tune_groups[n] for n in split.train],
-            held_out_tunes=[corpus.tune_groups[n] for n in split.held_out],
-            seed=seed,
-        )
+        generation.score_compositions(training, held_out, make_piece_set(scores), seed)
         for scores in ([piece.score for piece in pieces], sampled)
     )
     return {"seed": seed} | results | {BASELINE: baseline_results}, pieces
@@ -55,7 +54,7 @@ def score_composer(
 
 def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
-) -> tuple[Directions, dict[str, Any] | None]:
+) -> tuple[Directions, Metrics | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
     decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
@@ -74,17 +73,16 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
     """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on.
 
     Raises:
-      UserError: where the run has not been evaluated yet.
+      UserError: where the run has not been evaluated yet, or the file is damaged.
     """
     if not folder.latents.exists():
         raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish")
-    with np.load(folder.latents, allow_pickle=False) as arrays:
-        piece, mean, is_training = arrays["piece"], arrays["mean"], arrays["is_training"]
+    piece, mean, is_training = npz.read_npz(folder.latents, ("piece", "mean", "is_training")).values()
     bounds = np.searchsorted(piece, np.arange(piece.max(initial=-1) + 2))
     return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 
 
-def summarise(results: Mapping[str, Any]) -> str:
+def summarise(results: Metrics) -> str:
     """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
@@ -99,11 +97,11 @@ def summarise(results: Mapping[str, Any]) -> str:
     return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _main_scores(name: str, scores: Mapping[str, Any]) -> tuple[str, str]:
+def _main_scores(name: str, scores: Metrics) -> tuple[str, str]:
     features = scores["features"].values()
     means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
     classifiers = (scores["discriminator"] or {}).items()
-    accuracy = ", ".join(f"{name} {found['balanced_accuracy']:.3f}" for name, found in classifiers)
+    accuracy = ", ".join(f"{kind} {found['balanced_accuracy']:.3f}" for kind, found in classifiers)
     return f"{name}:", (
         f" {means} of {len(features)} means and {overlaps} of {len(features)} overlaps inside real against real; "
         f"discriminator accuracy: {accuracy or '-'}"

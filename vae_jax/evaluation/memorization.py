@@ -6,13 +6,12 @@ The same figures of held-out real music stand beside them, because real pieces s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
-from vae_jax.evaluation import bar_grid
-from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid
+from vae_jax.evaluation import Metrics, bar_grid
+from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid, PieceSet
 from vae_jax.evaluation.intervals import interval_95
 
 WINDOWS = {"bar": 1, "two_bars": 2}  # Bars in each kind of window.
@@ -28,33 +27,25 @@ _STATISTICS = {
 
 
 def score_memorization(
-    training: Sequence[BarGrid],
-    held_out: Sequence[BarGrid],
-    composed: Sequence[BarGrid],
-    *,
-    held_out_tunes: Sequence[int],
-    seed: int,
-    num_samples: int = 1000,
-) -> dict[str, Any]:
+    training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000
+) -> Metrics:
     """Compares composed and held-out pieces with the training pieces.
 
     Returns:
       For each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
-      compared; and over these windows the `mean` and the 95th percentile `p95` of the best F1, and the share
-      `near_exact` of 0.95 or more; each beside its 95% `_interval` by resampling composed pieces or held-out tunes.
-      Then `mean_difference` and `near_exact_difference`, composed less held-out, with their intervals, and
+      compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95
+      or more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
       `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
     """
-    results: dict[str, Any] = {}
-    subsets = {"composed": (composed, range(len(composed))), "held_out": (held_out, held_out_tunes)}
+    results: Metrics = {}
     for name, num_bars in WINDOWS.items():
         rng = np.random.default_rng(seed)
-        window: dict[str, Any] = {}
+        window: Metrics = {}
         samples = {}
-        for subset, (pieces, groups) in subsets.items():
-            best = best_matches(pieces, training, num_bars)
+        for subset, pieces in (("composed", composed), ("held_out", held_out)):
+            best = best_matches(pieces.grids, training.grids, num_bars)
             joined = np.concatenate([np.zeros(0), *best])
-            samples[subset] = _bootstrap(best, groups, rng, num_samples) if len(joined) else {}
+            samples[subset] = _bootstrap(best, pieces.tunes, rng, num_samples) if len(joined) else {}
             window[subset] = {"windows": len(joined)}
             for figure, statistic in _STATISTICS.items():
                 window[subset][figure] = statistic(joined) if len(joined) else None
@@ -123,14 +114,14 @@ def _best_f1(windows: scipy.sparse.csr_matrix, library_cells: scipy.sparse.csr_m
 
 
 def _bootstrap(
-    best: Sequence[np.ndarray], groups: Sequence[int], rng: np.random.Generator, num_samples: int
+    best: Sequence[np.ndarray], tunes: Sequence[int], rng: np.random.Generator, num_samples: int
 ) -> dict[str, np.ndarray]:
-    """The statistics of `num_samples` resamples of the groups of pieces that have windows."""
-    by_group: dict[int, list[np.ndarray]] = {}
-    for values, group in zip(best, groups, strict=True):
+    """The statistics of `num_samples` resamples of the tunes that have windows."""
+    by_tune: dict[int, list[np.ndarray]] = {}
+    for values, tune in zip(best, tunes, strict=True):
         if len(values):
-            by_group.setdefault(group, []).append(values)
-    units = [np.concatenate(values) for values in by_group.values()]
+            by_tune.setdefault(tune, []).append(values)
+    units = [np.concatenate(values) for values in by_tune.values()]
     picks = rng.integers(0, len(units), size=(num_samples, len(units)))
     drawn = [np.concatenate([units[n] for n in pick]) for pick in picks]
     return {name: np.array([statistic(values) for values in drawn]) for name, statistic in _STATISTICS.items()}

@@ -66,15 +66,16 @@ def flag_values(*required: str) -> flags.FlagValues:
     return flags.FLAGS
 
 
-def config_value(holder: flags.FlagHolder[ConfigDict]) -> ConfigDict:
-    """Returns the config of a config-file flag.
+def config_value() -> ConfigDict:
+    """Returns the config of the flag --config.
 
     Raises:
       UserError: where the file cannot be loaded.
     """
     try:
-        holder.value.to_dict()  # This loads the file.
-        return holder.value
+        config: ConfigDict = flags.FLAGS["config"].value
+        config.to_dict()  # This loads the file.
+        return config
     except OSError as error:
         path = " ".join(argument for argument in sys.argv if argument.startswith(("--config=", "-config=")))
         raise UserError(f"{path}: no such config file") from error

@@ -14,6 +14,8 @@ from typing import Any
 
 from vae_jax.runtime.errors import UserError
 
+Json = dict[str, Any]  # A JSON object.
+
 _MAX_NAME_BYTES = 160
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def process_rows(num_rows: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def shard_batch(rows: Any, num_rows: int) -> Any:
+def shard_batch(rows: Tree, num_rows: int) -> Tree:
     """Shards a batch along the first axis of its arrays.
 
     Args:
@@ -66,7 +66,7 @@ def shard_batch(rows: Any, num_rows: int) -> Any:
     return jax.tree.map(place, rows)
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: Tree) -> Tree:
     """Puts arrays, the same in all processes, whole on every device."""
     if jax.process_count() == 1:
         return jax.device_put(tree, replicated())
@@ -97,7 +97,7 @@ def all_reduce_max(value: int) -> int | jax.Array:
 
 
 @functools.cache
-def _jitted_max() -> Callable[[jax.Array], jax.Array]:
+def _jitted_max() -> Callable[[np.ndarray], jax.Array]:
     return jax.jit(jnp.max, out_shardings=replicated())
 
 

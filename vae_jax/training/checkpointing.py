@@ -19,12 +19,13 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 
 from vae_jax.runtime import files, sharding
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 State = TypeVar("State")
 
@@ -32,7 +33,7 @@ _MANIFEST, _STATE, _OWN_HASH = "manifest.json", "state", "manifest_sha256"
 _UNFINISHED = ".unfinished"  # Suffix of a folder that is being written or deleted.
 
 
-def save(folder: pathlib.Path, step: int, state: object, *, keep: int, extra: Mapping[str, Any] | None = None) -> None:
+def save(folder: pathlib.Path, step: int, state: object, *, keep: int, extra: Json | None = None) -> None:
     """Saves a tree of arrays as the checkpoint of a step, with JSON that `read_extra` returns.
 
     All processes call this, with a folder that they share. Checkpoints beyond the newest `keep` are deleted, and those
@@ -105,7 +106,7 @@ def steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*/") if path.name.isdecimal())
 
 
-def read_extra(folder: pathlib.Path, step: int) -> dict[str, Any]:
+def read_extra(folder: pathlib.Path, step: int) -> Json:
     """Returns the JSON that was saved with a checkpoint that has been restored."""
     return files.read_json(folder / f"{step:08d}" / _MANIFEST)["extra"]
 
@@ -132,7 +133,7 @@ def _flush(folder: pathlib.Path) -> None:
                 os.close(handle)
 
 
-def _verified_manifest(path: pathlib.Path) -> dict[str, Any]:
+def _verified_manifest(path: pathlib.Path) -> Json:
     """Returns a checkpoint's manifest; raises UserError naming the first file that is not as it was written."""
     try:
         manifest = files.read_json(path / _MANIFEST)

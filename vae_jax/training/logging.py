@@ -22,10 +22,8 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
     """A bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self, start_step: int, last_step: int, num_epochs: int):
-        on_terminal = sys.stderr.isatty() and sharding.is_main_process()
-        self._bar = tqdm.tqdm(
-            total=last_step, initial=start_step, unit="step", disable=not on_terminal, dynamic_ncols=True
-        )
+        hidden = not (sys.stderr.isatty() and sharding.is_main_process())
+        self._bar = tqdm.tqdm(total=last_step, initial=start_step, unit="step", disable=hidden, dynamic_ncols=True)
         self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs
         self._started = time.perf_counter()
 
@@ -102,12 +100,8 @@ def _disk_errors(path: pathlib.Path) -> Iterator[None]:
 
 def read_log(folder: RunFolder) -> list[dict[str, float]]:
     """Returns the lines of `metrics.jsonl`; a last line that a killed process has not finished is left out."""
-    if not folder.metrics_lines.exists():
-        return []
     lines = []
-    for text in folder.metrics_lines.read_text(encoding="utf-8").splitlines():
-        try:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        for text in folder.metrics_lines.read_text(encoding="utf-8").splitlines():
             lines.append(json.loads(text))
-        except ValueError:
-            break
     return lines

@@ -12,9 +12,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.runtime import files, lock, sharding
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
@@ -34,48 +37,27 @@ class _Place:
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """The layout of a run's folder, the same for every config.
-
-    Attributes:
-      path: the folder.
-      config: the resolved config.
-      run: versions, device, git commit, seed, corpus and split.
-      ingest: the ingest report of the corpus.
-      checkpoints: folder of checkpoints, one subfolder a step.
-      metrics_lines: one line of JSON a logged step.
-      tensorboard: folder of TensorBoard events.
-      calibration: what decoding needs beside the model, tuned on training examples.
-      metrics: the final evaluation.
-      timing: how long the main job took.
-      latents: the posterior of every example of the corpus.
-      attributes: directions in latent space that change attributes of the music.
-      plots: folder of pictures.
-      reconstructions: folder of originals and reconstructions as MIDI and pictures.
-      training_reconstructions: the same for training pieces, MIDI alone.
-      samples: folder of decoded samples of the prior as MIDI and pictures.
-      compositions: folder of generated pieces as MIDI and pictures.
-      report: all of it on one page.
-    """
+    """The layout of a run's folder, the same for every config; each attribute is a path below `path`."""
 
     path: pathlib.Path
 
-    config = _Place("config.json")
-    run = _Place("run.json")
-    ingest = _Place("ingest.json")
-    checkpoints = _Place("checkpoints")
-    metrics_lines = _Place("metrics.jsonl")
-    tensorboard = _Place("tensorboard")
-    calibration = _Place("calibration.json")
-    metrics = _Place("metrics.json")
-    timing = _Place("timing.json")
-    latents = _Place("latents.npz")
-    attributes = _Place("attributes.npz")
+    config = _Place("config.json")  # The resolved config.
+    run = _Place("run.json")  # Versions, device, git commit, seed, corpus and split.
+    ingest = _Place("ingest.json")  # What became of every file of the corpus.
+    checkpoints = _Place("checkpoints")  # One folder a step.
+    metrics_lines = _Place("metrics.jsonl")  # One line a logged step.
+    tensorboard = _Place("tensorboard")  # The same as events.
+    calibration = _Place("calibration.json")  # What decoding needs beside the model, tuned on training examples.
+    metrics = _Place("metrics.json")  # The final evaluation.
+    timing = _Place("timing.json")  # How long the main job took.
+    latents = _Place("latents.npz")  # The posterior of every example of the corpus.
+    attributes = _Place("attributes.npz")  # Directions in latent space that change attributes of the music.
     plots = _Place("plots")
-    reconstructions = _Place("reconstructions")
-    training_reconstructions = _Place("reconstructions/training")
-    samples = _Place("samples")
-    compositions = _Place("compositions")
-    report = _Place("report.html")
+    reconstructions = _Place("reconstructions")  # Originals and reconstructions as MIDI and pictures.
+    training_reconstructions = _Place("reconstructions/training")  # The same of training pieces, MIDI alone.
+    samples = _Place("samples")  # Decoded samples of the prior as MIDI and pictures.
+    compositions = _Place("compositions")  # Generated pieces as MIDI and pictures.
+    report = _Place("report.html")  # All of it on one page.
 
     @property
     def composer(self) -> RunFolder:
@@ -83,7 +65,7 @@ class RunFolder:
         return RunFolder(self.path / "composer")
 
 
-def default_workdir(config: Mapping[str, Any]) -> str:
+def default_workdir(config: Fields) -> str:
     """Returns the folder of a run for which none was given.
 
     Raises:
@@ -96,7 +78,7 @@ def default_workdir(config: Mapping[str, Any]) -> str:
     return str(pathlib.Path("runs", config["name"]))
 
 
-def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Split) -> RunFolder:
+def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
     """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends.
 
     Raises:
@@ -123,7 +105,7 @@ def open_run(workdir: str, config: Mapping[str, Any], corpus: Corpus, split: Spl
     return folder
 
 
-def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
+def load_run(workdir: str) -> tuple[RunFolder, Json, Json]:
     """Returns the folder, config and description of a run that was started.
 
     Raises:
@@ -138,7 +120,7 @@ def load_run(workdir: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
     return folder, config, description
 
 
-def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dict[str, Any]:
+def describe_run(config: Fields, corpus: Corpus, split: Split) -> Json:
     """Describes a run for `run.json`: what it runs on and with, and which files it trains on and holds out."""
     identity = json.dumps([_compared_fields(config), corpus.fingerprint], sort_keys=True)
     return {
@@ -153,21 +135,17 @@ def describe_run(config: Mapping[str, Any], corpus: Corpus, split: Split) -> dic
     }
 
 
-def _describe_split(corpus: Corpus, split: Split) -> dict[str, Any]:
+def _describe_split(corpus: Corpus, split: Split) -> Json:
     """Names the files of both subsets; of a large corpus the held-out ones alone."""
     training = corpus.training_paths(split)
     held_out = [corpus.pieces[n].path for n in split.held_out]
     if len(training) <= _MAX_NAMED:
         return {"train": training, "held_out": held_out}
-    return {
-        "train": [],
-        "held_out": held_out,
-        "num_train": len(training),
-        "train_is": "every file of the shards that ingest.json does not call refused, but split.held_out",
-    }
+    described = "every file in shards.json that is not refused, but split.held_out"
+    return {"train": [], "held_out": held_out, "num_train": len(training), "train_is": described}
 
 
-def _check_same_run(folder: RunFolder, config: dict[str, Any], described: dict[str, Any]) -> None:
+def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     """Raises UserError where a folder holds another run, or something that is no run."""
     if not folder.config.exists():
         names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
@@ -189,11 +167,11 @@ def _check_same_run(folder: RunFolder, config: dict[str, Any], described: dict[s
         )
 
 
-def _compared_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+def _compared_fields(config: Fields) -> Json:
     return {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
