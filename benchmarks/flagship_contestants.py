@@ -165,10 +165,9 @@ class Ours:
         return sharding.replicate(state)  # As `loop.fit` does; a state elsewhere has the step compiled twice.
 
     def _update(self, batch: np.ndarray) -> Any:
-        from vae_jax.data import batching
         from vae_jax.data.dataset import Batch
 
-        rows = batching.fill_up(batch, self._batch_size)
+        rows = np.pad(batch, (0, self._batch_size - len(batch)), mode="edge")
         self._state, terms = self._step(self._state, self._resident, Batch.place(rows, len(rows), len(batch)))
         return terms
 

@@ -139,13 +139,14 @@ def _prepare() -> tuple[Start, Evaluator]:
     import jax
 
     from configs import anthems
-    from vae_jax.data import corpus, sources
+    from vae_jax.data import sources
+    from vae_jax.data.shards import corpus_view
     from vae_jax.training import experiment
 
     config = anthems.get_config().to_dict()
     config["data"]["path"] = _PATH.value or sources.SYNTHETIC_NAME
     setup = experiment.build_experiment(config)
-    source, split = corpus.find_split(config["data"])
+    source, split = corpus_view.find_split(config["data"], config["representation"])
     if not split.held_out:
         raise UserError(f"{source.name}: too few pieces to hold some out")
     examples, _ = experiment.encode_split(setup, source, split)

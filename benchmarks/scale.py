@@ -148,22 +148,22 @@ def measure_reading(shards: str) -> dict[str, float]:
     from configs import anthems
     from vae_jax.data.shards import corpus_view
     from vae_jax.runtime import sharding
-    from vae_jax.training import experiment
+    from vae_jax.training import experiment, step
 
     config = anthems.get_config().to_dict()
     config["representation"]["training_hop_beats"] = 8
     started = time.process_time()
     source, split = corpus_view.find_split(config["data"] | {"shards": shards}, config["representation"])
     measured = {"opening, CPU s": time.process_time() - started}
-    examples, _ = experiment.encode_split(experiment.build_experiment(config), source, split)
+    examples = experiment.build_experiment(config).make_dataset(source, split).train
     measured["training examples"] = len(examples)
 
     def run(steps: range, batch_size: int, consume) -> tuple[float, float]:
         """Returns the examples a second of the clock and of the processor, the first batch left out."""
-        feed = examples.feed(steps, batch_size=batch_size, seed=0)
-        consume(next(feed))
+        batches = examples.batches(steps, batch_size=batch_size, seed=0)
+        consume(next(batches))
         clock, processor, count = time.perf_counter(), time.process_time(), 0
-        for batch in feed:
+        for batch in batches:
             consume(batch)
             count += int(batch.size)
         return count / (time.perf_counter() - clock), count / (time.process_time() - processor)
@@ -173,11 +173,14 @@ def measure_reading(shards: str) -> dict[str, float]:
     measured["memory of reading, MB"] = _peak_mb(os.getpid())
     for name, changes in (("a small model", _SMALL), ("the flagship", {})):
         setup = experiment.build_experiment(config | {"model": config["model"] | changes})
-        step, state = setup.train_step(1000), sharding.replicate(setup.init_state(1000))
+        init_key, train_key = jax.random.split(setup.key())
+        optimizer, decay = setup.trainable.optimizer(1000), setup.train.average_decay
+        update = step.make_train_step(setup.trainable, optimizer, train_key, decay)
+        state = sharding.replicate(step.init_state(setup.trainable.init(init_key, None), optimizer, decay))
 
-        def train(batch, step=step) -> None:
+        def train(batch, update=update) -> None:
             nonlocal state
-            state, terms = step(state, {}, batch)
+            state, terms = update(state, None, batch)
             jax.block_until_ready(terms)
 
         measured[f"examples trained on a s, {name}"] = run(range(_STEPS), 64, train)[0]
@@ -200,7 +203,7 @@ def measure(num_pieces: int, folder: pathlib.Path, num_bars: int, num_workers: i
             raise RuntimeError(f"{totals['loaded']} of {num_pieces} files were loaded")
         measured |= {"notes": totals["notes"], "tunes": totals["tunes"], "examples": totals["examples"]}
         for kind in ("examples", "pieces", "tunes"):
-            measured[f"{kind} on disk, MB"] = sum(one["written"][kind]["bytes"] for one in manifest["chunks"]) / 1e6
+            measured[f"{kind} on disk, MB"] = sum(chunk[kind]["bytes"] for chunk in manifest["chunks"]) / 1e6
         measured["all on disk, MB"] = sum(path.stat().st_size for path in shards.iterdir()) / 1e6
         command = [sys.executable, "-m", "benchmarks.scale", f"--shards={shards}"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import REPOSITORY
 from tiny_run import CONFIG
 
-from configs import anthems, merged, post, smoke
+from configs import anthems, post, smoke
 from vae_jax.data import corpus
+from vae_jax.data.splits import Split
 from vae_jax.models import factory
 from vae_jax.models.conv_vae import ConvVAE, ConvVAEConfig
 from vae_jax.representations.note_matrix import NoteMatrix
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import build_experiment, load_experiment
 
+HOSTILE = {
+    int: [-1, 0, 2**31, 2**63, 10**30],
+    float: [-1.0, 0.0, math.nan, math.inf, 1e300],
+    str: ["", "../../x", "\0", "no\nsuch"],
+}
+NAMES = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.py") if path.stem not in ("__init__", "base"))
 
-@pytest.mark.parametrize("module", [anthems, merged, post, smoke])
-def test_every_config_can_be_built(module: Any):
-    config = module.get_config().to_dict()
-    experiment = build_experiment(config)
-    assert experiment.name == module.__name__.rpartition(".")[2]
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_can_be_built(name: str):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    experiment = build_experiment(config.to_dict())
+    assert experiment.name == name
     assert experiment.trainable.model is experiment.model
     assert experiment.model.example_shape == experiment.representation.example_shape
-    assert experiment.model.latent_dim == config["model"]["latent_dim"]
-    assert experiment.trainable.kl_weight == config["loss"]["kl_weight"]
-    assert experiment.train.batch_size == config["train"]["batch_size"]
+    assert experiment.model.latent_dim == config.model.latent_dim
+    assert experiment.trainable.kl_weight == config.loss.kl_weight
+    assert experiment.train.batch_size == config.train.batch_size
+
+
+def test_the_posts_config_is_the_posts_experiment():
+    config = post.get_config()
+    assert (config.train.batch_size, config.train.num_epochs, config.data.num_held_out) == (10, 100, 10)
+    assert (config.model.distortion, config.loss.kl_weight) == ("msle", 0.5)
+    assert (config.optimizer.name, config.optimizer.learning_rate) == ("rmsprop", 1e-3)
+    assert (config.model.latent_dim, config.model.reparameterization) == (2, "post")
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("seed", -1, "config.seed must not be negative, got -1"),
+        ("seed", 2**32, "config.seed must be a number below 2**32"),  # Beyond what k-means takes for a seed.
         ("representation.name", "spectrogram", "config.representation.name must be one of note_matrix, pianoroll"),
         ("representation.num_notes", 0, "config.representation.num_notes must be at least 1, got 0"),
         ("representation.hop", 2, "config.representation has no field 'hop'; it has num_notes, num_tracks"),
@@ -61,6 +81,30 @@ def test_a_value_that_does_not_fit_is_refused_by_its_field(path: str, value: Any
         build_experiment(config)
     assert str(caught.value).startswith(message)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def hostile_configs(config: dict) -> list[tuple[str, dict]]:
+    """The config with one field after another changed to each hostile value of its type."""
+    changed = []
+    for section, fields in config.items():
+        for name, value in fields.items() if isinstance(fields, dict) else [("", fields)]:
+            for hostile in HOSTILE.get(type(value), []):
+                one = copy.deepcopy(config)
+                (one[section] if name else one)[name or section] = hostile
+                changed.append((f"{section}.{name}={hostile!r}", one))
+    return changed
+
+
+@pytest.mark.parametrize("module", [smoke, anthems])
+def test_any_hostile_value_is_refused_in_one_line_or_can_be_built(module):
+    refused = []
+    for what, config in hostile_configs(module.get_config().to_dict()):
+        try:
+            build_experiment(config).train.num_steps(100)
+        except UserError as error:
+            refused.append((what, str(error)))
+    assert len(refused) > 50
+    assert [what for what, reason in refused if len(reason.splitlines()) != 1] == []
 
 
 @pytest.mark.parametrize(
@@ -100,7 +144,7 @@ def test_a_bug_in_a_model_is_not_blamed_on_the_config(error: type[Exception], mo
 
 def test_datasets_are_encoded_by_the_split():
     source = corpus.synthetic_corpus(4, 0)
-    split = corpus.Split([2, 0], [3])
+    split = Split([2, 0], [3])
     experiment = build_experiment(CONFIG)
     dataset = experiment.make_dataset(source, split)
     encode = experiment.representation.encode
@@ -109,9 +153,9 @@ def test_datasets_are_encoded_by_the_split():
     np.testing.assert_array_equal(dataset.train.sample(2).values, np.concatenate(expected))
     assert isinstance(dataset.held_out, NoteMatrix)
     np.testing.assert_array_equal(dataset.held_out.values, encode(source.pieces[3].score).examples.values)
-    assert experiment.make_dataset(source, corpus.Split([1], [])).held_out is None
+    assert experiment.make_dataset(source, Split([1], [])).held_out is None
     with pytest.raises(UserError, match="nothing to train on"):
-        experiment.make_dataset(source, corpus.Split([], [3]))
+        experiment.make_dataset(source, Split([], [3]))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Any):

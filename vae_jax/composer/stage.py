@@ -17,8 +17,9 @@ from vae_jax.composer.heads import Heard
 from vae_jax.composer.network import STYLE_SIZE, Composer
 from vae_jax.composer.onset_encoding import OnsetShape
 from vae_jax.composer.structure import FormModel
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.models.pianoroll_vae import RollVAE

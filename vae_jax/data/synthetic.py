@@ -187,7 +187,7 @@ def _draw_plan(rng: np.random.Generator) -> Plan:
     meter = _pick(rng, _METERS)
     ticks_per_beat = _pick(rng, (480, 480, 192, 384))
     return Plan(
-        fifths=int(rng.integers(-4, 4)),
+        fifths=int(rng.integers(-5, 3)),  # No sharp in a tonic: it becomes part of file names.
         minor=int(rng.integers(4)) == 0,
         meter=meter,
         pickup=_pick(rng, meter.pickups),

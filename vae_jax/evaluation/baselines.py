@@ -40,7 +40,7 @@ def mean_of_training(examples: B) -> B:
     return jax.tree.map(mean, examples)
 
 
-def fit_constant(experiment: Experiment, examples: Any) -> ScoreBaselines:
+def fit_constant(experiment: Experiment, examples: B) -> ScoreBaselines:
     """Returns the mean of the training arrays as a constant reconstruction: its note F1 and its loss.
 
     Nothing is scored where the model's config names no distortion: outputs and inputs are not alike then.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -14,7 +13,7 @@ from vae_jax.evaluation.note_matching import count_instrument_matches, count_mat
 from vae_jax.models.inference import Reconstruction
 from vae_jax.music.match_counts import MatchCounts
 from vae_jax.representations import arrays
-from vae_jax.representations.base import AnyRepresentation, BeatGrid
+from vae_jax.representations.base import AnyGrid, AnyRepresentation, B
 from vae_jax.representations.pianoroll.decoding import best_threshold
 from vae_jax.training.experiment import Experiment
 
@@ -24,7 +23,7 @@ _TRANSPOSITIONS = range(-6, 6)
 
 
 def fit_baselines(
-    experiment: Experiment, grid: BeatGrid[Any, Any], training: Sequence[Reconstruction], examples: Any
+    experiment: Experiment, grid: AnyGrid, training: Sequence[Reconstruction], examples: B
 ) -> ScoreBaselines:
     """Fits the baselines on training examples.
 
@@ -90,7 +89,7 @@ class _Pca:
 
 
 def _pca_midi_scores(
-    representation: AnyRepresentation, grid: BeatGrid[Any, Any], pca: _Pca, pieces: Sequence[Reconstruction]
+    representation: AnyRepresentation, grid: AnyGrid, pca: _Pca, pieces: Sequence[Reconstruction]
 ) -> dict[str, float]:
     """PCA's reconstructions as whole pieces, scored at 50 ms as the model's are."""
     merged, by_instrument = MatchCounts(), MatchCounts()

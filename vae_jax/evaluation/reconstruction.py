@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import Examples
-from vae_jax.evaluation import baselines, grid_baselines, note_matching
+from vae_jax.data.splits import Split
+from vae_jax.evaluation import Metrics, baselines, grid_baselines, note_matching
 from vae_jax.evaluation.piece_scores import SCORES, total_f1
 from vae_jax.models.inference import Reconstruction
 from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior
 from vae_jax.music.match_counts import MatchCounts
-from vae_jax.representations.base import BeatGrid
+from vae_jax.representations.base import AnyGrid, B
 from vae_jax.runtime.files import printable
 from vae_jax.training.experiment import Experiment
 
@@ -57,8 +57,8 @@ def evaluate(
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
-    examples: Examples[Any],
-) -> dict[str, Any]:
+    examples: Examples[B],
+) -> Metrics:
     """Scores the reconstructions of all pieces of a corpus, by subset of the split, for `metrics.json`.
 
     Args:
@@ -77,7 +77,7 @@ def evaluate(
         score_baselines = grid_baselines.fit_baselines(experiment, grid, pieces["training"], sample)
     else:
         score_baselines = baselines.fit_constant(experiment, sample)
-    results: dict[str, Any] = {"corpus": corpus.name, "pieces": _per_piece(corpus, subsets, reconstructions)}
+    results: Metrics = {"corpus": corpus.name, "pieces": _per_piece(corpus, subsets, reconstructions)}
     for name, mine in pieces.items():
         results[name] = {"pieces": len(mine)} | _model_scores(mine, tunes[name]) | _ceiling_scores(mine)
         if grid is not None:
@@ -90,7 +90,7 @@ def evaluate(
     return results
 
 
-def summarise(results: dict[str, Any]) -> str:
+def summarise(results: Metrics) -> str:
     """Shows the main figures of an evaluation as a table."""
     parts = [part for part in ("held_out", "training") if part in results]
     lines = [
@@ -121,7 +121,7 @@ def describe_posterior(posteriors: Sequence[Posterior]) -> dict[str, float]:
 
 def _per_piece(
     corpus: Corpus, subsets: Mapping[str, Sequence[int]], reconstructions: Sequence[Reconstruction]
-) -> list[dict[str, Any]]:
+) -> list[Metrics]:
     """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first."""
     described = []
     for subset, index in subsets.items():
@@ -134,8 +134,8 @@ def _per_piece(
     return sorted(described, key=lambda piece: piece["note_f1_50ms"])
 
 
-def _model_scores(pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> dict[str, Any]:
-    scored: dict[str, Any] = {}
+def _model_scores(pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> Metrics:
+    scored: Metrics = {}
     for name, count in SCORES.items():
         counts = [count(one.original, one.score) for one in pieces]
         total = sum(counts, MatchCounts())
@@ -153,8 +153,8 @@ def _ceiling_scores(pieces: Sequence[Reconstruction]) -> dict[str, float]:
     return {f"ceiling_{name}": value for name, value in total_f1(pairs).items()}
 
 
-def _grid_scores(grid: BeatGrid[Any, Any], pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> dict[str, Any]:
-    scored: dict[str, Any] = {}
+def _grid_scores(grid: AnyGrid, pieces: Sequence[Reconstruction], tunes: Sequence[int]) -> Metrics:
+    scored: Metrics = {}
     for name, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
         counts = [grid.count_matches(one.encoded, one.decoded, by_part=by_part) for one in pieces]
         scored[name] = sum(counts, MatchCounts()).f1

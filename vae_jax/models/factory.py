@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from vae_jax.models.base import VAE, VAEConfig
 from vae_jax.models.conv_vae import ConvVAE, ConvVAEConfig
 from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig
 from vae_jax.runtime import config
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 
 # By name: the module, its config section, and the representation whose examples it takes.
@@ -18,7 +16,7 @@ MODELS: dict[str, tuple[type[VAE], type[VAEConfig], str]] = {
 }
 
 
-def make_model(fields: Mapping[str, Any], representation: str, example_shape: tuple[int, ...]) -> VAE:
+def make_model(fields: Fields, representation: str, example_shape: tuple[int, ...]) -> VAE:
     """Returns the model that a config's `model` section names, for examples of the given shape.
 
     Raises:

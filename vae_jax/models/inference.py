@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic
 
+import chex
 import jax
 import numpy as np
 
@@ -52,7 +53,7 @@ class Inference:
         )
         self._decode = jax.jit(lambda variables, z: model.apply(variables, z, method="decode"))
 
-    def encode(self, examples: Any) -> Posterior:
+    def encode(self, examples: object) -> Posterior:
         """Maps examples, arrays [W, ...], to the posterior, float32 [W, Z] each."""
         batches = [self._encode(self._variables, batch) for batch in _batches(examples)]
         return arrays.take(arrays.concatenate(jax.device_get(batches)), slice(arrays.num_examples(examples)))
@@ -81,7 +82,7 @@ class Inference:
             start = rows.stop
         return result
 
-    def decode_score(self, z: np.ndarray, context: Any = None) -> Score:
+    def decode_score(self, z: np.ndarray, context: object = None) -> Score:
         """Decodes the latents of one piece, [W, Z], with the context given or that of music without an original."""
         context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context))
@@ -99,11 +100,11 @@ class Inference:
         ]
 
 
-def calibrate(model: VAE, representation: AnyRepresentation, variables: Variables, examples: Any) -> Calibration:
+def calibrate(model: VAE, representation: AnyRepresentation, variables: Variables, examples: object) -> Calibration:
     """Tunes how outputs become notes, on some of the training examples."""
 
     @jax.jit
-    def reconstruct(variables: Variables, x: jax.Array) -> Any:
+    def reconstruct(variables: Variables, x: jax.Array) -> chex.ArrayTree:
         return model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")
 
     batches = []

@@ -1,4 +1,4 @@
-"""Scores as compact bytes and back, exactly: what caches and shards keep instead of MIDI that has to be read again."""
+"""Scores as compact bytes and back, exactly: the form in which shards store pieces."""
 
 from __future__ import annotations
 

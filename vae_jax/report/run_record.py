@@ -1,72 +1,50 @@
-"""What a run's folder says of the run; each part may be missing from a run that has not ended."""
+"""The files of a run that its page is made from; each may be missing from a run that has not ended."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from vae_jax.runtime import files
-from vae_jax.runtime.errors import UserError
+from vae_jax.runtime import files, npz
+from vae_jax.runtime.files import Json
 from vae_jax.training import logging, run_dir
 from vae_jax.training.run_dir import RunFolder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Record:
-    """A run's files, read.
+class RunRecord:
+    """The files of a run.
 
     Attributes:
-      folder: where they lie.
+      folder: their folder.
       config, description: `config.json` and `run.json`.
-      ingest, metrics, timing: `ingest.json`, `metrics.json` and `timing.json`; empty where they are missing.
+      ingest, metrics, timing: `ingest.json`, `metrics.json` and `timing.json`; empty where missing.
       log: the lines of `metrics.jsonl`.
-      latents: the arrays of `latents.npz`; empty where it is missing.
+      latents: "mean" [N, Z] and "piece" [N] of `latents.npz`; empty where missing.
     """
 
     folder: RunFolder
-    config: Mapping[str, Any]
-    description: Mapping[str, Any]
-    ingest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    timing: Mapping[str, Any]
+    config: Json
+    description: Json
+    ingest: Json
+    metrics: Json
+    timing: Json
     log: Sequence[Mapping[str, float]]
     latents: Mapping[str, np.ndarray]
 
 
-def read_record(folder: RunFolder) -> Record:
-    """Reads what a run has left so far.
+def read_run(path: str | pathlib.Path) -> RunRecord:
+    """Reads the files of a run's folder.
 
     Raises:
       UserError: where the folder holds no run, or a file of it is damaged.
     """
-    _, config, description = run_dir.load_run(str(folder.path))
-    return Record(
-        folder=folder,
-        config=config,
-        description=description,
-        ingest=_json_if_there(folder.ingest),
-        metrics=_json_if_there(folder.metrics),
-        timing=_json_if_there(folder.timing),
-        log=logging.read_log(folder),
-        latents=_arrays_if_there(folder.latents),
+    folder, config, description = run_dir.load_run(str(path))
+    ingest, metrics, timing = (
+        files.read_json(one) if one.exists() else {} for one in (folder.ingest, folder.metrics, folder.timing)
     )
-
-
-def _json_if_there(path: pathlib.Path) -> Mapping[str, Any]:
-    return files.read_json(path) if path.exists() else {}
-
-
-def _arrays_if_there(path: pathlib.Path) -> Mapping[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("mean", "piece", "is_training")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged ({error}); start run.py again in this folder") from error
+    latents = npz.read_npz(folder.latents, ("mean", "piece")) if folder.latents.exists() else {}
+    return RunRecord(folder, config, description, ingest, metrics, timing, logging.read_log(folder), latents)

@@ -137,3 +137,4 @@ class Representation(Protocol[B, C, O]):
 
 
 AnyRepresentation = Representation[Any, Any, Any]
+AnyGrid = BeatGrid[Any, Any]

@@ -1,4 +1,4 @@
-"""Compiled programs kept for the next start: the same bits, no complaint, nothing where the user says so."""
+"""The compilation cache: the same bits, no warning, and no cache where the user does not want it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OPTIONS = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_S
 CODE = """
 import warnings
 warnings.simplefilter("error")
-from vae_jax import compiled
+from vae_jax.runtime import compilation_cache
 {before}
-compiled.keep()
+compilation_cache.enable()
 import jax, jax.numpy as jnp
 print(jax.config.jax_compilation_cache_dir)
 print(jax.jit(lambda x: jnp.sin(x @ x).sum())(jnp.arange(9.0).reshape(3, 3)).item().hex())
@@ -39,7 +39,7 @@ def kept(cache: pathlib.Path) -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize("before", ["", "import jax"])
-def test_programs_are_kept_and_used_in_silence(tmp_path: pathlib.Path, before: str):
+def test_the_next_start_finds_its_programs_without_a_warning(tmp_path: pathlib.Path, before: str):
     first = start(tmp_path, before)
     entries = {path: path.stat().st_mtime_ns for path in kept(tmp_path)}
     assert entries
@@ -73,11 +73,12 @@ def test_a_run_from_kept_programs_has_the_same_bits(tmp_path: pathlib.Path):
     assert [[path.read_bytes() for path in some] for some in samples] == [[p.read_bytes() for p in samples[0]]] * 3
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: pathlib.Path):
+@pytest.mark.parametrize("length", [0, 20, -20])
+def test_what_a_killed_process_has_written_is_replaced(tmp_path: pathlib.Path, length: int):
     first = start(tmp_path)
     (torn, *_) = kept(tmp_path)
     whole = torn.read_bytes()
-    torn.write_bytes(whole[:-20])
+    torn.write_bytes(whole[:length])
     following = start(tmp_path)
     assert (following.stdout, following.stderr) == (first.stdout, "")
     assert len(zlib.decompress(torn.read_bytes())) == len(zlib.decompress(whole))
@@ -86,7 +87,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: pathlib.Path):
 @pytest.mark.parametrize(
     "variables", [{cache_dir.VARIABLE: "off"}, {"JAX_COMPILATION_CACHE_DIR": ""}, {"JAX_COMPILATION_CACHE_DIR": "own"}]
 )
-def test_the_user_has_the_last_word(tmp_path: pathlib.Path, variables: dict[str, str]):
+def test_the_users_own_settings_win(tmp_path: pathlib.Path, variables: dict[str, str]):
     if variables.get("JAX_COMPILATION_CACHE_DIR"):
         variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")}
     done = start(tmp_path / "cache", **variables)
@@ -95,24 +96,24 @@ def test_the_user_has_the_last_word(tmp_path: pathlib.Path, variables: dict[str,
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_no_obstacle(tmp_path: pathlib.Path):
+def test_a_folder_that_cannot_be_made_is_ignored(tmp_path: pathlib.Path):
     (tmp_path / "file").write_bytes(b"")
     done = start(tmp_path / "file" / "cache")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_programs_used_longest_ago_make_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_entries_used_longest_ago_are_deleted(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     for n in range(6):
         path = tmp_path / ("this", "other")[n % 2] / f"{n}-cache"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(100))
         os.utime(path, (1000 + n, 1000))
     monkeypatch.setattr(compilation_cache, "MAX_BYTES", 250)
-    compilation_cache._make_room(tmp_path)
+    compilation_cache._delete_old_and_torn(tmp_path)
     assert [path.name for path in kept(tmp_path)] == ["5-cache", "4-cache"]
 
 
-def test_a_home_on_two_kinds_of_machines_has_two_folders(monkeypatch: pytest.MonkeyPatch):
-    here = compilation_cache._machine()
+def test_each_kind_of_processor_has_a_folder(monkeypatch: pytest.MonkeyPatch):
+    here = compilation_cache._processor()
     monkeypatch.setattr(compilation_cache.platform, "machine", lambda: "another")
-    assert compilation_cache._machine() != here
+    assert compilation_cache._processor() != here

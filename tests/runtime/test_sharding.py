@@ -9,16 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
-from tiny_run import LAST_STEP, TinyRun, lines, random_arrays
+from tiny_run import LAST_STEP, TinyRun, lines, random_examples
 
 from vae_jax.training import checkpointing
 
-SCRIPT = pathlib.Path(__file__).parent / "tiny_run.py"
+SCRIPT = pathlib.Path(__file__).parents[1] / "tiny_run.py"
 # Batches of 8, 8 and, filled up, 4.
 SIZES = {"num_train": 20, "batch_size": 8}
 TOLERANCE = 1e-4  # Relative, of every logged value after 12 steps; docs/scale.md states it.
@@ -50,6 +49,11 @@ def start_several(folder: pathlib.Path, count: int, **flags: int | str) -> list[
     return [start(folder, process_id=n, **shared, **flags) for n in range(count)]
 
 
+def await_epoch(process: subprocess.Popen, epoch: int) -> None:
+    assert process.stdout is not None
+    assert any(line.startswith(f"epoch {epoch}/") for line in process.stdout)
+
+
 def finish(*processes: subprocess.Popen) -> list[str]:
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     for process, output in zip(processes, outputs, strict=True):
@@ -58,7 +62,7 @@ def finish(*processes: subprocess.Popen) -> list[str]:
 
 
 def state_of(tiny_run: TinyRun, folder: pathlib.Path, step: int = LAST_STEP):
-    restored = checkpointing.restore(folder / "checkpoints", tiny_run.experiment.abstract_state())
+    restored = checkpointing.restore(folder / "checkpoints", tiny_run.abstract())
     assert restored is not None and restored[1] == step
     return jax.device_get(restored[0])
 
@@ -74,8 +78,8 @@ def assert_same_run(tiny_run: TinyRun, folder: pathlib.Path, expected: pathlib.P
 @pytest.fixture(scope="module")
 def on_one_device(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("one")
-    make_step = tiny_run.experiment.train_step(LAST_STEP)  # Its batches have a shape of their own.
-    tiny_run.fit(folder, make_step, train=random_arrays(SIZES["num_train"], 0), batch_size=SIZES["batch_size"])
+    train = random_examples(SIZES["num_train"], 0)
+    tiny_run.fit(folder, tiny_run.fresh_step(), train=train, batch_size=SIZES["batch_size"])
     return folder
 
 
@@ -87,14 +91,13 @@ def test_eight_devices_make_the_same_run(tiny_run, on_one_device, tmp_path):
 def test_two_processes_make_the_same_run(tiny_run, on_one_device, tmp_path):
     first, second = finish(*start_several(tmp_path, 2, num_devices=2))
     assert "process 0 of 2, 4 devices in all" in first and "finished" in first
-    assert "process 1 of 2, 4 devices in all" in second and "finished" not in second  # One of them speaks.
+    assert "process 1 of 2, 4 devices in all" in second and "finished" not in second  # Only the main process prints.
     assert_same_run(tiny_run, tmp_path, on_one_device)
 
 
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tiny_run, tmp_path):
     processes = start_several(tmp_path, 2, num_epochs=3000)
-    while not (tmp_path / "metrics.jsonl").exists() or len(lines(tmp_path)) < 2:
-        time.sleep(0.05)
+    await_epoch(processes[0], 1)
     processes[1].send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
@@ -103,13 +106,13 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tiny_run, tmp_pa
     state_of(tiny_run, tmp_path, step)
 
 
-def test_batches_that_cannot_be_shared_out_are_told_of(tmp_path):
+def test_batches_that_cannot_be_sharded_are_named(tmp_path):
     (output,) = finish(start(tmp_path, num_devices=3, num_epochs=1))
-    assert "batches of 8 cannot be shared out over 3 devices" in output
+    assert "batches of 8 cannot be sharded over 3 devices" in output
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"coordinator_address": "localhost:1"}, "needs --num_processes and --process_id"),
         ({"num_processes": 2}, "need --coordinator_address"),
@@ -117,11 +120,11 @@ def test_batches_that_cannot_be_shared_out_are_told_of(tmp_path):
         ({"distributed": "true"}, "cannot be joined"),
     ],
 )
-def test_flags_that_do_not_say_enough_end_in_one_line(options, said, tmp_path):
+def test_flags_that_do_not_say_enough_end_in_one_line(options, message, tmp_path):
     process = start(tmp_path, **options)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said in output and output.count("\n") == 1
+    assert message in output and output.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -132,8 +135,7 @@ def test_a_job_that_lost_a_process_is_resumed_by_more_or_fewer(count, tiny_run, 
     expected, folder = tmp_path / "expected", tmp_path / "killed"
     finish(start(expected, num_epochs=num_epochs))
     processes = start_several(folder, count, num_epochs=num_epochs)
-    while not (folder / "metrics.jsonl").exists() or len(lines(folder)) < 5:
-        time.sleep(0.05)
+    await_epoch(processes[0], 6)
     os.kill(processes[-1].pid, signal.SIGKILL)
     for process in processes:
         process.communicate(timeout=60)

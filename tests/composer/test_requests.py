@@ -1,27 +1,21 @@
-"""New pieces from a small run: as long as asked, in the meter and key asked, the same for the same seed."""
+"""Requests to the composer of a small run: length, meter, key, prompts and variations."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import pathlib
-import runpy
 import shutil
-import sys
-import warnings
 
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from small_run import run
 
 from vae_jax.composer import attributes, conditioning, generate, requests, stage
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data import corpus, synthetic
+from vae_jax.data import synthetic
 from vae_jax.data.corpus import Piece
+from vae_jax.data.shards import corpus_view
 from vae_jax.music import key as key_lib
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, Score, make_notes, make_score
@@ -78,7 +72,8 @@ def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, t
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
     again = load_experiment(str(folder))
-    source, split = corpus.find_split(again.experiment.config["data"])
+    config = again.experiment.raw
+    source, split = corpus_view.find_split(config["data"], config["representation"])
     trained = stage.train_composer(again.experiment, loaded.inference, again.variables, source, split, again.folder)
     np.testing.assert_array_equal(trained.kit, loaded.kit)
     assert trained.ensembles == loaded.ensembles
@@ -250,127 +245,3 @@ def test_moved_attributes_change_the_latents_and_nothing_else(composer):
         assert (moved.meters, moved.keys, moved.tempos) == (piece.score.meters, piece.score.keys, piece.score.tempos)
         assert moved.end_tick <= 4 * 4 * TICKS_PER_BEAT
     assert len(moved.notes) > 10
-
-
-def in_process(*arguments: str) -> int:
-    """Runs the command as `python -m` does and returns its exit code; this spares a start of Python."""
-    values = flags.FLAGS
-    before = set(values)
-    code: object = None
-    try:
-        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-            warnings.simplefilter("ignore", RuntimeWarning)  # That the module is imported already.
-            patch.setattr(sys, "argv", ["compose", *arguments])
-            runpy.run_module("vae_jax.compose", run_name="__main__")
-    except SystemExit as ended:
-        code = ended.code
-    finally:
-        for name in set(values) - before:
-            delattr(values, name)
-    assert isinstance(code, int) or code is None
-    return code or 0
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory, original) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("prompts")
-    (folder / "original.mid").write_bytes(midi.write_midi(original.score))
-    (folder / "short.mid").write_bytes(midi.write_midi(make_score(480, make_notes([0, 480], 480, [60, 62]))))
-    (folder / "silent.mid").write_bytes(midi.write_midi(make_score(480, make_notes([], [], []))))
-    (folder / "text.mid").write_text("no MIDI")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--attribute=loudness:+1"], "one of density"),
-        (["--attribute=density"], "NAME:AMOUNT"),
-        (["--attribute=density:many"], "must be a number"),
-        (["--prompt={files}/original.mid", "--vary={files}/original.mid"], "exclude each other"),
-        (["--prompt={files}/original.mid", "--meter=3/4"], "--meter is the piece's own"),
-        (["--vary={files}/original.mid", "--key=G"], "--key is the piece's own"),
-        (["--prompt={files}/short.mid"], "has only 1 full bars"),
-        (["--prompt={files}/original.mid", "--bars=4"], "leaves nothing to compose"),
-        (["--prompt={files}/silent.mid"], "silent.mid"),
-        (["--vary={files}/text.mid"], "text.mid"),
-        (["--prompt={files}/nowhere.mid"], "no such file"),
-        (["--meter=7/3"], "--meter"),
-        (["--meter=4/4/4"], "--meter"),
-        (["--meter=9/4"], "a bar must"),
-        (["--key=H"], "not a key"),
-        (["--temperature=-1"], "--temperature"),
-        (["--temperature=nan"], "--temperature"),
-        (["--temperature=inf"], "--temperature"),
-        (["--bars=0"], "--bars"),
-        (["--num=0"], "--num"),
-        (["--amount=2", "--vary={files}/original.mid"], "--amount"),
-        (["--amount=nan", "--vary={files}/original.mid"], "--amount"),
-        (["stray"], "unexpected argument"),
-    ],
-)
-def test_a_mistake_ends_in_one_line_and_writes_nothing(small_run, files, arguments, message, tmp_path, capfd):
-    given = [argument.format(files=files) for argument in arguments]
-    code = in_process(f"--workdir={small_run}", f"--output={tmp_path / 'new'}", *given)
-    printed = capfd.readouterr()
-    assert code == 1
-    assert printed.err.startswith("error:") and len(printed.err.strip().splitlines()) == 1
-    assert message in printed.err
-    assert not (tmp_path / "new").exists()
-
-
-def test_runs_that_cannot_compose(small_run, tmp_path, capfd):
-    untrained = tmp_path / "untrained"
-    shutil.copytree(small_run, untrained, ignore=lambda path, names: ["checkpoints"] if "composer" in path else [])
-    unmoved = tmp_path / "unmoved"
-    shutil.copytree(small_run, unmoved, ignore=lambda path, names: ["attributes.npz"])
-    without = tmp_path / "without"
-    shutil.copytree(small_run, without)
-    config = json.loads((without / "config.json").read_text())
-    del config["composer"]
-    (without / "config.json").write_text(json.dumps(config))
-    cases = [
-        (tmp_path / "nowhere", [], "no run here"),
-        (without, [], "no composer section"),
-        (untrained, [], "has no checkpoint yet"),
-        (unmoved, ["--bars=1", "--num=1", "--attribute=density:1"], "attributes.npz"),
-    ]
-    for folder, given, message in cases:
-        assert in_process(f"--workdir={folder}", f"--output={tmp_path / 'new'}", *given) == 1
-        printed = capfd.readouterr()
-        assert message in printed.err and len(printed.err.strip().splitlines()) == 1
-    assert not (tmp_path / "new").exists()
-
-
-def test_compose_same_seed_same_bytes(small_run, tmp_path):
-    command = ("-m", "vae_jax.compose", f"--workdir={small_run}", "--num=2", "--bars=3", "--meter=3/4", "--key=Em")
-    command += ("--temperature=6",)  # Hardly trained, it writes little otherwise.
-    for folder in "ab":
-        done = run(*command, "--seed=1", f"--output={tmp_path / folder}")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("2 pieces with ")
-    assert in_process(*command[2:], "--seed=2", f"--output={tmp_path / 'c'}") == 0
-    names = ["composition_000.mid", "composition_000.png", "composition_001.mid", "composition_001.png"]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
-    a, b, c = ([(tmp_path / folder / name).read_bytes() for name in names[::2]] for folder in "abc")
-    assert a == b
-    assert a[0] != c[0] and a[0] != a[1]
-    for data in (*a, *c):
-        score = midi.read_midi(data).score
-        assert (score.meters, score.keys) == ((Meter(0, 3, 4),), (KeySignature(0, 1, True),))
-        assert score.end_tick <= 3 * 3 * TICKS_PER_BEAT
-
-
-def test_compose_with_moved_attributes(small_run, tmp_path, capfd):
-    """With the directions of the run, or such as a run writes where this one has none."""
-    folder = tmp_path / "run"
-    shutil.copytree(small_run, folder)
-    path = folder / "attributes.npz"
-    if not path.exists():
-        eye = np.eye(4, 12)
-        attributes.save(path, Directions(attributes.ATTRIBUTES, eye, np.eye(4), np.zeros(4), np.ones(4), np.ones(4)))
-    options = [f"--workdir={folder}", "--num=1", "--bars=2", f"--output={tmp_path / 'new'}"]
-    assert in_process(*options, "--attribute=density:+2", "--attribute=register:-1") == 0
-    assert "1 pieces" in capfd.readouterr().out
-    score = midi.read_midi((tmp_path / "new" / "composition_000.mid").read_bytes()).score
-    assert score.end_tick <= 2 * 4 * TICKS_PER_BEAT
