@@ -21,13 +21,8 @@ class Progress:
     _NUM_LINES = 20
 
     def __init__(self, start_step: int, last_step: int, num_epochs: int):
-        self._bar = tqdm.tqdm(
-            total=last_step,
-            initial=start_step,
-            unit="step",
-            disable=not (sys.stderr.isatty() and sharding.is_main_process()),
-            dynamic_ncols=True,
-        )
+        hidden = not (sys.stderr.isatty() and sharding.is_main_process())
+        self._bar = tqdm.tqdm(total=last_step, initial=start_step, unit="step", disable=hidden, dynamic_ncols=True)
         self._first_step, self._last_step, self._num_epochs = start_step, last_step, num_epochs
         self._started = time.perf_counter()
 
@@ -100,15 +95,16 @@ class _Events:
 
     def __init__(self, folder: pathlib.Path, start_step: int):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto import event_pb2
         from tensorboardX.summary import scalar
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._event, self._scalar = Event, scalar
+        self._event, self._scalar = event_pb2.Event, scalar
         self._writer = EventsWriter(str(folder / "events"), filename_suffix=f".{start_step}")
+        self.close = self._writer.close
         # Events of the steps that will be made again are taken back.
-        purged = Event(step=start_step + 1, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
-        self._writer.write_event(purged)
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(self._event(step=start_step + 1, wall_time=time.time(), session_log=start))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -116,18 +112,11 @@ class _Events:
             self._writer.write_event(event)
         self._writer.flush()
 
-    def close(self) -> None:
-        self._writer.close()
-
 
 def read_log(folder: RunFolder) -> list[dict[str, float]]:
     """Returns the lines of `metrics.jsonl`; a last line that a kill cut short is left out."""
-    if not folder.metrics_lines.exists():
-        return []
     lines = []
-    for text in folder.metrics_lines.read_text(encoding="utf-8").splitlines():
-        try:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        for text in folder.metrics_lines.read_text(encoding="utf-8").splitlines():
             lines.append(json.loads(text))
-        except ValueError:
-            break
     return lines

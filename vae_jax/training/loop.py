@@ -60,10 +60,8 @@ def fit(
     if sharding.is_main_process():
         checkpointing.remove_leftovers(folder.checkpoints)
     if not sharding.divides(config.batch_size):
-        print(
-            f"batches of {config.batch_size} cannot be sharded over {jax.device_count()} devices: each computes "
-            "the whole; a multiple is faster"
-        )
+        devices = f"{jax.device_count()} devices"
+        print(f"batches of {config.batch_size} cannot be sharded over {devices}: each computes the whole batch")
     init_key, train_key, eval_key = jax.random.split(key, 3)
     optimizer = trainable.optimizer(config.num_steps(len(dataset.train)))
 

@@ -37,48 +37,27 @@ class _Place:
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """The layout of a run's folder, the same for every config.
-
-    Attributes:
-      path: the folder.
-      config: the resolved config.
-      run: versions, device, git commit, seed, corpus and split.
-      ingest: the ingest report of the corpus.
-      checkpoints: folder of checkpoints, one subfolder a step.
-      metrics_lines: one line of JSON a logged step.
-      tensorboard: folder of TensorBoard events.
-      calibration: what decoding needs beside the model, tuned on training examples.
-      metrics: the final evaluation.
-      timing: how long the main job took.
-      latents: the posterior of every example of the corpus.
-      attributes: directions in latent space that change attributes of the music.
-      plots: folder of pictures.
-      reconstructions: folder of originals and reconstructions as MIDI and pictures.
-      training_reconstructions: the same for training pieces, MIDI alone.
-      samples: folder of decoded samples of the prior as MIDI and pictures.
-      compositions: folder of generated pieces as MIDI and pictures.
-      report: all of it on one page.
-    """
+    """The layout of a run's folder, the same for every config; each attribute is a path below `path`."""
 
     path: pathlib.Path
 
-    config = _Place("config.json")
-    run = _Place("run.json")
-    ingest = _Place("ingest.json")
-    checkpoints = _Place("checkpoints")
-    metrics_lines = _Place("metrics.jsonl")
-    tensorboard = _Place("tensorboard")
-    calibration = _Place("calibration.json")
-    metrics = _Place("metrics.json")
-    timing = _Place("timing.json")
-    latents = _Place("latents.npz")
-    attributes = _Place("attributes.npz")
+    config = _Place("config.json")  # The resolved config.
+    run = _Place("run.json")  # Versions, device, git commit, seed, corpus and split.
+    ingest = _Place("ingest.json")  # What became of every file of the corpus.
+    checkpoints = _Place("checkpoints")  # One folder a step.
+    metrics_lines = _Place("metrics.jsonl")  # One line a logged step.
+    tensorboard = _Place("tensorboard")  # The same as events.
+    calibration = _Place("calibration.json")  # What decoding needs beside the model, tuned on training examples.
+    metrics = _Place("metrics.json")  # The final evaluation.
+    timing = _Place("timing.json")  # How long the main job took.
+    latents = _Place("latents.npz")  # The posterior of every example of the corpus.
+    attributes = _Place("attributes.npz")  # Directions in latent space that change attributes of the music.
     plots = _Place("plots")
-    reconstructions = _Place("reconstructions")
-    training_reconstructions = _Place("reconstructions/training")
-    samples = _Place("samples")
-    compositions = _Place("compositions")
-    report = _Place("report.html")
+    reconstructions = _Place("reconstructions")  # Originals and reconstructions as MIDI and pictures.
+    training_reconstructions = _Place("reconstructions/training")  # The same of training pieces, MIDI alone.
+    samples = _Place("samples")  # Decoded samples of the prior as MIDI and pictures.
+    compositions = _Place("compositions")  # Generated pieces as MIDI and pictures.
+    report = _Place("report.html")  # All of it on one page.
 
     @property
     def composer(self) -> RunFolder:
@@ -162,12 +141,8 @@ def _describe_split(corpus: Corpus, split: Split) -> Json:
     held_out = [corpus.pieces[n].path for n in split.held_out]
     if len(training) <= _MAX_NAMED:
         return {"train": training, "held_out": held_out}
-    return {
-        "train": [],
-        "held_out": held_out,
-        "num_train": len(training),
-        "train_is": "every file in shards.json that is not refused, but split.held_out",
-    }
+    described = "every file in shards.json that is not refused, but split.held_out"
+    return {"train": [], "held_out": held_out, "num_train": len(training), "train_is": described}
 
 
 def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
