@@ -56,13 +56,13 @@ class Setup:
 
 
 def prepare(config: Mapping[str, Any], num_steps: int | None = None) -> Setup:
-    """Encodes the corpus and draws the model, whose time it prints; on the built-in corpus where no path is given."""
+    """Encodes the corpus and draws the model, whose time it prints; on the synthetic corpus where no path is given."""
     import jax
 
     from vae_jax.data import corpus, sources
     from vae_jax.training import experiment
 
-    path = _PATH.value or config["data"]["path"] or sources.BUILTIN_NAME
+    path = _PATH.value or config["data"]["path"] or sources.SYNTHETIC_NAME
     built = experiment.build_experiment(config)
     pieces, split = corpus.find_split({**config["data"], "path": path})
     dataset = built.make_dataset(pieces, split)

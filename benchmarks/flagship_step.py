@@ -2,9 +2,9 @@
 
 python -m benchmarks.flagship_step [--path=NationalAnthems.zip] [--measure=step,f1] [--num_rounds=7] [--only=PyTorch]
 
-The model and its training are those of configs/anthems.py; without a path, on the built-in corpus. Every contestant has
-a process of its own. All start from one set of parameters, which PCA gave; first the losses of some steps are compared,
-augmentation and noise included, with the same draws for all, and the run stops where they differ.
+The model and its training are those of configs/anthems.py; without a path, on the synthetic corpus. Every contestant
+has a process of its own. All start from one set of parameters, which PCA gave; first the losses of some steps are
+compared, augmentation and noise included, with the same draws for all, and the run stops where they differ.
 
 "step" prints the table of `comparison`.
 

@@ -4,7 +4,7 @@
 
 prints the machine, then a table: for every stage of `run.py` the peak of the process (MB of resident memory, read
 twenty times a second). The stage is known by what is in the run's folder. The larger corpus is the path's files and
-each of them once more, three semitones lower; without a path, so many and twice so many pieces of the built-in corpus.
+each of them once more, three semitones lower; without a path, so many and twice so many pieces of the synthetic corpus.
 Every stage runs whole but for the trainings, of one epoch each: their memory does not grow after the first updates.
 Fields of the config can be changed as for `run.py`.
 """
@@ -26,8 +26,8 @@ from vae_jax.training.run_dir import RunFolder
 
 _DEFAULT = "configs/anthems.py"
 _CONFIG = config_flags.DEFINE_config_file("config", _DEFAULT, "The config of the job.")
-_PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the built-in corpus.")
-_NUM = flags.DEFINE_integer("num", 135, "Pieces of the built-in corpus.")
+_PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the synthetic corpus.")
+_NUM = flags.DEFINE_integer("num", 135, "Pieces of the synthetic corpus.")
 _INTERVAL_SEC = 0.05
 
 
@@ -51,7 +51,7 @@ def measure(scratch: pathlib.Path, times: int) -> dict[str, float]:
     if _PATH.value:
         arguments.append(f"--config.data.path={write_songs(scratch / f'songs_{times}', times)}")
     else:
-        arguments += ["--config.data.path=built-in", f"--config.data.num_builtin={times * _NUM.value}"]
+        arguments += ["--config.data.path=synthetic", f"--config.data.num_synthetic={times * _NUM.value}"]
     peaks: dict[str, float] = {}
 
     def look(pid: int) -> bool:

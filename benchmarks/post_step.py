@@ -2,7 +2,7 @@
 
 python -m benchmarks.post_step [--path=NationalAnthems.zip] [--batch_sizes=10,64] [--num_rounds=7] [--only=PyTorch]
 
-The model is that of configs/post.py (69,282,557 parameters), float32, with RMSprop; without a path, on the built-in
+The model is that of configs/post.py (69,282,557 parameters), float32, with RMSprop; without a path, on the synthetic
 corpus. Every contestant has a process of its own; they start from the same parameters, and the run stops if their
 numbers of parameters differ or the losses of the first steps do. Prints the table of `comparison` for each batch size.
 

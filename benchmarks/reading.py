@@ -5,9 +5,9 @@
 
 prints the machine, then a table a corpus: for each reader the files it could read, the seconds of the whole corpus,
 files and notes a second, and how often its speed goes into that of this project's reader on one core. The first corpus
-is the path given, the second so many generated files, which are transpositions of the built-in corpus's pieces. In each
-round every reader reads once, one after the other; a figure is the median over the rounds. Readers that need minutes
-for ten thousand files read the first `peer_files` of them, and their seconds are scaled up.
+is the path given, the second so many generated files, which are transpositions of the synthetic corpus's pieces. In
+each round every reader reads once, one after the other; a figure is the median over the rounds. Readers that need
+minutes for ten thousand files read the first `peer_files` of them, and their seconds are scaled up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from absl import app, flags
 
 from benchmarks import machine
-from vae_jax.data import builtin, corpus, parallel, sources
+from vae_jax.data import corpus, parallel, sources, synthetic
 from vae_jax.music import midi
 from vae_jax.music.score import transpose
 from vae_jax.runtime import cache_dir
@@ -65,7 +65,7 @@ def main(_: list[str]) -> None:
 def write_songs(folder: pathlib.Path, count: int) -> None:
     """Writes generated files: each piece in up to twenty keys."""
     for n in range(-(-count // _COPIES)):
-        score = builtin.compose_piece(0, n)
+        score = synthetic.make_score(0, n)
         for copy in range(min(_COPIES, count - n * _COPIES)):
             data = midi.write_midi(transpose(score, copy - _COPIES // 2))
             (folder / f"{n:05d}_{copy:02d}.mid").write_bytes(data)

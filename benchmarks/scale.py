@@ -3,7 +3,7 @@
     python -m benchmarks.scale [--sizes=1000,10000,100000] [--bars=16] [--workers=2] [--folder=/tmp/scale]
 
 prints the machine, then a table with a column a size, and for each row whether it is flat or linear. A generated file
-is the first bars of one of 64 pieces of the built-in corpus, its pitches moved at random by up to two semitones note
+is the first bars of one of 64 pieces of the synthetic corpus, its pitches moved at random by up to two semitones note
 for note, so that no two files hold the same tune. The representation is the flagship's with windows every eight beats.
 Seconds of the processor stand beside those of the clock, because a machine that others use too slows the clock's alone.
 What is made in the folder is deleted.
@@ -27,7 +27,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks import machine
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music.score import Score
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _two(value: int) -> bytes:
 
 def generate(folder: pathlib.Path, num_files: int, num_bars: int) -> int:
     """Writes so many files in folders of a thousand; returns their bytes."""
-    bases = [prepare(builtin.compose_piece(0, n), num_bars) for n in range(min(_NUM_BASES, num_files))]
+    bases = [prepare(synthetic.make_score(0, n), num_bars) for n in range(min(_NUM_BASES, num_files))]
     total = 0
     for n in range(num_files):
         place = folder / f"{n // _FILES_PER_FOLDER:04d}"

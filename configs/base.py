@@ -14,13 +14,13 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.path = ""  # A file, a folder or a zip; empty for the national anthems.
+    config.data.path = ""  # A file, a folder or a zip; "synthetic"; empty for the national anthems.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
     config.data.num_shown = 200  # Training pieces of shards that are evaluated, shown and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
-    config.data.allow_builtin = True  # Without a network: warn and train on the built-in corpus, or stop.
-    config.data.num_builtin = 135
-    config.data.builtin_seed = 0
+    config.data.allow_synthetic = True  # Without a network: warn and train on the synthetic corpus, or stop.
+    config.data.num_synthetic = 135
+    config.data.synthetic_seed = 0
     config.data.num_held_out = 13
     config.data.split_by = "tune"  # Keeps files of one tune together; "file" does not.
     config.data.split_seed = 0

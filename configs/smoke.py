@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     """Returns a config of the post's kind of model, small."""
     config = base.get_config()
     config.name = "smoke"
-    config.data.path = "built-in"
-    config.data.num_builtin = 16
+    config.data.path = "synthetic"
+    config.data.num_synthetic = 16
     config.data.num_held_out = 4
 
     config.representation = ConfigDict()

@@ -9,8 +9,8 @@ import sys
 REPOSITORY = pathlib.Path(__file__).parents[1]
 SMALL = [
     "--config=configs/anthems.py",
-    "--config.data.num_builtin=6",
-    "--config.data.path=built-in",
+    "--config.data.num_synthetic=6",
+    "--config.data.path=synthetic",
     "--config.data.num_held_out=2",
     "--config.representation.training_hop_beats=4",
     "--config.model.latent_dim=12",

@@ -12,28 +12,34 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import flags
 
-from vae_jax.data.dataset import ArrayExamples
+from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.models.base import Variables
+from vae_jax.representations.note_matrix import NoteMatrix
 from vae_jax.runtime import cli, distributed, sharding
 from vae_jax.training import loop
+from vae_jax.training import step as step_lib
+from vae_jax.training.config import TrainConfig
 from vae_jax.training.experiment import Experiment, build_experiment
 from vae_jax.training.run_dir import RunFolder
-from vae_jax.training.step import TrainState
+from vae_jax.training.step import EvalStep, TrainState, TrainStep
+from vae_jax.training.trainable import Metrics, Trainable
 
 NUM_TRAIN, NUM_HELD_OUT = 7, 4
 CONFIG: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
-    "representation": {"name": "events", "num_notes": 8, "num_tracks": 2},
-    "model": {"name": "post", "filters": 1, "hidden": 8, "latent_dim": 2, "reparameterisation": "standard"},
-    "loss": {"reconstruction": "msle", "loss_factor": 1.0, "reg_factor": 0.5},
+    "representation": {"name": "note_matrix", "num_notes": 8, "num_tracks": 2},
+    "model": {"name": "conv_vae", "filters": 1, "hidden": 8, "latent_dim": 2, "distortion": "msle"},
+    "loss": {"kl_weight": 0.5},
     "optimizer": {"name": "rmsprop", "learning_rate": 3e-3},
     "train": {
         "batch_size": 3,  # Batches of 3, 3 and 1.
@@ -44,15 +50,33 @@ CONFIG: dict[str, Any] = {
         "average_decay": 0.0,
         "min_steps": 0,
     },
+    "sample": {"num": 1, "seed": 0},
 }
 STEPS_PER_EPOCH, LAST_STEP = 3, 12
 
 
-def random_arrays(count: int, seed: int) -> dict[str, np.ndarray]:
-    return {"events": np.random.default_rng(seed).uniform(0, 100, (count, 8, 3, 2)).astype(np.float32)}
+def random_examples(count: int, seed: int) -> NoteMatrix:
+    return NoteMatrix(np.random.default_rng(seed).uniform(0, 100, (count, 8, 3, 2)).astype(np.float32))
 
 
-TRAIN, HELD_OUT = random_arrays(NUM_TRAIN, 0), random_arrays(NUM_HELD_OUT, 1)
+TRAIN, HELD_OUT = random_examples(NUM_TRAIN, 0), random_examples(NUM_HELD_OUT, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedInit(Trainable[NoteMatrix]):
+    """A Trainable whose initial variables are drawn once."""
+
+    trainable: Trainable[NoteMatrix]
+    variables: Variables
+
+    def init(self, key: jax.Array, dataset: Dataset[NoteMatrix] | None) -> Variables:
+        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self.variables)  # A step donates its state.
+
+    def loss(self, variables: Variables, batch: NoteMatrix, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
+        return self.trainable.loss(variables, batch, key, train)
+
+    def optimizer(self, num_steps: int) -> optax.GradientTransformation:
+        return self.trainable.optimizer(num_steps)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,45 +86,56 @@ class TinyRun:
     experiment: Experiment
 
     @functools.cached_property
-    def _initial(self) -> TrainState:
-        return jax.device_get(jax.jit(lambda: self.experiment.init_state(LAST_STEP))())
+    def keys(self) -> dict[str, jax.Array]:
+        return dict(zip(("init", "train", "eval"), jax.random.split(self.experiment.key(), 3), strict=True))
+
+    @functools.cached_property
+    def trainable(self) -> FixedInit:
+        variables = self.experiment.trainable.init(self.keys["init"], None)
+        return FixedInit(self.experiment.trainable, jax.device_get(variables))
+
+    @functools.cached_property
+    def train_step(self) -> TrainStep:
+        return self.fresh_step()
+
+    def fresh_step(self) -> TrainStep:
+        """A step that was not traced yet, for batches of another shape."""
+        return step_lib.make_train_step(self.trainable, self.trainable.optimizer(LAST_STEP), self.keys["train"])
+
+    @functools.cached_property
+    def eval_step(self) -> EvalStep:
+        return step_lib.make_eval_step(self.trainable, self.keys["eval"])
 
     def initial(self) -> TrainState:
         """Makes the initial state anew each time, because a step donates it."""
-        return sharding.replicate(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), self._initial))
+        variables = self.trainable.init(self.keys["init"], None)
+        return sharding.replicate(step_lib.init_state(variables, self.trainable.optimizer(LAST_STEP), 0.0))
 
-    @property
-    def train_step(self) -> loop.TrainStep:
-        return self.slower_step(1.0)
-
-    @functools.cache  # noqa: B019 - there is one tiny run.
-    def slower_step(self, factor: float) -> loop.TrainStep:
-        return self.experiment.train_step(LAST_STEP, factor)
-
-    @functools.cached_property
-    def eval_step(self) -> loop.EvalStep:
-        return self.experiment.eval_step()
+    def abstract(self) -> TrainState:
+        return step_lib.abstract_state(self.trainable, 0.0, self.keys["init"])
 
     def fit(
         self,
         path: pathlib.Path,
-        step: loop.TrainStep | None = None,
-        make_step: Callable[[float], loop.TrainStep] | None = None,
-        train: dict[str, np.ndarray] = TRAIN,
+        train_step: TrainStep | None = None,
+        train: NoteMatrix = TRAIN,
+        held_out: NoteMatrix | None = HELD_OUT,
         **changes: Any,
     ) -> TrainState:
+        """Calls `loop.fit` with the compiled steps, or a train step that stands for the compiled one."""
         path.mkdir(exist_ok=True)
-        return loop.fit(
-            self.initial,
-            self.experiment.abstract_state(),
-            make_step or (lambda factor: step or self.train_step),
-            self.eval_step,
-            examples=ArrayExamples(train),
-            held_out_arrays=changes.pop("held_out", HELD_OUT),
-            config=CONFIG["train"] | changes,
-            seed=CONFIG["seed"],
-            folder=RunFolder(path),
-        )
+        with (
+            mock.patch.object(step_lib, "make_train_step", lambda *_: train_step or self.train_step),
+            mock.patch.object(step_lib, "make_eval_step", lambda *_: self.eval_step),
+        ):
+            return loop.fit(
+                self.trainable,
+                Dataset(ArrayExamples(train), held_out),
+                TrainConfig(**CONFIG["train"] | changes),
+                RunFolder(path),
+                key=self.experiment.key(),
+                order_seed=CONFIG["seed"],
+            )
 
 
 def make_tiny_run() -> TinyRun:
@@ -121,7 +156,7 @@ def main() -> None:
     distributed.join()
     make_tiny_run().fit(
         pathlib.Path(args.folder),
-        train=random_arrays(args.num_train, 0),
+        train=random_examples(args.num_train, 0),
         num_epochs=args.num_epochs,
         batch_size=args.batch_size,
         checkpoint_every_epochs=1,

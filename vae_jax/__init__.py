@@ -1,0 +1,1 @@
+"""Variational autoencoders for scores in JAX; docs/architecture.md has the packages."""

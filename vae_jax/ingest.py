@@ -46,7 +46,7 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} goes with --shards alone")
-    source = corpus.find_corpus(args.path, allow_builtin=False)
+    source = corpus.find_corpus(args.path, allow_synthetic=False)
     report = ingest_report.describe_corpus(source)
     print(ingest_report.render_report(report))
     if args.output:

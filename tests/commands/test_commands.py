@@ -126,7 +126,7 @@ def test_the_smoke_run_succeeds_and_says_what_came_of_it(smoke_run: SmokeRun):
     out = smoke_run.result.stdout
     assert "16 files: 16 loaded (0 of them repaired), 0 refused" in out
     assert "epoch 6/6 loss" in out
-    assert "corpus: built-in" in out
+    assert "corpus: synthetic" in out
     assert out.splitlines()[-1] == f"everything is in {smoke_run.folder}"
     assert "resuming" not in out
 
@@ -155,7 +155,7 @@ def test_the_pictures_are_there(smoke_run: SmokeRun):
 def test_the_first_piece_and_the_held_out_ones_are_reconstructed(smoke_run: SmokeRun):
     split = smoke_run.json("run.json")["split"]
     expected = {
-        pathlib.PurePosixPath(path).stem for path in ["builtin_0000_C_minor.mid", *split["held_out"]]
+        pathlib.PurePosixPath(path).stem for path in ["synthetic_0000_C_major.mid", *split["held_out"]]
     }  # fmt: skip
     written = {path.name for path in (smoke_run.folder / "reconstructions").iterdir() if path.is_file()}
     assert written == {f"{name}{end}" for name in expected for end in (".original.mid", ".reconstruction.mid", ".png")}
@@ -184,7 +184,7 @@ def test_the_run_is_described(smoke_run: SmokeRun):
     run = smoke_run.json("run.json")
     assert run["run_id"]
     assert run["seed"] == 0
-    assert run["corpus"]["name"] == "built-in"
+    assert run["corpus"]["name"] == "synthetic"
     assert (run["corpus"]["pieces"], len(run["corpus"]["fingerprint"])) == (16, 64)
     train, held_out = run["split"]["train"], run["split"]["held_out"]
     assert (len(train), len(held_out), len({*train, *held_out})) == (12, 4, 16)
@@ -205,7 +205,7 @@ def test_every_epoch_is_logged(smoke_run: SmokeRun):
 
 def test_the_scores_are_those_of_the_documentation(smoke_run: SmokeRun):
     metrics = smoke_run.json("metrics.json")
-    assert metrics["corpus"] == "built-in"
+    assert metrics["corpus"] == "synthetic"
     for part, pieces in [("training", 12), ("held_out", 4)]:
         scores = metrics[part]
         assert scores["pieces"] == pieces
@@ -294,7 +294,7 @@ def test_a_run_killed_without_warning_ends_as_the_uninterrupted_one(
 
 
 @pytest.mark.slow
-def test_without_a_network_the_run_trains_on_the_builtin_corpus_and_says_so(
+def test_without_a_network_the_run_trains_on_the_synthetic_corpus_and_says_so(
     tmp_path: pathlib.Path, cache: pathlib.Path
 ):
     changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.train.num_epochs=1")
@@ -302,10 +302,10 @@ def test_without_a_network_the_run_trains_on_the_builtin_corpus_and_says_so(
     assert_success(result)
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
-    assert "built-in corpus" in warnings[0]
-    assert "corpus: built-in" in result.stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["corpus"]["name"] == "built-in"
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["corpus"] == "built-in"
+    assert "synthetic corpus" in warnings[0]
+    assert "corpus: synthetic" in result.stdout
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["corpus"]["name"] == "synthetic"
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["corpus"] == "synthetic"
 
 
 # Reading a corpus.
@@ -448,7 +448,7 @@ def test_any_text_becomes_the_name_of_a_file(tmp_path: pathlib.Path, name: str):
         (["run.py", "--config=configs/smoke.py", "--config.modle.filters=3"], ["modle", "no such field"]),
         (["run.py", "--config=configs/smoke.py", "--config.train.batch_size=many"], ["batch_size", "many"]),
         (["run.py", "--config=configs/smoke.py", "--config.train.batch_size=1.5"], ["batch_size", "1.5"]),
-        (["run.py", "--config=configs/smoke.py", "--config.data.allow_builtin=perhaps"], ["allow_builtin"]),
+        (["run.py", "--config=configs/smoke.py", "--config.data.allow_synthetic=perhaps"], ["allow_synthetic"]),
         (["run.py", "--config=configs/smoke.py", "--workdri=x"], ["workdri"]),
         (["run.py", "--config=configs/smoke.py", "extra"], ["extra"]),
         (["-m", "vae_jax.ingest", "--path=no/such/folder"], ["no/such/folder", "no such file or folder"]),
@@ -523,7 +523,7 @@ def test_a_folder_with_another_run_is_refused_by_what_differs(
     (tmp_path / "other.mid").write_bytes(midi.write_midi(melody(0)))
     change, parts = {
         "seed": ("--config.seed=1", ["config.seed is 0 there and 1 here"]),
-        "corpus": (f"--config.data.path={tmp_path / 'other.mid'}", ["another corpus", "other.mid", "built-in"]),
+        "corpus": (f"--config.data.path={tmp_path / 'other.mid'}", ["another corpus", "other.mid", "synthetic"]),
     }[what]
     before = content(smoke_run.folder)
     arguments = ("run.py", "--config=configs/smoke.py", f"--workdir={smoke_run.folder}", change)
@@ -534,7 +534,7 @@ def test_a_folder_with_another_run_is_refused_by_what_differs(
 def test_every_field_that_differs_is_named(smoke_run: SmokeRun):
     config = copy.deepcopy(smoke.get_config().to_dict())
     config["model"]["filters"], config["train"]["batch_size"] = 8, 4
-    source = corpus.builtin_corpus(16, 0)
+    source = corpus.synthetic_corpus(16, 0)
     with pytest.raises(UserError) as caught:
         run_dir.open_run(str(smoke_run.folder), config, source, corpus.split_corpus(source, 4, 0))
     assert "config.model.filters is 4 there and 8 here" in str(caught.value)
@@ -543,7 +543,7 @@ def test_every_field_that_differs_is_named(smoke_run: SmokeRun):
 
 def test_the_same_files_by_another_path_are_the_same_run(tmp_path: pathlib.Path):
     config = copy.deepcopy(smoke.get_config().to_dict())
-    source = corpus.builtin_corpus(4, 0)
+    source = corpus.synthetic_corpus(4, 0)
     split = corpus.split_corpus(source, 1, 0)
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     before = content(folder.path)
@@ -574,8 +574,8 @@ def test_a_corpus_that_is_none_is_refused_before_a_run_is_made(tmp_path: pathlib
     assert not (tmp_path / "run").exists()
 
 
-def test_without_the_anthems_and_the_builtin_corpus_there_is_no_run(tmp_path: pathlib.Path, cache: pathlib.Path):
-    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_builtin=False")
+def test_without_the_anthems_and_the_synthetic_corpus_there_is_no_run(tmp_path: pathlib.Path, cache: pathlib.Path):
+    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_synthetic=False")
     result = command(cache, "run.py", "--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}", *changes)
     assert_one_error(result, REFUSED_URL, "--config.data.path=FOLDER_OR_ZIP")
     assert not (tmp_path / "run").exists()

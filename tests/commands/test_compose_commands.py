@@ -20,7 +20,7 @@ from small_run import run
 from vae_jax.composer import attributes, conditioning, generate, requests, stage
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data import builtin, corpus
+from vae_jax.data import corpus, synthetic
 from vae_jax.data.corpus import Piece
 from vae_jax.music import key as key_lib
 from vae_jax.music import midi
@@ -50,7 +50,7 @@ def composer(loaded) -> TrainedComposer:
 
 @pytest.fixture(scope="module")
 def original() -> Piece:
-    score = builtin.compose_piece(9, 0)
+    score = synthetic.make_score(9, 0)
     return Piece("original.mid", "original", midi.read_midi(midi.write_midi(score)).score)
 
 

@@ -81,7 +81,7 @@ def test_a_name_that_is_no_folder_of_runs_is_refused(name: str):
 )
 def test_another_config_in_a_runs_folder_is_refused_by_its_field(tmp_path: pathlib.Path, change: dict, named: str):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
+    source = corpus.synthetic_corpus(4, 0)
     split = corpus.split_corpus(source, 1, 0)
     run_dir.open_run(str(tmp_path / "run"), config, source, split)
     for section, fields in change.items():
@@ -93,7 +93,7 @@ def test_another_config_in_a_runs_folder_is_refused_by_its_field(tmp_path: pathl
 
 def test_what_a_run_does_about_a_nan_may_be_changed(tmp_path: pathlib.Path):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
+    source = corpus.synthetic_corpus(4, 0)
     split = corpus.split_corpus(source, 1, 0)
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     config["train"]["on_nan"] = "restore"
@@ -102,7 +102,7 @@ def test_what_a_run_does_about_a_nan_may_be_changed(tmp_path: pathlib.Path):
 
 def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(tmp_path: pathlib.Path):
     config = smoke.get_config().to_dict()
-    source = corpus.builtin_corpus(4, 0)
+    source = corpus.synthetic_corpus(4, 0)
     split = corpus.split_corpus(source, 1, 0)
     folder = run_dir.open_run(str(tmp_path / "run"), config, source, split)
     (folder.plots / "deep").mkdir(parents=True)

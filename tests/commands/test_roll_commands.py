@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_run import SMALL, run
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.music.score import Meter, make_notes, make_score
 
@@ -24,8 +24,8 @@ def workdir(small_run) -> pathlib.Path:
 def songs(tmp_path_factory) -> pathlib.Path:
     """A piece, one without drums in a file of its own name, one shorter than a window, and one of drums alone."""
     folder = tmp_path_factory.mktemp("songs")
-    (folder / "long.mid").write_bytes(midi.write_midi(builtin.compose_piece(9, 0)))
-    (folder / "other.mid").write_bytes(midi.write_midi(builtin.compose_piece(9, 1)))
+    (folder / "long.mid").write_bytes(midi.write_midi(synthetic.make_score(9, 0)))
+    (folder / "other.mid").write_bytes(midi.write_midi(synthetic.make_score(9, 1)))
     short = make_score(480, make_notes([0, 480], [480, 480], [60, 64]), track_names=["$<img> x"])
     (folder / "short.mid").write_bytes(midi.write_midi(short))
     drums = make_score(480, make_notes(np.arange(8) * 480, 100, 38, channel=9))
@@ -170,7 +170,7 @@ def test_latents_of_another_run_are_refused(workdir, tmp_path):
 
 def test_the_large_config_takes_a_few_steps(tmp_path):
     done = run(
-        *("run.py", "--config=configs/anthems_large.py", *SMALL[1:], "--config.data.num_builtin=3"),
+        *("run.py", "--config=configs/anthems_large.py", *SMALL[1:], "--config.data.num_synthetic=3"),
         *("--config.data.num_held_out=1", "--config.train.num_epochs=1", "--config.train.batch_size=8"),
         f"--workdir={tmp_path}/x",
     )

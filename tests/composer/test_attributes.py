@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from configs import anthems as anthems_config
 from vae_jax.composer import attributes
 from vae_jax.composer.attributes import ATTRIBUTES, Directions
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.data.dataset import ArrayExamples
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
@@ -201,7 +201,7 @@ def pca_model() -> tuple[Inference, dict[str, np.ndarray]]:
     config = anthems_config.get_config()
     config.model.update({"latent_dim": 24, "num_onset_cells": 1500, "num_drum_cells": 50})
     experiment = build_experiment(config.to_dict())
-    scores = [score for _, score in builtin.compose_corpus(16, seed=2)]
+    scores = [score for _, score in synthetic.make_corpus(16, seed=2)]
     arrays = arrays_lib.concatenate([experiment.representation.encode(score).arrays for score in scores])
     variables = experiment.init_state(1, ArrayExamples(arrays)).trained_variables
     return Inference(experiment, variables, experiment.representation.default_calibration()), arrays
@@ -223,7 +223,7 @@ def test_the_music_of_a_real_decoder_moves(pca_model: tuple[Inference, dict[str,
 def test_density_and_register_are_those_of_the_whole_piece():
     """Every note of a piece has its onset in one window."""
     representation = RollRepresentation(max_notes=512)
-    score = builtin.compose_piece(2, 0)
+    score = synthetic.make_score(2, 0)
     encoded = representation.encode(score)
     found = attributes.window_attributes(encoded.arrays, representation.min_pitch, representation.window_beats)
     onsets = {(note[0], note[2]) for note in encoded.context.piece.notes.tolist() if note[1] != instruments.DRUMS}

@@ -9,7 +9,7 @@ import pytest
 
 from vae_jax.composer import conditioning
 from vae_jax.composer.conditioning import Ensemble
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import instruments
 from vae_jax.music.score import Meter, Score, Tempo, make_notes, make_score
 from vae_jax.representations.pianoroll import encoding
@@ -66,7 +66,7 @@ def test_the_key():
 
 @pytest.mark.parametrize("index", range(3))
 def test_packed_ensembles_come_back_whole(index):
-    found = ensemble_of(builtin.compose_piece(1, index))
+    found = ensemble_of(synthetic.make_score(1, index))
     again = conditioning.unpack(json.loads(json.dumps(conditioning.pack(found))))
     assert again == found
     np.testing.assert_array_equal(again.style.vector(), found.style.vector())

@@ -274,18 +274,18 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: pathlib.Path):
     assert len({first, changed, renamed.fingerprint}) == 3
 
 
-def test_the_builtin_corpus_is_the_same_for_the_same_seed():
-    first, again, other = (corpus_lib.builtin_corpus(3, seed) for seed in (0, 0, 1))
-    assert first.name == "built-in"
+def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
+    first, again, other = (corpus_lib.synthetic_corpus(3, seed) for seed in (0, 0, 1))
+    assert first.name == "synthetic"
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    assert corpus_lib.find_corpus("built-in", num_builtin=3, builtin_seed=1).fingerprint == other.fingerprint
+    assert corpus_lib.find_corpus("synthetic", num_synthetic=3, synthetic_seed=1).fingerprint == other.fingerprint
 
 
-def test_the_builtin_corpus_has_a_piece_at_least():
+def test_the_synthetic_corpus_has_a_piece_at_least():
     with pytest.raises(UserError, match="at least one piece"):
-        corpus_lib.builtin_corpus(0, 0)
+        corpus_lib.synthetic_corpus(0, 0)
 
 
 # Splits.

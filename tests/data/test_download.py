@@ -180,22 +180,22 @@ def test_the_published_archive_is_the_one_at_hand(anthems: pathlib.Path):
 def test_without_a_path_the_cached_anthems_are_used(anthems: pathlib.Path, user_cache: pathlib.Path, refused_url: str):
     user_cache.mkdir()
     shutil.copy(anthems, user_cache / "NationalAnthems.zip")
-    found = corpus.find_corpus("", url=refused_url, allow_builtin=False)
+    found = corpus.find_corpus("", url=refused_url, allow_synthetic=False)
     assert (found.name, len(found.pieces)) == ("NationalAnthems.zip", 135)
 
 
 @pytest.mark.usefixtures("user_cache")
-def test_without_a_network_the_builtin_corpus_is_used_with_one_warning(
+def test_without_a_network_the_synthetic_corpus_is_used_with_one_warning(
     refused_url: str, capsys: pytest.CaptureFixture[str]
 ):
-    found = corpus.find_corpus("", url=refused_url, num_builtin=3)
-    assert (found.name, len(found.pieces)) == ("built-in", 3)
+    found = corpus.find_corpus("", url=refused_url, num_synthetic=3)
+    assert (found.name, len(found.pieces)) == ("synthetic", 3)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: the national anthems could not be downloaded from http://127.0.0.1")
-    assert line.endswith("using the built-in corpus of 3 generated pieces instead")
+    assert line.endswith("using the synthetic corpus of 3 pieces instead")
 
 
 @pytest.mark.usefixtures("user_cache")
-def test_without_a_network_and_a_builtin_corpus_there_is_none(refused_url: str):
+def test_without_a_network_and_a_synthetic_corpus_there_is_none(refused_url: str):
     with pytest.raises(UserError, match=r"--config\.data\.path=FOLDER_OR_ZIP"):
-        corpus.find_corpus("", url=refused_url, allow_builtin=False)
+        corpus.find_corpus("", url=refused_url, allow_synthetic=False)

@@ -12,12 +12,12 @@ import time
 
 import pytest
 
-from vae_jax.data import builtin, corpus, parallel, parsing, read_worker
+from vae_jax.data import corpus, parallel, parsing, read_worker, synthetic
 from vae_jax.music import midi
 from vae_jax.runtime import cache_dir
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-MUSIC = [midi.write_midi(score) for _, score in builtin.compose_corpus(4, 0)]
+MUSIC = [midi.write_midi(score) for _, score in synthetic.make_corpus(4, 0)]
 LIGHT = ("jax", "flax", "optax", "scipy", "sklearn", "matplotlib", "absl", "sqlite3")
 
 

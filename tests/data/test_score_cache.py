@@ -16,13 +16,13 @@ import time
 
 import pytest
 
-from vae_jax.data import builtin, corpus, parallel, parsing, score_cache
+from vae_jax.data import corpus, parallel, parsing, score_cache, synthetic
 from vae_jax.data.score_cache import ScoreCache
 from vae_jax.music import midi
 from vae_jax.runtime import cache_dir
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-MUSIC = [midi.write_midi(score) for _, score in builtin.compose_corpus(4, 0)]
+MUSIC = [midi.write_midi(score) for _, score in synthetic.make_corpus(4, 0)]
 HOSTILE = {
     "cut.mid": MUSIC[0][:-200],
     "junk.mid": b"junk" + MUSIC[1],
@@ -98,12 +98,12 @@ def test_what_comes_from_the_cache_is_what_the_reader_gives(
     assert columns.pitch.dtype == columns.onset_ticks.dtype == "int64" and columns.pitch.flags.writeable
 
 
-def test_the_builtin_corpus_from_the_cache_is_equal(cache_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    first = corpus.builtin_corpus(6, 3)
+def test_the_synthetic_corpus_from_the_cache_is_equal(cache_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    first = corpus.synthetic_corpus(6, 3)
     read = count_reads(monkeypatch)
-    assert corpus.builtin_corpus(6, 3).files == first.files
+    assert corpus.synthetic_corpus(6, 3).files == first.files
     assert not read
-    assert [piece.score for piece in first.pieces] == [score for _, score in builtin.compose_corpus(6, 3)]
+    assert [piece.score for piece in first.pieces] == [score for _, score in synthetic.make_corpus(6, 3)]
 
 
 def test_the_anthems_from_the_cache_are_equal(

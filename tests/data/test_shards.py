@@ -419,9 +419,9 @@ def test_a_full_disk_ends_in_one_line(midi_folder: pathlib.Path, tmp_path: pathl
 
 
 def test_the_generated_corpus_is_listed_as_it_is_loaded():
-    listed = sources.list_builtin(3, 5)
+    listed = sources.list_synthetic(3, 5)
     read = [(file.path, data) for file, data in sources.read_listed(listed, listed.files)]
-    loaded = corpus.builtin_corpus(3, 5)
+    loaded = corpus.synthetic_corpus(3, 5)
     assert [path for path, _ in read] == [file.path for file in loaded.files]
     assert [midi.read_midi(data).score.notes.pitch.tolist() for _, data in read if isinstance(data, bytes)] == [
         piece.score.notes.pitch.tolist() for piece in loaded.pieces

@@ -7,7 +7,7 @@ import collections
 import numpy as np
 import pytest
 
-from vae_jax.data import builtin, deduplication
+from vae_jax.data import deduplication, synthetic
 from vae_jax.data.corpus import Corpus
 from vae_jax.music import score as score_lib
 from vae_jax.music.score import Score, make_notes, make_score
@@ -15,7 +15,7 @@ from vae_jax.music.score import Score, make_notes, make_score
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Score]:
-    return [score for _, score in builtin.compose_corpus(20, seed=1)]
+    return [score for _, score in synthetic.make_corpus(20, seed=1)]
 
 
 def group(scores: list[Score]) -> list[int]:

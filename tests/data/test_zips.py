@@ -13,11 +13,11 @@ import zipfile
 
 import pytest
 
-from vae_jax.data import builtin, corpus
+from vae_jax.data import corpus, synthetic
 from vae_jax.music import midi
 from vae_jax.runtime.errors import UserError
 
-MUSIC = [midi.write_midi(score) for _, score in builtin.compose_corpus(3, 0)]
+MUSIC = [midi.write_midi(score) for _, score in synthetic.make_corpus(3, 0)]
 
 
 def read(tmp_path: pathlib.Path, data: bytes) -> dict[str, list[str]]:

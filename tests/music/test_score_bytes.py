@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import serialization
 from vae_jax.music.score import KeySignature, Meter, Tempo, make_notes, make_score
 
@@ -31,7 +31,7 @@ def test_half_a_surrogate_pair_in_a_name_survives():
 
 
 def test_a_note_takes_few_bytes():
-    score = builtin.compose_corpus(1, 0)[0][1]
+    score = synthetic.make_corpus(1, 0)[0][1]
     assert len(serialization.pack_score(score)) < 20 * len(score.notes) + 400
 
 

@@ -54,7 +54,7 @@ def test_a_run_from_kept_programs_has_the_same_bits(tmp_path: pathlib.Path):
     for name, cache in (("off", "off"), ("first", tmp_path / "cache"), ("next", tmp_path / "cache")):
         environment = {one: value for one, value in os.environ.items() if one not in OPTIONS}
         arguments = ["run.py", "--config=configs/smoke.py", f"--workdir={tmp_path / name}"]
-        arguments += ["--config.train.num_epochs=2", "--config.data.num_builtin=6", "--config.data.num_held_out=1"]
+        arguments += ["--config.train.num_epochs=2", "--config.data.num_synthetic=6", "--config.data.num_held_out=1"]
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=REPOSITORY,

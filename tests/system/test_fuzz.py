@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_run import REPOSITORY
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, Score, Tempo, make_notes, make_score
 
@@ -54,7 +54,7 @@ NOTE = b"\x00\x90\x3c\x40\x83\x60\x80\x3c\x00"
 
 def seed_files() -> list[bytes]:
     """Valid files of several makes, up to 256 kB."""
-    pieces = builtin.compose_corpus(3, 0)
+    pieces = synthetic.make_corpus(3, 0)
     whole = [midi.write_midi(score) for _, score in pieces]
     metas = b"".join(
         b"\x01\xff" + bytes([kind]) + vlq(len(content)) + content

@@ -33,7 +33,7 @@ from vae_jax.representations.base import Encoded
 from vae_jax.representations.pianoroll.context import WindowedContext
 from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
 from vae_jax.representations.pianoroll.representation import RollRepresentation
-from vae_jax.representations.pianoroll.windows import NoteLists, spans_at
+from vae_jax.representations.pianoroll.windows import NoteLists
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 
@@ -355,7 +355,7 @@ def move_attributes(
     """Decodes the latents of a composed piece after moving them along attributes."""
     length = composer.stage.representation.window_steps
     num_steps = piece.roll.num_steps
-    spans = spans_at(np.arange(len(piece.latents)) * length, num_steps, length)
+    starts = np.arange(len(piece.latents)) * length
     lists = composer.inference.decode(move(piece.latents, directions, amounts))
-    context = WindowedContext(num_steps, spans, piece.roll.context)
+    context = WindowedContext(num_steps, starts, piece.roll.context)
     return composer.stage.representation.decode(Encoded(lists, context))

@@ -208,7 +208,9 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
     representation, model = experiment.representation, experiment.model
-    if not isinstance(representation, RollRepresentation) or not (isinstance(model, RollVAE) and model.with_parts):
+    if not isinstance(representation, RollRepresentation) or not (
+        isinstance(model, RollVAE) and model.config.with_parts
+    ):
         raise UserError("config.composer needs config.representation.name=pianoroll and config.model.with_parts=true")
     if not representation.normalize_tonic:  # Pieces are written in C and transposed to their key.
         raise UserError("config.composer needs config.representation.normalize_tonic=true")

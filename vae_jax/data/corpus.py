@@ -128,35 +128,35 @@ def find_corpus(
     path: str = "",
     *,
     url: str = download.ANTHEMS_URL,
-    allow_builtin: bool = True,
-    num_builtin: int = 135,
-    builtin_seed: int = 0,
+    allow_synthetic: bool = True,
+    num_synthetic: int = 135,
+    synthetic_seed: int = 0,
 ) -> Corpus:
-    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the built-in
+    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the synthetic
     corpus.
 
     Args:
       path: a MIDI file, a folder or a zip; empty for the national anthems.
       url: where the anthem archive is published.
-      allow_builtin: whether to fall back on the built-in corpus, with a warning, where the archive cannot be had.
-      num_builtin: number of pieces in the built-in corpus.
-      builtin_seed: seed of the built-in corpus.
+      allow_synthetic: whether to fall back on the synthetic corpus, with a warning, where the archive cannot be had.
+      num_synthetic: number of pieces in the synthetic corpus.
+      synthetic_seed: seed of the synthetic corpus.
 
     Raises:
-      UserError: where the path holds no usable file, or the archive cannot be had and the built-in corpus is not
+      UserError: where the path holds no usable file, or the archive cannot be had and the synthetic corpus is not
         allowed.
     """
-    if path == sources.BUILTIN_NAME:
-        return builtin_corpus(num_builtin, builtin_seed)
+    if path == sources.SYNTHETIC_NAME:
+        return synthetic_corpus(num_synthetic, synthetic_seed)
     if path:
         return load_corpus(path)
     try:
         archive = download.fetch_anthems(url)
     except download.DownloadError as error:
-        if not allow_builtin:
+        if not allow_synthetic:
             raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
-        print(f"warning: {error}; using the built-in corpus of {num_builtin} generated pieces instead", file=sys.stderr)
-        return builtin_corpus(num_builtin, builtin_seed)
+        print(f"warning: {error}; using the synthetic corpus of {num_synthetic} pieces instead", file=sys.stderr)
+        return synthetic_corpus(num_synthetic, synthetic_seed)
     return load_corpus(str(archive))
 
 
@@ -172,11 +172,11 @@ def fetch_anthems(url: str) -> str:
         raise UserError(f"{error}; give your own files with --path=FOLDER_OR_ZIP") from error
 
 
-def builtin_corpus(num_pieces: int, seed: int) -> Corpus:
-    """Returns the generated corpus, read back from its own MIDI bytes so that it goes the way of every file."""
+def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
+    """Returns the synthetic corpus, read back from its own MIDI bytes as any file is."""
     if num_pieces < 1:
-        raise UserError(f"the built-in corpus needs at least one piece, got {num_pieces}")
-    source = sources.list_builtin(num_pieces, seed)
+        raise UserError(f"the synthetic corpus needs at least one piece, got {num_pieces}")
+    source = sources.list_synthetic(num_pieces, seed)
     return Corpus(source.name, _ingest(source))
 
 
@@ -255,9 +255,9 @@ def find_split(data: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
     source = find_corpus(
         path or data["path"],
         url=data["url"],
-        allow_builtin=data["allow_builtin"],
-        num_builtin=data["num_builtin"],
-        builtin_seed=data["builtin_seed"],
+        allow_synthetic=data["allow_synthetic"],
+        num_synthetic=data["num_synthetic"],
+        synthetic_seed=data["synthetic_seed"],
     )
     split = split_corpus(
         source,

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vae_jax.data import builtin
+from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.runtime.errors import UserError
 
@@ -20,7 +20,7 @@ MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
 MAX_ZIP_RATIO = 200  # A MIDI file packs to a third or a tenth; a bomb packs to a thousandth.
 MAX_ZIP_TOTAL_BYTES = 2**30
-BUILTIN_NAME = "built-in"
+SYNTHETIC_NAME = "synthetic"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Source:
 
     Attributes:
       name: what reports call the corpus.
-      path: the folder, zip or file; empty for the generated corpus.
-      kind: "folder", "zip", "file" or "built-in".
-      seed: of the generated corpus.
+      path: the folder, zip or file; empty for the synthetic corpus.
+      kind: "folder", "zip", "file" or "synthetic".
+      seed: of the synthetic corpus.
       files: what was found; empty in what is handed to those who only read.
     """
 
@@ -91,10 +91,10 @@ def list_source(path: str) -> Source:
     return Source(name, str(source.resolve()), kind, files=tuple(sorted(files, key=lambda file: file.path)))
 
 
-def list_builtin(num_pieces: int, seed: int) -> Source:
-    """Lists the generated corpus."""
-    files = [Listed(builtin.piece_name(seed, n), stamp=seed, place=n) for n in range(num_pieces)]
-    return Source(BUILTIN_NAME, "", BUILTIN_NAME, seed, tuple(sorted(files, key=lambda file: file.path)))
+def list_synthetic(num_pieces: int, seed: int) -> Source:
+    """Lists the synthetic corpus."""
+    files = [Listed(synthetic.piece_name(seed, n), stamp=seed, place=n) for n in range(num_pieces)]
+    return Source(SYNTHETIC_NAME, "", SYNTHETIC_NAME, seed, tuple(sorted(files, key=lambda file: file.path)))
 
 
 def list_again(described: Mapping[str, Any], path: str = "") -> Source:
@@ -103,9 +103,9 @@ def list_again(described: Mapping[str, Any], path: str = "") -> Source:
     Raises:
       UserError: as `list_source`.
     """
-    if path or described["kind"] != BUILTIN_NAME:
+    if path or described["kind"] != SYNTHETIC_NAME:
         return list_source(path or described["path"])
-    return list_builtin(described["num"], described["seed"])
+    return list_synthetic(described["num"], described["seed"])
 
 
 def read_listed(source: Source, files: Sequence[Listed]) -> Iterator[tuple[Listed, bytes | str]]:
@@ -121,8 +121,8 @@ def read_listed(source: Source, files: Sequence[Listed]) -> Iterator[tuple[Liste
 
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[Callable[[Listed], bytes | str]]:
-    if source.kind == BUILTIN_NAME:
-        yield lambda file: midi.write_midi(builtin.compose_piece(source.seed, file.place))
+    if source.kind == SYNTHETIC_NAME:
+        yield lambda file: midi.write_midi(synthetic.make_score(source.seed, file.place))
     elif source.kind == "zip":
         try:
             with zipfile.ZipFile(source.path) as archive:

@@ -1,7 +1,4 @@
-"""Barred pieces: a score's pitched notes in bars on the beat grid, as the scores of generated music look at it.
-
-Notes go through the piano roll, so that a file played off the beat is treated like one entered by step.
-"""
+"""Bar grid: a score's notes quantized by the piano roll's encoder, the common input of scores of generated music."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import scipy.sparse
 
 from vae_jax.music import instruments, key
 from vae_jax.music.key import Tonic
+from vae_jax.music.match_counts import f1_score
 from vae_jax.music.score import Meter, Score, make_notes
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.config import RollConfig
@@ -22,25 +20,24 @@ STEPS_PER_BEAT = RollConfig().steps_per_beat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BarredPiece:
-    """A piece on the grid, ordered by step and pitch; pitches are MIDI numbers, times are steps.
+class BarGrid:
+    """Notes on the beat grid, ordered by step and pitch; pitches are MIDI numbers, times are steps.
 
-    A pitch that several instruments start together is one note, as long as the longest of them: how many double a line
-    is a matter of the arrangement.
+    A pitch that several instruments start together (a unison) is one note, as long as the longest of them.
 
     Attributes:
-      step, pitch, duration: [N] int64, the pitched notes of all parts, unisons once.
-      part_notes: [M, 4] int64, the pitched notes of each part: step, part, pitch, duration.
+      step, pitch, duration: [N] int64, the pitched notes of all instrument groups, unisons once.
+      group_notes: [M, 4] int64, the pitched notes of each instrument group: step, group, pitch, duration.
       drum_step: [D] int64, onsets of the percussion.
       bars: [num_bars + 1] int64, steps at which bars start, and the end of the last one.
-      bar_kind: [num_bars] int64, equal for bars of one meter and length; others are not compared.
+      bar_kind: [num_bars] int64, equal for bars of one meter and length; only those are compared.
       tonic: the key of the whole piece.
     """
 
     step: np.ndarray
     pitch: np.ndarray
     duration: np.ndarray
-    part_notes: np.ndarray
+    group_notes: np.ndarray
     drum_step: np.ndarray
     bars: np.ndarray
     bar_kind: np.ndarray
@@ -57,31 +54,55 @@ class BarredPiece:
         return self.step + self.duration
 
     @property
-    def bar(self) -> np.ndarray:
-        """Bar in which each note starts, [N] int64."""
-        return np.searchsorted(self.bars, self.step, side="right") - 1
-
-    @property
     def onsets_per_bar(self) -> np.ndarray:
         """Notes that start in each bar, [num_bars] int64."""
-        return np.bincount(self.bar, minlength=self.num_bars)
+        return np.bincount(self.bar_of(self.step), minlength=self.num_bars)
+
+    def bar_of(self, steps: np.ndarray) -> np.ndarray:
+        """Returns the bar of each step."""
+        return np.searchsorted(self.bars, steps, side="right") - 1
+
+    def bar_rhythms(self) -> np.ndarray:
+        """Returns the steps of each bar at which any pitched note starts, [num_bars, longest bar] bool."""
+        rhythms = np.zeros((self.num_bars, int(np.diff(self.bars).max(initial=1))), dtype=bool)
+        bar = self.bar_of(self.step)
+        rhythms[bar, self.step - self.bars[bar]] = True
+        return rhythms
 
     def sounding(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which pitches sound from one start or end of a note to the next.
-
-        Returns:
-          [E + 1] int64, the steps at which notes start or end, and [E, 128] bool, what sounds between two of them.
-        """
+        """Returns the steps at which notes start or end, [E + 1], and which pitches sound in between, [E, 128] bool."""
         events = np.unique(np.concatenate([self.step, self.end]))
         edges = np.zeros((len(events), NUM_PITCHES), dtype=np.int32)
         np.add.at(edges, (np.searchsorted(events, self.step), self.pitch), 1)
         np.add.at(edges, (np.searchsorted(events, self.end), self.pitch), -1)
         return events, np.cumsum(edges, axis=0)[:-1] > 0
 
+    def onset_cells(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> scipy.sparse.csr_matrix:
+        """Returns the onsets in windows as sparse rows of 0 and 1, [W, width * 128] float32.
 
-def lay_out(score: Score) -> BarredPiece:
-    """Lays a score out in bars on the default grid, twelve steps to the beat."""
-    piece = encoding.encode(score, RollConfig())
+        The windows have a first step and a number of steps, at most `width`, each [W]; an onset's column is its step in
+        the window times 128, plus its pitch.
+        """
+        first, last = np.searchsorted(self.step, starts), np.searchsorted(self.step, starts + lengths)
+        count = last - first
+        indptr = np.concatenate([[0], np.cumsum(count)])
+        note = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], count)
+        column = (self.step[note] - np.repeat(starts, count)) * NUM_PITCHES + self.pitch[note]
+        ones = np.ones(len(note), dtype=np.float32)
+        return scipy.sparse.csr_matrix((ones, column, indptr), shape=(len(starts), width * NUM_PITCHES))
+
+    def bar_similarity(self) -> scipy.sparse.csr_matrix:
+        """Returns the F1 of the onset cells of each pair of bars, [num_bars, num_bars], 0 for bars of two kinds."""
+        lengths = np.diff(self.bars)
+        cells = self.onset_cells(self.bars[:-1], lengths, int(lengths.max(initial=1)))
+        f1 = pairwise_f1(cells, cells.T.tocsr()).tocoo()
+        f1.data *= self.bar_kind[f1.row] == self.bar_kind[f1.col]
+        return f1.tocsr()
+
+
+def make_bar_grid(score: Score) -> BarGrid:
+    """Quantizes a score on the default grid, twelve steps to the beat."""
+    piece = encoding.encode(score, RollConfig(normalize_tonic=False))
     notes = piece.notes.astype(np.int64)
     notes[:, PITCH] += piece.config.min_pitch
     is_drum = notes[:, PART] == instruments.DRUMS
@@ -90,11 +111,11 @@ def lay_out(score: Score) -> BarredPiece:
     longest = np.zeros(len(cells), dtype=np.int64)
     np.maximum.at(longest, of_note, pitched[:, DURATION])
     step, pitch = np.divmod(cells, NUM_PITCHES)
-    return BarredPiece(
+    return BarGrid(
         step=step,
         pitch=pitch,
         duration=longest,
-        part_notes=pitched,
+        group_notes=pitched,
         drum_step=notes[is_drum, STEP],
         bars=np.asarray(piece.bars, dtype=np.int64),
         bar_kind=_bar_kinds(piece),
@@ -102,33 +123,12 @@ def lay_out(score: Score) -> BarredPiece:
     )
 
 
-def onset_cells(piece: BarredPiece, starts: np.ndarray, lengths: np.ndarray, width: int) -> scipy.sparse.csr_matrix:
-    """Returns the onsets in windows of a piece as sparse rows of 0 and 1, [W, width * 128] float32.
-
-    Args:
-      piece: the piece.
-      starts: [W] steps at which windows start.
-      lengths: [W] steps in each window, none above `width`.
-      width: steps in a row; the column of an onset is its step in the window times 128, plus its pitch.
-    """
-    first, last = np.searchsorted(piece.step, starts), np.searchsorted(piece.step, starts + lengths)
-    count = last - first
-    indptr = np.concatenate([[0], np.cumsum(count)])
-    note = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], count)
-    column = (piece.step[note] - np.repeat(starts, count)) * NUM_PITCHES + piece.pitch[note]
-    ones = np.ones(len(note), dtype=np.float32)
-    return scipy.sparse.csr_matrix((ones, column, indptr), shape=(len(starts), width * NUM_PITCHES))
-
-
-def bar_similarity(piece: BarredPiece) -> scipy.sparse.csr_matrix:
-    """Returns the F1 of the onset cells of each pair of bars, [num_bars, num_bars], 0 for bars of different kinds."""
-    lengths = np.diff(piece.bars)
-    cells = onset_cells(piece, piece.bars[:-1], lengths, int(lengths.max(initial=1)))
-    count = np.diff(cells.indptr)
-    shared = (cells @ cells.T).tocoo()
-    f1 = 2.0 * shared.data / (count[shared.row] + count[shared.col])
-    f1 *= piece.bar_kind[shared.row] == piece.bar_kind[shared.col]
-    return scipy.sparse.csr_matrix((f1, (shared.row, shared.col)), shape=shared.shape)
+def pairwise_f1(rows: scipy.sparse.csr_matrix, columns: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Returns the F1 of each row [A, K] with each column [K, B] of two matrices of 0 and 1, [A, B]."""
+    shared = rows @ columns
+    row_size = np.repeat(np.diff(rows.indptr), np.diff(shared.indptr))
+    f1 = f1_score(shared.data, row_size, columns.getnnz(axis=0)[shared.indices])
+    return scipy.sparse.csr_matrix((f1, shared.indices, shared.indptr), shape=shared.shape)
 
 
 def _bar_kinds(piece: RollPiece) -> np.ndarray:
@@ -141,5 +141,4 @@ def _bar_kinds(piece: RollPiece) -> np.ndarray:
     changes = np.array([meter.tick for meter in meters]) / ticks_per_step - 0.5
     of_bar = np.searchsorted(changes, piece.bars[:-1], side="right") - 1
     signature = np.array([meter.numerator * 128 + meter.denominator for meter in meters])[of_bar]
-    kinds = np.stack([signature, np.diff(piece.bars)], axis=1)
-    return np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.unique((signature << 32) + np.diff(piece.bars), return_inverse=True)[1]

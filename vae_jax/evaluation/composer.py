@@ -1,7 +1,8 @@
-"""The evaluation of a composer: many pieces composed and scored, beside the Gaussian chain; attributes measured."""
+"""Evaluation of a composer: composed pieces scored beside those of a Gaussian AR(1) baseline; attributes measured."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,42 +14,43 @@ from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus, Split
-from vae_jax.evaluation import gaussian_ar1, generation
-from vae_jax.music.score import Score
+from vae_jax.evaluation import generation
+from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
+from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.run_dir import RunFolder
 
-CHAIN = "gaussian_chain"
+BASELINE = "gaussian_ar1"
 
 
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
 ) -> tuple[dict[str, Any], list[Composition]]:
-    """Composes pieces as long as the training pieces and in their meters, and scores them and the Gaussian chain's.
-
-    Args:
-      composer: the trained composer.
-      corpus: the run's corpus.
-      split: its split.
-      folder: the run's folder, which holds the latents of the corpus.
-      num: how many pieces.
-      seed: of composing and of resampling.
+    """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
     Returns:
-      What `composition_scores.score_compositions` gives for the composed pieces, with their "seed" and, under
-      "gaussian_chain", the same for as many pieces of the chain; and the composed pieces.
+      What `generation.score_compositions` gives for the composed pieces, with their "seed" (of composing and of
+      resampling) and, under "gaussian_ar1", the same for as many pieces of the baseline; and the composed pieces.
     """
     drawn = [requests.draw_like_corpus(composer, np.random.default_rng([seed, n])) for n in range(num)]
     pieces = generate.write_pieces(composer, drawn, jax.random.key(seed))
-    chain = gaussian_ar1.fit_chain([latents for latents, training in read_latents(folder) if training])
+    baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
     rng = np.random.default_rng([seed, num])
-    sampled = [
-        composer.inference.decode_score(chain.sample(rng.standard_normal(piece.latents.shape), 1.0)) for piece in pieces
-    ]
-    results = _scores(corpus, split, [piece.score for piece in pieces], seed)
-    results[CHAIN] = _scores(corpus, split, sampled, seed)
-    return {"seed": seed} | results, pieces
+    noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
+    sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
+    results, baseline_results = (
+        generation.score_compositions(
+            [corpus.pieces[n].score for n in split.train],
+            [corpus.pieces[n].score for n in split.held_out],
+            scores,
+            training_tunes=[corpus.tune_groups[n] for n in split.train],
+            held_out_tunes=[corpus.tune_groups[n] for n in split.held_out],
+            seed=seed,
+        )
+        for scores in ([piece.score for piece in pieces], sampled)
+    )
+    return {"seed": seed} | results | {BASELINE: baseline_results}, pieces
 
 
 def fit_attributes(
@@ -78,47 +80,31 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
         raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish")
     with np.load(folder.latents, allow_pickle=False) as arrays:
         piece, mean, is_training = arrays["piece"], arrays["mean"], arrays["is_training"]
-    ends = np.searchsorted(piece, np.arange(piece.max(initial=-1) + 1), side="right")
-    return [
-        (mean[end - count : end], bool(count and is_training[end - 1]))
-        for end, count in zip(ends, np.diff(ends, prepend=0), strict=True)
-    ]
+    bounds = np.searchsorted(piece, np.arange(piece.max(initial=-1) + 2))
+    return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 
 
 def summarise(results: Mapping[str, Any]) -> str:
-    """Shows the scores of the composed pieces, then how the Gaussian chain does, then the attributes, as text."""
+    """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
-    lines = ["composed pieces", "", generation.summarise_compositions(composed), ""]
-    for name, scores in (("composer", composed), ("Gaussian chain", composed[CHAIN])):
-        lines.append(f"{name + ':':<16} {_verdict(scores)}")
-    effect = results.get("attributes")
-    if effect:
-        amounts = "".join(f"{amount:>+9g}" for amount in effect["amounts"])
-        lines += ["", f"{'attribute moved by (sd), held-out windows':<42}{amounts}{'monotone':>10}"]
-        for name, found in effect["effect"].items():
-            means = found["means"][name]
-            if means:
-                lines.append(f"{name:<42}" + "".join(f"{mean:>9.3f}" for mean in means) + f"{found['monotone']:>10.3f}")
-    return "\n".join(lines)
+    text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
+    text += format_table([_main_scores("composer", composed), _main_scores(BASELINE, composed[BASELINE])], (16, 0))
+    if not (effect := results.get("attributes")):
+        return text
+    amounts = [f"{amount:+g}" for amount in effect["amounts"]]
+    rows: list[Sequence[Cell]] = [("attribute moved by (sd), held-out windows", *amounts, "monotone")]
+    for name, found in effect["effect"].items():
+        if means := found["means"][name]:
+            rows.append((name, *(f"{mean:.3f}" for mean in means), f"{found['monotone']:.3f}"))
+    return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _verdict(scores: Mapping[str, Any]) -> str:
-    inside = [feature["mean_inside"] for feature in scores["features"].values()]
-    overlaps = [feature["overlap_inside"] for feature in scores["features"].values()]
-    told = scores["judge"]
-    accuracy = ", ".join(f"{name} {told[name]['balanced_accuracy']:.3f}" for name in ("logistic", "boosting") if told)
-    return (
-        f"{sum(map(bool, inside))} of {len(inside)} means and {sum(map(bool, overlaps))} of {len(overlaps)} overlaps "
-        f"inside real against real; told from real: {accuracy or '-'}"
-    )
-
-
-def _scores(corpus: Corpus, split: Split, composed: Sequence[Score], seed: int) -> dict[str, Any]:
-    return generation.score_compositions(
-        [corpus.pieces[n].score for n in split.train],
-        [corpus.pieces[n].score for n in split.held_out],
-        composed,
-        training_tunes=[corpus.tune_groups[n] for n in split.train],
-        held_out_tunes=[corpus.tune_groups[n] for n in split.held_out],
-        seed=seed,
+def _main_scores(name: str, scores: Mapping[str, Any]) -> tuple[str, str]:
+    features = scores["features"].values()
+    means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
+    classifiers = (scores["discriminator"] or {}).items()
+    accuracy = ", ".join(f"{name} {found['balanced_accuracy']:.3f}" for name, found in classifiers)
+    return f"{name}:", (
+        f" {means} of {len(features)} means and {overlaps} of {len(features)} overlaps inside real against real; "
+        f"discriminator accuracy: {accuracy or '-'}"
     )

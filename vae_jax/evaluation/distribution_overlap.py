@@ -1,4 +1,4 @@
-"""Overlap of two samples of a feature: the area that their densities share."""
+"""Overlapping area of two samples of a feature (Yang and Lerch 2020)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ _MIN_BANDWIDTH_OF_SPAN = 1e-2  # Wide enough for the grid's points.
 
 
 def overlapping_area(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Returns the area under the lower of two densities, 0 (apart) to 1 (alike), after Yang and Lerch 2020.
+    """Returns the area under the lower of the densities of two samples [N] and [M], from 0 (disjoint) to 1 (equal).
 
-    Both are Gaussian kernel density estimates on one grid that spans both samples, and with one bandwidth: Scott's rule
-    for the smaller sample and the mean of the two variances. With a bandwidth each, a sample of equal values (no empty
-    bar in any piece) would overlap with nothing, not even with a sample most of which has the same value. Unlike in
-    that paper they are densities of the feature itself, not of distances between pieces.
-
-    Args:
-      a: [N] values.
-      b: [M] values.
-
-    Returns:
-      The area; None where a sample has fewer than two values.
+    Both are Gaussian kernel density estimates on one grid that spans both samples, with one bandwidth: Scott's rule for
+    the smaller sample and the mean of the two variances. With separate bandwidths, a sample of equal values would have
+    no overlap with a sample most of which has that value. Unlike in the paper, the densities are of the feature itself,
+    not of distances between pieces. None where a sample has fewer than two values.
     """
     if min(len(a), len(b)) < 2:
         return None

@@ -1,18 +1,15 @@
 """Standard features of a piece, by which generated music is compared with real music.
 
 Sources: MusPy (Dong et al. 2020, "MusPy: a toolkit for symbolic music generation"), MuseGAN (Dong et al. 2018), Jazz
-Transformer (Wu and Yang 2020). All are computed on the beat grid, drums left out, and a pitch that several instruments
-start together is one note. A feature that has no value for a piece, such as the entropy of no notes, is 0; only the
-share of empty bars is 1 for a piece without notes.
+Transformer (Wu and Yang 2020). All are computed on the bar grid: drums are left out, and a pitch that several
+instruments start together is one note. A feature without a value for a piece is 0, but `empty_bar_rate` is then 1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.evaluation import bar_grid
-from vae_jax.evaluation.bar_grid import STEPS_PER_BEAT, BarredPiece
-from vae_jax.music.score import Score
+from vae_jax.evaluation.bar_grid import STEPS_PER_BEAT, BarGrid
 
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 QUALIFIED_BEATS = 1 / 8  # A 32nd note.
@@ -29,7 +26,7 @@ FEATURES = (
 )
 
 
-def piece_features(score: Score) -> dict[str, float]:
+def piece_features(grid: BarGrid) -> dict[str, float]:
     """Returns the features named in `FEATURES`, in that order; all are finite.
 
     pitch_class_entropy: -sum p log2 p of the pitch classes' shares of the notes, in bits (Wu and Yang 2020); 0..3.58.
@@ -39,30 +36,28 @@ def piece_features(score: Score) -> dict[str, float]:
       neither has an onset (Wu and Yang 2020, equation 3, with twelve steps to the beat in place of 64 to the bar).
     polyphony: the mean number of pitches that sound, over the steps at which any does (MusPy).
     note_density: notes per beat (quarter note), from the first bar line to the last; unisons count once.
-    empty_bar_rate: the share of the bars in which no pitched note sounds (MuseGAN, with the parts merged).
+    empty_bar_rate: the share of the bars in which no pitched note sounds (MuseGAN, with the tracks merged).
     qualified_note_rate: the share of the notes that last a 32nd note or longer (MuseGAN).
-    bar_self_similarity: the mean over bars of the best F1 of onset cells (step in the bar and pitch) with a bar of the
-      same meter and length that stands earlier, but not next to it. Bars without onsets and bars with nothing to
-      compare with do not count.
+    bar_self_similarity: the mean over bars of the best F1 of onset cells (step in the bar and pitch) with an earlier,
+      not adjacent bar of the same meter and length. Bars without onsets and bars with nothing to compare with do not
+      count.
     """
-    return features_of(bar_grid.lay_out(score))
-
-
-def features_of(piece: BarredPiece) -> dict[str, float]:
-    """Returns the features of a piece that is laid out already: see `piece_features`."""
-    if not len(piece.step):
+    if not len(grid.step):
         return dict.fromkeys(FEATURES, 0.0) | {"empty_bar_rate": 1.0}
-    pitch_classes = np.bincount(piece.pitch % 12, minlength=12)
-    num_beats = piece.bars[-1] / STEPS_PER_BEAT
+    pitch_classes = np.bincount(grid.pitch % 12, minlength=12)
+    events, sounding = grid.sounding()
+    num_sounding, length = sounding.sum(axis=1), np.diff(events)
+    started_by_end = np.searchsorted(grid.step, grid.bars[1:])
+    ended_by_start = np.searchsorted(np.sort(grid.end), grid.bars[:-1], side="right")
     values = (
-        entropy_bits(pitch_classes / len(piece.pitch)),
-        max(pitch_classes[(np.array(MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(piece.pitch),
-        _groove_consistency(piece),
-        _polyphony(piece),
-        len(piece.step) / num_beats,
-        _empty_bar_rate(piece),
-        np.mean(piece.duration >= QUALIFIED_BEATS * STEPS_PER_BEAT),
-        _bar_self_similarity(piece),
+        entropy_bits(pitch_classes / len(grid.pitch)),
+        max(pitch_classes[(np.array(MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(grid.pitch),
+        _groove_consistency(grid),
+        (num_sounding * length).sum() / length[num_sounding > 0].sum(),
+        len(grid.step) / (grid.bars[-1] / STEPS_PER_BEAT),
+        np.mean(started_by_end == ended_by_start),
+        np.mean(grid.duration >= QUALIFIED_BEATS * STEPS_PER_BEAT),
+        _bar_self_similarity(grid),
     )
     return {name: float(value) for name, value in zip(FEATURES, values, strict=True)}
 
@@ -73,37 +68,11 @@ def entropy_bits(shares: np.ndarray) -> float:
     return float(np.maximum(-np.sum(positive * np.log2(positive)), 0.0))
 
 
-def onset_steps(piece: BarredPiece) -> np.ndarray:
-    """Returns the steps at which any pitched note starts, ascending, [M] int64."""
-    return np.unique(piece.step)
-
-
-def bar_rhythms(piece: BarredPiece) -> np.ndarray:
-    """Returns the steps of each bar at which any pitched note starts, [num_bars, longest bar] bool."""
-    steps = onset_steps(piece)
-    bar = np.searchsorted(piece.bars, steps, side="right") - 1
-    rhythms = np.zeros((piece.num_bars, int(np.diff(piece.bars).max(initial=1))), dtype=bool)
-    rhythms[bar, steps - piece.bars[bar]] = True
-    return rhythms
-
-
-def _polyphony(piece: BarredPiece) -> float:
-    events, sounding = piece.sounding()
-    num_sounding, length = sounding.sum(axis=1), np.diff(events)
-    return (num_sounding * length).sum() / length[num_sounding > 0].sum()
-
-
-def _empty_bar_rate(piece: BarredPiece) -> float:
-    num_started = np.searchsorted(piece.step, piece.bars[1:])
-    num_ended = np.searchsorted(np.sort(piece.end), piece.bars[:-1], side="right")
-    return np.mean(num_started == num_ended)
-
-
-def _groove_consistency(piece: BarredPiece) -> float:
-    rhythms, lengths = bar_rhythms(piece), np.diff(piece.bars)
+def _groove_consistency(grid: BarGrid) -> float:
+    rhythms, lengths = grid.bar_rhythms(), np.diff(grid.bars)
     agreement, num_pairs = 0.0, 0.0
-    for kind in np.unique(piece.bar_kind):
-        mine = piece.bar_kind == kind
+    for kind in np.unique(grid.bar_kind):
+        mine = grid.bar_kind == kind
         count, num_bars = rhythms[mine].sum(axis=0), mine.sum()
         pairs = num_bars * (num_bars - 1) / 2
         # At each step, every bar with an onset differs from every bar without one.
@@ -112,14 +81,14 @@ def _groove_consistency(piece: BarredPiece) -> float:
     return agreement / num_pairs if num_pairs else 0.0
 
 
-def _bar_self_similarity(piece: BarredPiece) -> float:
-    similar = bar_grid.bar_similarity(piece).tocoo()
+def _bar_self_similarity(grid: BarGrid) -> float:
+    similar = grid.bar_similarity().tocoo()
     earlier = similar.col <= similar.row - 2
-    best = np.zeros(piece.num_bars)
+    best = np.zeros(grid.num_bars)
     np.maximum.at(best, similar.row[earlier], similar.data[earlier])
     compared = []
-    for kind in np.unique(piece.bar_kind):
-        mine = np.flatnonzero((piece.bar_kind == kind) & (piece.onsets_per_bar > 0))
+    for kind in np.unique(grid.bar_kind):
+        mine = np.flatnonzero((grid.bar_kind == kind) & (grid.onsets_per_bar > 0))
         compared.append(mine[mine >= mine[0] + 2] if len(mine) else mine)
     bars = np.concatenate(compared)
     return best[bars].mean() if len(bars) else 0.0

@@ -1,4 +1,4 @@
-"""Scores of a reconstruction against its original, computed from notes: MIDI in, MIDI out."""
+"""Scores of a reconstruction against its original, computed from notes."""
 
 from __future__ import annotations
 
@@ -9,127 +9,98 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
+from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 from vae_jax.music import instruments
-from vae_jax.music.match_counts import MatchCounts
-from vae_jax.music.score import Notes, Score
+from vae_jax.music.match_counts import MatchCounts, f1_score
+from vae_jax.music.score import Score
 
 ONSET_TOLERANCE_SEC = 0.05
 OFFSET_RATIO, OFFSET_MIN_TOLERANCE_SEC = 0.2, 0.05
 ACTIVE_UNIT_VARIANCE = 0.01  # Burda, Grosse and Salakhutdinov 2016, section 5.2.
+_SEARCH_SEC = 0.051  # Candidates; the tolerance decides.
 _DISTANCE_DECIMALS = 4  # mir_eval rounds distances to a tenth of a millisecond before it compares them.
 
 
 def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> MatchCounts:
-    """MatchCounts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
+    """Counts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
 
-    A note matches where its pitch is equal and its onset within 50 ms of the original's, in seconds by each score's own
-    tempo map; each note is used once, and as many as possible are matched.
+    A note matches where its pitch is equal and its onset within 50 ms of the reference's, in seconds by the tempo map
+    of each score; each note is used once, and as many as possible are matched.
 
     Args:
-      reference: the original.
-      estimate: the reconstruction.
+      reference, estimate: the original and its reconstruction.
       drums: whether to score the percussion channel instead of the pitched tracks, which are merged.
-      offsets: whether the end must lie within the larger of 50 ms and 20% of the original's duration as well.
+      offsets: whether the end must lie within the larger of 50 ms and 20% of the reference's duration as well.
     """
-    reference_notes = reference.notes.select(reference.notes.is_drum == drums)
-    estimate_notes = estimate.notes.select(estimate.notes.is_drum == drums)
-    pairs = _candidate_pairs(
-        _intervals_sec(reference, reference_notes),
-        reference_notes,
-        _intervals_sec(estimate, estimate_notes),
-        estimate_notes,
-        offsets,
-    )
-    matched = 0
-    if len(pairs):
-        shape = (len(reference_notes), len(estimate_notes))
-        graph = scipy.sparse.csr_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=shape)
-        matched = int(np.sum(scipy.sparse.csgraph.maximum_bipartite_matching(graph) >= 0))
-    return MatchCounts(matched, len(reference_notes), len(estimate_notes))
+    reference = _select(reference, reference.notes.is_drum == drums)
+    estimate = _select(estimate, estimate.notes.is_drum == drums)
+    shape = (len(reference.notes), len(estimate.notes))
+    pairs = _candidate_pairs(reference, estimate, offsets)
+    graph = scipy.sparse.csr_matrix((np.ones(pairs.shape[1], dtype=bool), pairs), shape=shape)
+    return MatchCounts(int(np.sum(scipy.sparse.csgraph.maximum_bipartite_matching(graph) >= 0)), *shape)
+
+
+def count_instrument_matches(reference: Score, estimate: Score) -> MatchCounts:
+    """Counts matching notes within each instrument group, drums left out: see `count_matches`.
+
+    A note in a group that the reference does not have counts as wrong.
+    """
+    reference_groups, estimate_groups = instruments.assign_parts(reference), instruments.assign_parts(estimate)
+    counts = [
+        count_matches(_select(reference, reference_groups == group), _select(estimate, estimate_groups == group))
+        for group in range(instruments.NUM_PARTS)
+        if group != instruments.DRUMS
+    ]
+    return sum(counts, MatchCounts())
 
 
 def without_doublings(score: Score) -> Score:
     """Returns the score with every unison once: of notes of one pitch, drums apart, within 50 ms the first is kept."""
-    notes = score.notes
-    onset_sec = score.seconds(notes.onset_ticks)
-    pitch = notes.pitch + 128 * notes.is_drum
-    order = np.lexsort((onset_sec, pitch))
+    onset_sec = score.seconds(score.notes.onset_ticks)
+    pitch = score.notes.pitch + 128 * score.notes.is_drum
     kept: list[int] = []
-    for n in order.tolist():
+    for n in np.lexsort((onset_sec, pitch)).tolist():
         if not kept or pitch[kept[-1]] != pitch[n] or onset_sec[n] - onset_sec[kept[-1]] > ONSET_TOLERANCE_SEC:
             kept.append(n)
-    return dataclasses.replace(score, notes=notes.select(np.sort(np.array(kept, dtype=np.int64))))
-
-
-def count_instrument_matches(reference: Score, estimate: Score) -> MatchCounts:
-    """MatchCounts matching notes within each part (instrument group), drums left out: see `count_matches`.
-
-    A note in a part that the original does not have counts as wrong.
-    """
-    reference_parts, estimate_parts = instruments.assign_parts(reference), instruments.assign_parts(estimate)
-    total = MatchCounts()
-    for part in range(instruments.NUM_PARTS):
-        if part != instruments.DRUMS:
-            mine = dataclasses.replace(reference, notes=reference.notes.select(reference_parts == part))
-            theirs = dataclasses.replace(estimate, notes=estimate.notes.select(estimate_parts == part))
-            total += count_matches(mine, theirs)
-    return total
+    return _select(score, np.sort(np.array(kept, dtype=np.int64)))
 
 
 def bootstrap_f1(
-    counts: Sequence[MatchCounts], groups: Sequence[int], *, seed: int = 0, num_samples: int = 1000
-) -> tuple[float, float]:
-    """Returns a 95% interval of F1 by resampling tunes (percentile bootstrap; Efron 1979).
-
-    Args:
-      counts: one for each piece.
-      groups: the tune of each piece; pieces of a tune are drawn together.
-      seed: seed of the resampling.
-      num_samples: number of resamples.
-    """
+    counts: Sequence[MatchCounts], tunes: Sequence[int], *, seed: int = 0, num_samples: int = 1000
+) -> list[float]:
+    """Returns the 95% interval of the F1 of summed counts, one for each piece, by resampling tunes."""
     if not counts:
-        return 0.0, 0.0
-    tunes = sorted(set(groups))
-    totals = np.zeros((len(tunes), 3))
-    for count, group in zip(counts, groups, strict=True):
-        totals[tunes.index(group)] += (count.matched, count.reference, count.estimate)
-    picks = np.random.default_rng(seed).integers(0, len(tunes), size=(num_samples, len(tunes)))
-    matched, reference, estimate = totals[picks].sum(axis=1).T
-    f1 = 2 * matched / np.maximum(reference + estimate, 1)
-    low, high = np.percentile(f1, [2.5, 97.5])
-    return float(low), float(high)
+        return [0.0, 0.0]
+    columns = np.array([dataclasses.astuple(count) for count in counts]).T
+    return interval_95(f1_score(*resample_group_sums(columns, tunes, np.random.default_rng(seed), num_samples)))
 
 
 def count_active_units(means: np.ndarray) -> int:
-    """MatchCounts the latents whose posterior mean, [N, Z], varies over the data by more than 0.01."""
+    """Counts the latents whose posterior mean, [N, Z], varies over the data by more than 0.01."""
     return int(np.sum(np.var(means, axis=0) > ACTIVE_UNIT_VARIANCE))
 
 
-def _intervals_sec(score: Score, notes: Notes) -> np.ndarray:
-    """Onset and end of each note in seconds, [N, 2]."""
-    return np.stack([score.seconds(notes.onset_ticks), score.seconds(notes.end_ticks)], axis=1)
+def _select(score: Score, index: np.ndarray) -> Score:
+    return dataclasses.replace(score, notes=score.notes.select(index))
 
 
-def _candidate_pairs(
-    reference_sec: np.ndarray, reference_notes: Notes, estimate_sec: np.ndarray, estimate_notes: Notes, offsets: bool
-) -> np.ndarray:
-    """Returns every (reference, estimate) pair that may match, [M, 2]."""
-    pairs = [np.zeros((0, 2), dtype=np.int64)]
-    slack = 10.0**-_DISTANCE_DECIMALS
-    for pitch in np.intersect1d(reference_notes.pitch, estimate_notes.pitch):
-        mine = np.flatnonzero(reference_notes.pitch == pitch)
-        theirs = np.flatnonzero(estimate_notes.pitch == pitch)
-        theirs = theirs[np.argsort(estimate_sec[theirs, 0], kind="stable")]
-        onsets = estimate_sec[theirs, 0]
-        first = np.searchsorted(onsets, reference_sec[mine, 0] - ONSET_TOLERANCE_SEC - slack)
-        last = np.searchsorted(onsets, reference_sec[mine, 0] + ONSET_TOLERANCE_SEC + slack, side="right")
-        count = last - first
-        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        pairs.append(np.stack([np.repeat(mine, count), theirs[np.repeat(first, count) + offset]], axis=1))
-    found = np.concatenate(pairs)
-    distance = np.round(np.abs(reference_sec[found[:, 0]] - estimate_sec[found[:, 1]]), _DISTANCE_DECIMALS)
+def _candidate_pairs(reference: Score, estimate: Score, offsets: bool) -> np.ndarray:
+    """Returns every pair of indices of a reference and an estimated note that may match, [2, M]."""
+    times, others = (
+        np.stack([score.seconds(score.notes.onset_ticks), score.seconds(score.notes.end_ticks)], axis=1)
+        for score in (reference, estimate)
+    )
+    # Each pitch has a range of keys for itself: one search finds the notes of the same pitch that are near in time.
+    span = 1 + max(times.max(initial=0), others.max(initial=0))
+    keys, other_keys = reference.notes.pitch * span + times[:, 0], estimate.notes.pitch * span + others[:, 0]
+    order = np.argsort(other_keys)
+    first, last = (np.searchsorted(other_keys[order], keys + shift) for shift in (-_SEARCH_SEC, _SEARCH_SEC))
+    count = last - first
+    mine = np.repeat(np.arange(len(count)), count)
+    theirs = order[np.arange(len(mine)) + np.repeat(last - np.cumsum(count), count)]
+    distance = np.round(np.abs(times[mine] - others[theirs]), _DISTANCE_DECIMALS)
     keep = distance[:, 0] <= ONSET_TOLERANCE_SEC
     if offsets:
-        duration = reference_sec[found[:, 0], 1] - reference_sec[found[:, 0], 0]
+        duration = times[mine, 1] - times[mine, 0]
         keep &= distance[:, 1] <= np.maximum(OFFSET_MIN_TOLERANCE_SEC, OFFSET_RATIO * duration)
-    return found[keep]
+    return np.stack([mine[keep], theirs[keep]])

@@ -1,16 +1,19 @@
-"""The contract of a model: an encoder, a decoder, and the likelihood that compares what is decoded with the input."""
+"""The contract of a model: an encoder, a decoder, and the distortion between the decoded and the input."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import numpy as np
 
 from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior
+from vae_jax.runtime import config
 
 Variables = dict[str, Any]  # Flax collections by name: "params" and the model's constants.
 InputBatches = Callable[[], Iterable[np.ndarray]]  # Gives the model's inputs anew at each call, in batches.
@@ -38,25 +41,51 @@ class VAEOutput:
         return self.distortion + kl_weight * self.kl_nats
 
 
-class VAE(Protocol):
-    """A linen module over inputs x [B, *example_shape]; its methods are called by `apply(..., method=...)`."""
+@dataclasses.dataclass(frozen=True)
+class VAEConfig(config.Section):
+    """The fields that every model's config section has.
 
-    latent_dim: int
+    Attributes:
+      latent_dim: size of the latent space, Z.
+    """
 
-    def init(self, key: jax.Array, x: jax.Array, sample_key: jax.Array) -> Variables:
-        """Draws the initial variables."""
+    latent_dim: int = config.number(at_least=1, default=2)
 
-    def apply(self, variables: Variables, *args: Any, **kwargs: Any) -> Any:
-        """Calls a method with variables."""
+
+class VAE(nn.Module):
+    """Base of the models; `encode`, `decode` and the call need variables: `model.apply(variables, x, method="encode")`.
+
+    Attributes:
+      example_shape: shape of the input of one example, by the representation.
+      config: the config's `model` section.
+    """
+
+    example_shape: tuple[int, ...]
+    config: VAEConfig
+
+    if TYPE_CHECKING:  # Linen's own type is a union with what is returned of mutable collections.
+
+        def apply(self, *args: Any, **kwargs: Any) -> Any:
+            """Calls a method with variables."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the latent space, Z."""
+        return self.config.latent_dim
 
     def encode(self, x: jax.Array) -> Posterior:
-        """Maps inputs to a posterior over [B, Z]."""
+        """Maps inputs [B, *example_shape] to a posterior over [B, Z]."""
+        raise NotImplementedError
 
     def decode(self, z: jax.Array) -> Any:
-        """Maps latents [B, Z] to outputs that the representation turns into examples."""
+        """Maps latents [B, Z] to outputs that the representation's `from_outputs` turns into examples."""
+        raise NotImplementedError
 
     def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
         """Encodes, samples one latent an example (the key is consumed), decodes and compares with the input."""
+        raise NotImplementedError
 
     def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
         """Returns initial variables that depend on the training inputs; those given where none do."""
+        del inputs, seed
+        return variables

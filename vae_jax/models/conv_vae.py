@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vae_jax.models.base import InputBatches, VAEOutput, Variables
+from vae_jax.models.base import VAE, VAEConfig, VAEOutput
 from vae_jax.models.layers import SameConv, WideDense
 from vae_jax.models.losses import DISTORTIONS
-from vae_jax.models.posterior import STANDARD, Posterior, reparameterize
+from vae_jax.models.posterior import POST, STANDARD, Posterior, reparameterize
+from vae_jax.runtime import config
 
 _GLOROT = nn.initializers.xavier_uniform()  # Keras's default for dense and convolution kernels.
 _WIDTHS = (1, 2, 4, 8)  # Channels of the four convolutions, in multiples of `filters`.
@@ -41,7 +44,7 @@ class PostDecoder(nn.Module):
 
     filters: int
     hidden: int
-    example_shape: tuple[int, int, int]
+    example_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
@@ -58,29 +61,32 @@ class PostDecoder(nn.Module):
         return x
 
 
-class ConvVAE(nn.Module):
-    """The post's VAE.
+@dataclasses.dataclass(frozen=True)
+class ConvVAEConfig(VAEConfig):
+    """The model's config section.
 
     Attributes:
-      example_shape: (notes, 3, tracks).
       filters: channels of the first convolution.
-      hidden: units of the first dense layer, at least 4.
-      latent_dim: size of the latent space, Z.
+      hidden: units of the first dense layer.
       reparameterization: "standard", or "post" for the post's own line.
-      distortion: "msle" or "mse", a mean over an example's values.
+      distortion: a name in `losses.DISTORTIONS`.
     """
 
-    example_shape: tuple[int, int, int]
-    filters: int = 36
-    hidden: int = 256
-    latent_dim: int = 2
-    reparameterization: str = STANDARD
-    distortion: str = "msle"
+    filters: int = config.number(at_least=1, default=36)
+    hidden: int = config.number(at_least=4, default=256)
+    reparameterization: str = config.choice((STANDARD, POST), default=STANDARD)
+    distortion: str = config.choice(DISTORTIONS, default="msle")
+
+
+class ConvVAE(VAE):
+    """The post's VAE; example_shape is (notes, 3, tracks)."""
+
+    config: ConvVAEConfig
 
     def setup(self) -> None:
         """Makes the two halves."""
-        self.encoder = PostEncoder(self.filters, self.hidden, self.latent_dim)
-        self.decoder = PostDecoder(self.filters, self.hidden, self.example_shape)
+        self.encoder = PostEncoder(self.config.filters, self.config.hidden, self.latent_dim)
+        self.decoder = PostDecoder(self.config.filters, self.config.hidden, self.example_shape)
 
     def encode(self, x: jax.Array) -> Posterior:
         """Maps examples [B, notes, 3, tracks] to a posterior over [B, Z]."""
@@ -95,10 +101,5 @@ class ConvVAE(nn.Module):
     def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
         """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
         posterior = self.encode(jnp.asarray(x))
-        values = self.decode(reparameterize(key, posterior, self.reparameterization))
-        return VAEOutput(DISTORTIONS[self.distortion](values, x), posterior)
-
-    def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
-        """Nothing depends on the data."""
-        del inputs, seed
-        return variables
+        values = self.decode(reparameterize(key, posterior, self.config.reparameterization))
+        return VAEOutput(DISTORTIONS[self.config.distortion](values, x), posterior)

@@ -88,6 +88,8 @@ class Inference:
 
     def decode_scores(self, latents: Sequence[np.ndarray]) -> list[Score]:
         """Decodes several pieces without originals, each [W, Z], in full batches."""
+        if not latents:
+            return []
         decoded, ends = self.decode(np.concatenate(latents)), np.cumsum([len(z) for z in latents])
         return [
             self.representation.decode(

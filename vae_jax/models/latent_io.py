@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pathlib
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from vae_jax.models import latents
 from vae_jax.models.latents import PRIOR, LatentDensity
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations.base import AnyRepresentation
-from vae_jax.runtime import files
+from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
 
@@ -22,11 +20,7 @@ from vae_jax.runtime.json_dataclass import from_json, to_json
 def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) -> None:
     """Writes "mean" and "log_var", float32 [W, Z], with the context as JSON and the id of the run that encoded them."""
     text = json.dumps({"run_id": run_id, "context": to_json(context)})
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, mean=posterior.mean, log_var=posterior.log_var, json=np.frombuffer(text.encode(), np.uint8)
-    )
-    files.write_bytes(path, buffer.getvalue())
+    npz.write_npz(path, **posterior._asdict(), json=np.frombuffer(text.encode(), np.uint8))
 
 
 def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
@@ -35,22 +29,20 @@ def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: 
     Raises:
       UserError: where the file cannot be read, or comes from another run.
     """
+    saved = npz.read_npz(pathlib.Path(path), ("mean", "json"))
+    mean = saved["mean"]
     try:
-        data = pathlib.Path(path).read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            mean = arrays["mean"]
-            saved = json.loads(arrays["json"].tobytes())
-        if saved["run_id"] != run_id:
+        described = json.loads(saved["json"].tobytes())
+        if described["run_id"] != run_id:
             raise UserError(
-                f"{path}: latents of another run ({saved['run_id']}, not {run_id}); give that run's --workdir"
+                f"{path}: latents of another run ({described['run_id']}, not {run_id}); give that run's --workdir"
             )
-        if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
-            raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
-        return mean, from_json(representation.context_type, saved["context"])
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        context = from_json(representation.context_type, described["context"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
+    if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
+        raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
+    return mean, context
 
 
 def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> LatentDensity:
@@ -63,5 +55,5 @@ def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> LatentDensit
         return latents.prior_density(latent_dim)
     if not path.exists():
         raise UserError(f"{path}: not there yet; let run.py finish, or use --density={PRIOR}")
-    with np.load(path, allow_pickle=False) as arrays:
-        return latents.fit_density(arrays["mean"][arrays["is_training"]])
+    saved = npz.read_npz(path, ("mean", "is_training"))
+    return latents.fit_density(saved["mean"][saved["is_training"]])

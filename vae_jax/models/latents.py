@@ -10,6 +10,8 @@ import numpy as np
 from vae_jax.models.inference import Inference
 from vae_jax.music.score import Score
 
+PRIOR, POSTERIOR = "prior", "posterior"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LatentDensity:
@@ -60,20 +62,16 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     return start_weight * start + end_weight * end
 
 
-PRIOR, POSTERIOR = "prior", "posterior"
-
-
 def sample_scores(
     inference: Inference, density: LatentDensity, num: int, seed: int, temperature: float = 1.0
 ) -> list[Score]:
     """Draws latents from a density and decodes each into a piece of one example."""
     noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
-    z = density.sample(noise, temperature)
-    return [inference.decode_score(z[n : n + 1]) for n in range(num)]
+    return inference.decode_scores(list(density.sample(noise, temperature)[:, None]))
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes the way from one piece to another, both ends included.
+    """Decodes pieces that lie between two, both ends included.
 
     Args:
       inference: the trained model.

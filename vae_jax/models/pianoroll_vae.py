@@ -14,6 +14,7 @@ but learn from decoding alone, which costs a third of the time and reconstructs 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import chex
@@ -22,10 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.models.base import InputBatches, VAEOutput, Variables
+from vae_jax.models.base import VAE, InputBatches, VAEConfig, VAEOutput, Variables
 from vae_jax.models.losses import BinomialCounts, binomial_nll
 from vae_jax.models.posterior import Posterior, reparameterize
-from vae_jax.representations.pianoroll.logits import RollLogits
+from vae_jax.representations.pianoroll.decoding import RollLogits
+from vae_jax.runtime import config
+from vae_jax.runtime.errors import UserError
 
 ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
 _PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
@@ -38,12 +41,11 @@ _LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's st
 _PCA_ROWS = 512
 
 
-class RollVAE(nn.Module):
-    """The VAE; examples are rolls [T, P, C] of 0 and 1, the last part the drums.
+@dataclasses.dataclass(frozen=True)
+class RollVAEConfig(VAEConfig):
+    """The model's config section.
 
     Attributes:
-      example_shape: (steps, pitches, parts).
-      latent_dim: Z.
       num_onset_cells, num_drum_cells: how many cells of the roll are modelled, those played most often in training.
       window_beats: beats in a window; the parts' shares are counted for each.
       register_semitones: pitches in a register.
@@ -52,19 +54,33 @@ class RollVAE(nn.Module):
       with_parts: whether parts and drums are modelled; without, the latents hold the merged onsets alone.
     """
 
-    example_shape: tuple[int, int, int]
-    latent_dim: int = 256
-    num_onset_cells: int = 3584
-    num_drum_cells: int = 512
-    window_beats: int = 8
-    register_semitones: int = 3
-    num_iterations: int = 6
-    prior_weight: float = 0.05
+    latent_dim: int = config.number(at_least=1, default=256)
+    num_onset_cells: int = config.number(at_least=1, default=3584)
+    num_drum_cells: int = config.number(at_least=1, default=512)
+    window_beats: int = config.number(at_least=1, default=8)
+    register_semitones: int = config.number(at_least=1, default=3)
+    num_iterations: int = config.number(at_least=1, default=6)
+    prior_weight: float = config.number(above=0, default=0.05)
     with_parts: bool = True
+
+
+class RollVAE(VAE):
+    """The VAE; example_shape is (steps, pitches, parts), rolls of 0 and 1, the last part the drums."""
+
+    example_shape: tuple[int, int, int]
+    config: RollVAEConfig
+
+    def __post_init__(self) -> None:
+        if self.example_shape[0] % self.config.window_beats:
+            raise UserError(
+                f"config.model.window_beats must divide a window's {self.example_shape[0]} steps, "
+                f"got {self.config.window_beats}"
+            )
+        super().__post_init__()
 
     def setup(self) -> None:
         """Declares the variables; `pca_start` sets most of them."""
-        features, size, steps = self.num_features, self.latent_dim, self.num_iterations
+        features, size, steps = self.num_features, self.latent_dim, self.config.num_iterations
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal(0.01)
         self.features = self.variable("constants", "features", lambda: jnp.arange(features, dtype=jnp.int32))
         self.kernel = self.param("kernel", normal, (size, features))
@@ -80,14 +96,14 @@ class RollVAE(nn.Module):
     def num_shares(self) -> int:
         """Number of (beat, register, part) features."""
         _, pitches, num_parts = self.example_shape
-        return self.window_beats * (-(-pitches // self.register_semitones)) * (num_parts - 1)
+        return self.config.window_beats * (-(-pitches // self.config.register_semitones)) * (num_parts - 1)
 
     @property
     def num_features(self) -> int:
         """M, number of modelled features."""
-        onset_cells = min(self.num_onset_cells, self.example_shape[0] * self.example_shape[1])
-        drum_cells = min(self.num_drum_cells, self.example_shape[0] * self.example_shape[1])
-        return onset_cells + (drum_cells + self.num_shares if self.with_parts else 0)
+        onset_cells = min(self.config.num_onset_cells, self.example_shape[0] * self.example_shape[1])
+        drum_cells = min(self.config.num_drum_cells, self.example_shape[0] * self.example_shape[1])
+        return onset_cells + (drum_cells + self.num_shares if self.config.with_parts else 0)
 
     def count_features(self, x: jax.Array) -> BinomialCounts:
         """Counts every feature of rolls [B, T, P, C]: onset cells, drum cells, shares."""
@@ -99,11 +115,13 @@ class RollVAE(nn.Module):
         def count(rolls: jax.Array) -> jax.Array:
             """Sums over beats first: those rows lie together in memory."""
             beats = jnp.sum(
-                rolls.reshape(batch, self.window_beats, steps // self.window_beats, -1), axis=2, dtype=jnp.float32
+                rolls.reshape(batch, self.config.window_beats, steps // self.config.window_beats, -1),
+                axis=2,
+                dtype=jnp.float32,
             )
-            beats = beats.reshape(batch, self.window_beats, pitches, -1)
-            beats = jnp.pad(beats, ((0, 0), (0, 0), (0, -pitches % self.register_semitones), (0, 0)))
-            shape = (*beats.shape[:2], -1, self.register_semitones, beats.shape[-1])
+            beats = beats.reshape(batch, self.config.window_beats, pitches, -1)
+            beats = jnp.pad(beats, ((0, 0), (0, 0), (0, -pitches % self.config.register_semitones), (0, 0)))
+            shape = (*beats.shape[:2], -1, self.config.register_semitones, beats.shape[-1])
             return jnp.sum(beats.reshape(shape), axis=3)
 
         taken = count(x)[..., :-1]
@@ -129,9 +147,9 @@ class RollVAE(nn.Module):
         num_cells = steps * pitches
         every = jnp.full((z.shape[0], 2 * num_cells + self.num_shares), ABSENT_LOGIT, z.dtype)
         every = every.at[:, self.features.value].set(self._logits(z))
-        shares = every[:, 2 * num_cells :].reshape(z.shape[0], self.window_beats, -1, num_parts - 1)
-        shares = jnp.repeat(shares, steps // self.window_beats, axis=1)
-        shares = jnp.repeat(shares, self.register_semitones, axis=2)[:, :, :pitches]
+        shares = every[:, 2 * num_cells :].reshape(z.shape[0], self.config.window_beats, -1, num_parts - 1)
+        shares = jnp.repeat(shares, steps // self.config.window_beats, axis=1)
+        shares = jnp.repeat(shares, self.config.register_semitones, axis=2)[:, :, :pitches]
         cells = every[:, : 2 * num_cells].reshape(-1, 2, steps, pitches)
         return RollLogits(cells[:, 0], cells[:, 1], shares)
 
@@ -153,10 +171,10 @@ class RollVAE(nn.Module):
         kernel, bias = jax.lax.stop_gradient((self.kernel, self.bias))
         z = (counts.successes - counts.trials * jax.nn.sigmoid(bias)) @ kernel.T @ self.start
         step = jnp.zeros_like(z)
-        for n in range(self.num_iterations):
+        for n in range(self.config.num_iterations):
             # The gradient of log p(x | z) + prior_weight * log p(z), written out: cheaper than asking for it.
             residual = counts.successes - counts.trials * jax.nn.sigmoid(z @ kernel + bias)
-            gradient = residual @ kernel.T - self.prior_weight * z
+            gradient = residual @ kernel.T - self.config.prior_weight * z
             step = self.momentum[n] * step + gradient @ self.preconditioner[n]
             z = z + step
         return Posterior(z, jnp.broadcast_to(_LOG_VAR_SCALE * self.scaled_log_var, z.shape))
@@ -199,12 +217,12 @@ def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: 
     bias = np.where(is_cell, _PCA_SCALE * (center - _PCA_THRESHOLD), np.log(share / (1 - share)))
     probs = 1 / (1 + np.exp(-((rows[:_PCA_ROWS] @ components.T / deviation) @ kernel + bias)))
     weight = (trials[:_PCA_ROWS] * probs * (1 - probs)).mean(axis=0)
-    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + model.prior_weight * np.eye(size))
+    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + model.config.prior_weight * np.eye(size))
     params = {
         "kernel": kernel,
         "bias": bias,
         "start": np.diag(1 / (_PCA_SCALE * deviation**2)),
-        "preconditioner": np.tile(step, (model.num_iterations, 1, 1)),
+        "preconditioner": np.tile(step, (model.config.num_iterations, 1, 1)),
     }
     started = {"params": variables["params"] | params, "constants": {"features": features}}
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))
@@ -214,8 +232,8 @@ def _choose_features(model: RollVAE, counts: np.ndarray) -> np.ndarray:
     """The cells played most often, and all shares; ascending."""
     steps, pitches, _ = model.example_shape
     num_cells = steps * pitches
-    chosen = [np.argsort(-counts[:num_cells], kind="stable")[: model.num_onset_cells]]
-    if model.with_parts:
-        drums = np.argsort(-counts[num_cells : 2 * num_cells], kind="stable")[: model.num_drum_cells]
+    chosen = [np.argsort(-counts[:num_cells], kind="stable")[: model.config.num_onset_cells]]
+    if model.config.with_parts:
+        drums = np.argsort(-counts[num_cells : 2 * num_cells], kind="stable")[: model.config.num_drum_cells]
         chosen += [num_cells + drums, 2 * num_cells + np.arange(model.num_shares)]
     return np.sort(np.concatenate(chosen))

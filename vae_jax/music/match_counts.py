@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 
 @dataclasses.dataclass(frozen=True)
 class MatchCounts:
@@ -31,5 +34,10 @@ class MatchCounts:
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 where nothing matches."""
-        total = self.reference + self.estimate
-        return 2 * self.matched / total if total else 0.0
+        return float(f1_score(self.matched, self.reference, self.estimate))
+
+
+def f1_score(matched: ArrayLike, reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
+    """Returns the F1 of counts, elementwise; 0 where there is nothing to match."""
+    total = np.add(reference, estimate)
+    return np.multiply(2, matched) / np.maximum(total, 1)

@@ -2,8 +2,8 @@
 
 A representation turns one piece into W examples (`encode`) and examples back into a piece (`decode`). Examples are a
 typed pytree of compact NumPy arrays that share their first axis. `rasterize` makes the model's input from a batch of
-them on the device, inside the jitted step; `from_outputs` makes examples from what the model's decoder gives. Adding a
-representation is adding one file and one line to `factory.py` (docs/extending.md).
+them on the device, inside the jitted step; `from_outputs` makes examples from the outputs of the model's decoder. A new
+representation is one file and one line in `factory.py` (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import scipy.sparse
 
 from vae_jax.music.match_counts import MatchCounts
 from vae_jax.music.score import Score
+from vae_jax.runtime.errors import UserError
 
 Calibration = Mapping[str, float]
 
 B = TypeVar("B")  # Examples: a NamedTuple of arrays [W, ...].
 C = TypeVar("C")  # The context of a piece: a frozen dataclass that `runtime.json_dataclass` can store.
-O = TypeVar("O", contravariant=True)  # What the decoder gives for a batch: a pytree of arrays [B, ...].  # noqa: E741
+O = TypeVar("O", contravariant=True)  # The decoder's outputs for a batch: a pytree of arrays [B, ...].  # noqa: E741
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +69,11 @@ class BeatGrid(Protocol[B, C]):
 
 
 class Representation(Protocol[B, C, O]):
-    """What the rest of the project asks of a representation."""
+    """What the rest of the project asks of a representation.
+
+    A representation derives from this class; what it does not define has the simplest answer: no grid, no augmentation,
+    nothing to calibrate, training on the examples of `encode`.
+    """
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -82,15 +87,8 @@ class Representation(Protocol[B, C, O]):
     def context_type(self) -> type[C]:
         """The dataclass of a piece's context."""
 
-    @property
-    def grid(self) -> BeatGrid[B, C] | None:
-        """The beat grid of the examples; None where they lie on none."""
-
     def encode(self, score: Score) -> Encoded[B, C]:
         """Turns a piece into examples."""
-
-    def encode_training(self, score: Score) -> B:
-        """Turns a piece into the examples to train on, which may be more than those of `encode`."""
 
     def decode(self, encoded: Encoded[B, C]) -> Score:
         """Turns examples back into a piece."""
@@ -98,28 +96,44 @@ class Representation(Protocol[B, C, O]):
     def rasterize(self, batch: B) -> jax.Array:
         """Turns a batch of examples, arrays [B, ...], into the model's input, [B, *example_shape]; jittable."""
 
+    def from_outputs(self, outputs: O, calibration: Calibration) -> B:
+        """Turns the outputs of the model's decoder for W examples into examples, arrays [W, ...]."""
+
+    def context_of_length(self, num_examples: int) -> C:
+        """Returns the context of music of so many examples that has no original."""
+
+    @property
+    def grid(self) -> BeatGrid[B, C] | None:
+        """The beat grid of the examples; None where their times lie on no grid."""
+        return None
+
+    def first_full_example(self, context: C) -> int:
+        """Returns the index of the first example of a piece that is not just a pick-up."""
+        del context
+        return 0
+
+    def encode_training(self, score: Score) -> B:
+        """Turns a piece into the examples to train on, which may be more than those of `encode`."""
+        return self.encode(score).examples
+
     def make_augmentation(self, probabilities: Mapping[str, float]) -> Callable[[jax.Array, B], B]:
         """Returns `(key, batch) -> batch`, which changes training examples at random; jittable, the key is consumed.
 
         Raises:
           UserError: for a field that the representation does not have, or a value that is no probability.
         """
+        for name in probabilities:
+            raise UserError(f"config.augment has no field {name!r}: this representation has no augmentation")
+        return lambda key, batch: batch
 
-    def from_outputs(self, outputs: O, calibration: Calibration) -> B:
-        """Turns what the model's decoder gives for W examples into examples, arrays [W, ...]."""
+    def default_calibration(self) -> Calibration:
+        """Returns what `from_outputs` uses before it was calibrated."""
+        return {}
 
     def calibrate(self, outputs: O, x: np.ndarray) -> Calibration:
         """Tunes what `from_outputs` needs on training examples, x [W, ...], and the decoder's outputs for them."""
-
-    def default_calibration(self) -> Calibration:
-        """What `from_outputs` uses before it was tuned."""
-
-    def context_of_length(self, num_examples: int) -> C:
-        """The context of music of so many examples that has no original."""
-
-    def first_full_example(self, context: C) -> int:
-        """Index of the first example of a piece that is not just a pick-up."""
+        del outputs, x
+        return {}
 
 
 AnyRepresentation = Representation[Any, Any, Any]
-AnyEncoded = Encoded[Any, Any]

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from vae_jax.representations.base import AnyRepresentation
-from vae_jax.representations.note_matrix import EventsRepresentation
+from vae_jax.representations.note_matrix import NoteMatrixRepresentation
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime import config
-from vae_jax.runtime.errors import UserError
 
-REPRESENTATIONS: dict[str, Any] = {"note_matrix": EventsRepresentation, "pianoroll": RollRepresentation}
+REPRESENTATIONS: dict[str, type[AnyRepresentation]] = {
+    "note_matrix": NoteMatrixRepresentation,
+    "pianoroll": RollRepresentation,
+}
 
 
 def make_representation(fields: Mapping[str, Any]) -> AnyRepresentation:
@@ -20,8 +22,5 @@ def make_representation(fields: Mapping[str, Any]) -> AnyRepresentation:
     Raises:
       UserError: for an unknown name or field, or a value outside its range.
     """
-    name = fields["name"]
-    if name not in REPRESENTATIONS:
-        raise UserError(f"config.representation.name must be one of {', '.join(REPRESENTATIONS)}, got {name!r}")
-    others = {key: value for key, value in fields.items() if key != "name"}
-    return config.make_section(REPRESENTATIONS[name], others, "config.representation")
+    section, others = config.choose(REPRESENTATIONS, fields, "config.representation")
+    return config.make_section(section, others, "config.representation")

@@ -1,14 +1,13 @@
-"""The post's array: [notes, (note, length, time), tracks], numbers as they stand in the file.
+"""The post's array: [notes, (pitch, duration, onset), tracks], the numbers of the file in ticks.
 
-Tracks are those that hold notes, in the file's order; what does not fit (more notes, more tracks) is left out and
-counted; what is not there is zero. Times are moved by one tick so that zero means padding. Nothing is scaled: pitch,
-length and time are what the file says, which is a part of why the post's model fails.
+Tracks are those that hold notes, in the file's order. Notes and tracks that do not fit are left out and counted; empty
+slots are zero, and onsets are one tick late so that zero means padding. Nothing is scaled, which is a part of why the
+post's model fails (docs/post.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -17,11 +16,10 @@ import numpy as np
 
 from vae_jax.music import score as score_lib
 from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
-from vae_jax.representations.base import Calibration, Encoded
+from vae_jax.representations.base import Calibration, Encoded, Representation
 from vae_jax.runtime import config
-from vae_jax.runtime.errors import UserError
 
-NOTE, LENGTH, TIME = 0, 1, 2
+PITCH, DURATION, ONSET = 0, 1, 2
 _DEFAULT_VELOCITY = 80
 
 
@@ -42,7 +40,7 @@ class TrackContext:
 
 
 @dataclasses.dataclass(frozen=True)
-class EventsContext:
+class NoteMatrixContext:
     """What decoding takes from the original file."""
 
     ticks_per_beat: int
@@ -53,8 +51,8 @@ class EventsContext:
 
 
 @dataclasses.dataclass(frozen=True)
-class EventsRepresentation(config.Section):
-    """The post's array with its shape.
+class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMatrixContext, np.ndarray]):
+    """The post's array; see `representations.base.Representation` for its methods.
 
     Attributes:
       num_notes: notes kept of each track.
@@ -64,27 +62,15 @@ class EventsRepresentation(config.Section):
     num_notes: int = config.number(at_least=1, default=150)
     num_tracks: int = config.number(at_least=1, default=9)
 
+    example_type = NoteMatrix
+    context_type = NoteMatrixContext
+
     @property
     def example_shape(self) -> tuple[int, int, int]:
         """(notes, 3, tracks)."""
         return self.num_notes, 3, self.num_tracks
 
-    @property
-    def example_type(self) -> type[NoteMatrix]:
-        """The array."""
-        return NoteMatrix
-
-    @property
-    def context_type(self) -> type[EventsContext]:
-        """Of a file."""
-        return EventsContext
-
-    @property
-    def grid(self) -> None:
-        """Times are ticks: there is no grid."""
-        return
-
-    def encode(self, score: Score) -> Encoded[NoteMatrix, EventsContext]:
+    def encode(self, score: Score) -> Encoded[NoteMatrix, NoteMatrixContext]:
         """Turns a piece into one example, float32 [1, notes, 3, tracks]."""
         array = np.zeros((1, *self.example_shape), dtype=np.float32)
         notes = score.notes
@@ -93,9 +79,9 @@ class EventsRepresentation(config.Section):
         for column, track in enumerate(bearing[: self.num_tracks]):
             of_track = notes.select(np.flatnonzero(notes.track == track))
             kept = of_track.select(np.arange(min(len(of_track), self.num_notes)))
-            array[0, : len(kept), NOTE, column] = kept.pitch
-            array[0, : len(kept), LENGTH, column] = kept.duration_ticks
-            array[0, : len(kept), TIME, column] = kept.onset_ticks + 1
+            array[0, : len(kept), PITCH, column] = kept.pitch
+            array[0, : len(kept), DURATION, column] = kept.duration_ticks
+            array[0, : len(kept), ONSET, column] = kept.onset_ticks + 1
             tracks.append(
                 TrackContext(
                     name=score.track_names[track],
@@ -110,35 +96,30 @@ class EventsRepresentation(config.Section):
             "notes_past_the_last_slot": int(np.maximum(counts[: self.num_tracks] - self.num_notes, 0).sum()),
             "notes_in_tracks_past_the_last": int(counts[self.num_tracks :].sum()),
         }
-        context = EventsContext(score.ticks_per_beat, tuple(tracks), score.tempos, score.meters, score.keys)
+        context = NoteMatrixContext(score.ticks_per_beat, tuple(tracks), score.tempos, score.meters, score.keys)
         return Encoded(NoteMatrix(array), context, report)
 
-    def encode_training(self, score: Score) -> NoteMatrix:
-        """The same one example."""
-        return self.encode(score).examples
-
-    def decode(self, encoded: Encoded[NoteMatrix, EventsContext]) -> Score:
-        """Turns one example back into a piece; a slot is a note where note, length and time are all at least one."""
+    def decode(self, encoded: Encoded[NoteMatrix, NoteMatrixContext]) -> Score:
+        """Turns one example back into a piece; a slot holds a note where its three numbers are all at least one."""
         array = np.rint(np.asarray(encoded.examples.values[0], dtype=np.float64))
         context = encoded.context
-        slot, track = np.nonzero(np.all(array >= 1, axis=1) & (array[:, NOTE] <= 127))
+        slot, track = np.nonzero(np.all(array >= 1, axis=1) & (array[:, PITCH] <= 127))
         by_track = np.lexsort((slot, track))
         slot, track = slot[by_track], track[by_track]
-        played = [context.tracks[t] if t < len(context.tracks) else _default_track(t) for t in range(self.num_tracks)]
+        tracks = [context.tracks[t] if t < len(context.tracks) else _default_track(t) for t in range(self.num_tracks)]
         notes = score_lib.make_notes(
-            array[slot, TIME, track] - 1,
-            array[slot, LENGTH, track],
-            array[slot, NOTE, track],
+            array[slot, ONSET, track] - 1,
+            array[slot, DURATION, track],
+            array[slot, PITCH, track],
             track=track,
-            channel=np.array([one.channel for one in played])[track],
-            velocity=np.array([one.velocity for one in played])[track],
-            program=np.array([one.program for one in played])[track],
+            channel=np.array([one.channel for one in tracks])[track],
+            velocity=np.array([one.velocity for one in tracks])[track],
+            program=np.array([one.program for one in tracks])[track],
         )
-        names = [one.name for one in context.tracks]
         return score_lib.make_score(
             context.ticks_per_beat,
             notes,
-            track_names=names,
+            track_names=[one.name for one in context.tracks],
             tempos=context.tempos,
             meters=context.meters,
             keys=context.keys,
@@ -148,27 +129,12 @@ class EventsRepresentation(config.Section):
         """The array is dense already: [B, notes, 3, tracks] float32."""
         return jnp.asarray(batch.values)
 
-    def make_augmentation(self, probabilities: Mapping[str, float]) -> Callable[[jax.Array, NoteMatrix], NoteMatrix]:
-        """There is none: any field is refused."""
-        if probabilities:
-            raise UserError(f"config.augment has no field {next(iter(probabilities))!r} for note matrices")
-        return lambda key, batch: batch
-
     def from_outputs(self, outputs: np.ndarray, calibration: Calibration) -> NoteMatrix:
         """Rounds the decoder's values, as the post does; [W, notes, 3, tracks]."""
         del calibration
         return NoteMatrix(np.rint(outputs).astype(np.float32))
 
-    def calibrate(self, outputs: np.ndarray, x: np.ndarray) -> Calibration:
-        """Rounding needs nothing tuned."""
-        del outputs, x
-        return {}
-
-    def default_calibration(self) -> Calibration:
-        """Nothing to tune."""
-        return {}
-
-    def context_of_length(self, num_examples: int) -> EventsContext:
+    def context_of_length(self, num_examples: int) -> NoteMatrixContext:
         """480 ticks a beat, every track a piano.
 
         Raises:
@@ -176,12 +142,7 @@ class EventsRepresentation(config.Section):
         """
         if num_examples != 1:
             raise ValueError(f"a piece is one example, got {num_examples}")
-        return EventsContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))
-
-    def first_full_example(self, context: EventsContext) -> int:
-        """A piece is one example."""
-        del context
-        return 0
+        return NoteMatrixContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))
 
 
 def _default_track(track: int) -> TrackContext:

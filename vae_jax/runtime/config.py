@@ -8,13 +8,19 @@ class LossConfig(config.Section):
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from vae_jax.runtime.errors import UserError
 
 _LIMIT = 2**32  # Of every number: what is larger is a typing error.
+_KINDS: dict[str, tuple[type, str]] = {
+    "bool": (bool, "True or False"),
+    "int": (numbers.Integral, "an integer"),
+    "float": (numbers.Real, "a number"),
+    "str": (str, "a string"),
+}
 
 
 class FieldError(ValueError):
@@ -29,7 +35,7 @@ def number(
     return _field(default, {name: limit for name, limit in limits.items() if limit is not None})
 
 
-def choice(*names: str, default: Any = ...) -> Any:
+def choice(names: Collection[str], default: Any = ...) -> Any:
     """Returns a dataclass field that holds one of some names."""
     return _field(default, {"choice": names})
 
@@ -45,27 +51,56 @@ class Section:
     """Base of a section: every instance satisfies the ranges of its fields.
 
     Raises:
-      FieldError: where a value lies outside its range or is not finite.
+      FieldError: where a value has another type than its field, lies outside its range or is not finite.
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, limits = getattr(self, field.name), field.metadata
-            if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < _LIMIT):
-                raise FieldError(f"{field.name} must be a number below 2**32, got {value}")
-            if "choice" in limits and value not in limits["choice"]:
-                raise FieldError(f"{field.name} must be one of {', '.join(limits['choice'])}, got {value!r}")
-            if "at_least" in limits and value < limits["at_least"]:
-                wanted = "not be negative" if limits["at_least"] == 0 else f"be at least {limits['at_least']}"
-                raise FieldError(f"{field.name} must {wanted}, got {value}")
-            if "above" in limits and value <= limits["above"]:
-                wanted = "zero" if limits["above"] == 0 else limits["above"]
-                raise FieldError(f"{field.name} must be above {wanted}, got {value}")
-            if "at_most" in limits and value > limits["at_most"]:
-                raise FieldError(f"{field.name} must be at most {limits['at_most']}, got {value}")
+            _check_type(field, getattr(self, field.name))
+            _check_range(field, getattr(self, field.name))
+
+
+def _check_type(field: dataclasses.Field, value: Any) -> None:
+    name = field.type if isinstance(field.type, str) else field.type.__name__
+    if name not in _KINDS:
+        return
+    kind, described = _KINDS[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and name != "bool"):
+        raise FieldError(f"{field.name} must be {described}, got {value!r}")
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    limits, is_number = field.metadata, isinstance(value, numbers.Real)
+    if is_number and not abs(value) < _LIMIT:  # Nor is a NaN.
+        raise FieldError(f"{field.name} must be a number below 2**32, got {value}")
+    if "choice" in limits and value not in limits["choice"]:
+        raise FieldError(f"{field.name} must be one of {', '.join(limits['choice'])}, got {value!r}")
+    if "at_least" in limits and value < limits["at_least"]:
+        wanted = "not be negative" if limits["at_least"] == 0 else f"be at least {limits['at_least']}"
+        raise FieldError(f"{field.name} must {wanted}, got {value}")
+    if "above" in limits and value <= limits["above"]:
+        wanted = "zero" if limits["above"] == 0 else limits["above"]
+        raise FieldError(f"{field.name} must be above {wanted}, got {value}")
+    if "at_most" in limits and value > limits["at_most"]:
+        raise FieldError(f"{field.name} must be at most {limits['at_most']}, got {value}")
 
 
 SectionType = TypeVar("SectionType")
+Option = TypeVar("Option")
+
+
+def choose(options: Mapping[str, Option], fields: Mapping[str, Any], section: str) -> tuple[Option, dict[str, Any]]:
+    """Returns the option that a config section's field `name` names, and the other fields.
+
+    Raises:
+      UserError: where the name is missing or unknown.
+    """
+    if "name" not in fields:
+        raise UserError(f"{section}.name is missing")
+    name = fields["name"]
+    if name not in options:
+        raise UserError(f"{section}.name must be one of {', '.join(options)}, got {name!r}")
+    return options[name], {key: value for key, value in fields.items() if key != "name"}
 
 
 def make_section(section: type[SectionType], values: Mapping[str, Any], name: str) -> SectionType:

@@ -21,7 +21,7 @@ class OptimizerConfig(config.Section):
       warmup_steps, clip_norm, b2: of adam.
     """
 
-    name: str = config.choice("rmsprop", "adam")
+    name: str = config.choice(("rmsprop", "adam"))
     learning_rate: float = config.number(above=0)
     warmup_steps: int = config.number(at_least=0, default=0)
     clip_norm: float = config.number(above=0, default=1.0)

@@ -118,7 +118,7 @@ def build_experiment(raw: Mapping[str, Any]) -> Experiment:
     for section in ("representation", "model", "loss", "optimizer", "train", "sample"):
         if section not in raw:
             raise UserError(f"config.{section} is missing")
-    top = config.make_section(_Top, {"seed": raw["seed"]}, "config")
+    top = config.make_section(_Top, {key: raw[key] for key in ("name", "seed") if key in raw}, "config")
     representation = make_representation(raw["representation"])
     model = make_model(raw["model"], raw["representation"]["name"], representation.example_shape)
     augmentation = raw.get("augment", {})
@@ -132,7 +132,7 @@ def build_experiment(raw: Mapping[str, Any]) -> Experiment:
         seed=top.seed,
     )
     return Experiment(
-        name=raw["name"],
+        name=top.name,
         seed=top.seed,
         raw=raw,
         representation=representation,
@@ -166,4 +166,5 @@ def load_experiment(workdir: str) -> TrainedRun:
 class _Top(config.Section):
     """The fields of a config that are in no section."""
 
+    name: str
     seed: int = config.number(at_least=0)

@@ -20,7 +20,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "nump
 # The same files may be reached by another path: the corpus is compared by its fingerprint.
 # What a run does about a NaN may be decided when there is one.
 _FIELDS_NOT_COMPARED = (
-    *("data.path", "data.shards", "data.url", "data.allow_builtin"),
+    *("data.path", "data.shards", "data.url", "data.allow_synthetic"),
     *("train.on_nan", "composer.train.on_nan"),
 )
 _MAX_NAMED = 5000  # Training files in `run.json`.

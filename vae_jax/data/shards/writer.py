@@ -100,8 +100,8 @@ def make_plan(folder: pathlib.Path, config: Mapping[str, Any] | None, path: str 
             raise UserError(f"{folder / format.PLAN}: damaged ({error}); give --config and --path again") from error
     data = config["data"]
     path = path or data["path"]
-    if path == sources.BUILTIN_NAME:
-        source = sources.list_builtin(data["num_builtin"], data["builtin_seed"])
+    if path == sources.SYNTHETIC_NAME:
+        source = sources.list_synthetic(data["num_synthetic"], data["synthetic_seed"])
     else:
         source = sources.list_source(path or corpus.fetch_anthems(data["url"]))
     return Plan(source, describe_representation(config["representation"]))

@@ -61,14 +61,14 @@ class RollGrid:
     ) -> MatchCounts:
         """Counts onsets equal in step and pitch (and part) over the steps of a piece."""
         one, other = (
-            self._piece_cells(windows.stitch(lists, reference.context.spans), by_part)
+            self._piece_cells(windows.stitch(lists, reference.context.starts, reference.context.num_steps), by_part)
             for lists in (reference.examples, estimate)
         )
         return MatchCounts(len(np.intersect1d(one, other, assume_unique=True)), len(one), len(other))
 
     def count_previous_bar(self, encoded: Encoded[NoteLists, WindowedContext]) -> MatchCounts:
         """Counts the cells that are right where every bar is a copy of the one before."""
-        notes = windows.stitch(encoded.examples, encoded.context.spans).astype(np.int64)
+        notes = windows.stitch(encoded.examples, encoded.context.starts, encoded.context.num_steps).astype(np.int64)
         notes = notes[notes[:, PART] != instruments.DRUMS]
         bars = encoded.context.roll.bars
         bar = np.clip(np.searchsorted(bars, notes[:, STEP], side="right") - 1, 0, len(bars) - 1)

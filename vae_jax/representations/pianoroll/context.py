@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax.music import instruments as parts_lib
-from vae_jax.music import key as tonic_lib
-from vae_jax.music import quantization as grid_lib
+from vae_jax.music import instruments, quantization
+from vae_jax.music import key as key_lib
 from vae_jax.music.key import Tonic
 from vae_jax.music.quantization import Grid
 from vae_jax.music.score import KeySignature, Meter, Score, Tempo
-from vae_jax.representations.pianoroll.windows import WindowSpans
 
 DEFAULT_VELOCITY = 80
 # Trumpet, trombone, strings twice, piano, church organ, acoustic bass, the standard drum kit.
@@ -84,12 +82,12 @@ class WindowedContext:
 
     Attributes:
       num_steps: length of the piece.
-      spans: where its windows lie.
+      starts: [W] int64, the step at which each window starts; below zero for one that ends with a pick-up.
       roll: the context of the piece.
     """
 
     num_steps: int
-    spans: WindowSpans
+    starts: np.ndarray
     roll: RollContext
 
 
@@ -102,7 +100,7 @@ def default_context(
     meter: tuple[int, int] = (4, 4),
     tonic: Tonic | None = None,
     programs: Sequence[int] = DEFAULT_PROGRAMS,
-    velocities: Sequence[int] = (DEFAULT_VELOCITY,) * parts_lib.NUM_PARTS,
+    velocities: Sequence[int] = (DEFAULT_VELOCITY,) * instruments.NUM_PARTS,
 ) -> RollContext:
     """Returns the context of music that has no original: one tempo, one meter, one instrument for each part.
 
@@ -115,14 +113,14 @@ def default_context(
     """
     bar = 4 * steps_per_beat * meter[0] // meter[1]
     num_bars = -(-num_steps // bar)
-    keys = () if tonic is None else (KeySignature(0, tonic_lib.fifths(tonic), tonic.minor),)
+    keys = () if tonic is None else (KeySignature(0, key_lib.fifths(tonic), tonic.minor),)
     return RollContext(
         ticks_per_beat=ticks_per_beat,
         offset_ticks=0,
         tempos=(Tempo(0, round(60e6 / beats_per_minute)),),
         meters=(Meter(0, *meter),),
         keys=keys,
-        transposition=0 if tonic is None else tonic_lib.semitones_to(tonic),
+        transposition=0 if tonic is None else key_lib.semitones_to(tonic),
         tracks=tuple((PartTrack("", program),) for program in programs),
         bars=np.arange(num_bars + 1) * bar,
         velocities=np.tile(np.asarray(velocities, dtype=np.uint8), (max(num_bars, 1), 1)),
@@ -151,7 +149,7 @@ def make_context(
       transposition: semitones by which the pitched notes were moved.
     """
     num_steps = int((roll[:, 0] + roll[:, 3]).max(initial=0))
-    bars = grid_lib.bar_steps(score, num_steps, grid.steps_per_beat)
+    bars = quantization.bar_steps(score, num_steps, grid.steps_per_beat)
     num_bars = max(len(bars) - 1, 1)
     bar = np.clip(np.searchsorted(bars, roll[:, 0], side="right") - 1, 0, num_bars - 1)
     part = roll[:, 1].astype(np.int64)
@@ -193,25 +191,25 @@ def _best_copies(keys: np.ndarray, multiplicity: np.ndarray) -> tuple[np.ndarray
 
 def _part_tracks(score: Score, parts: np.ndarray) -> tuple[tuple[PartTrack, ...], ...]:
     """Lists each part's programs, the most common first, each with the name of the track that plays most of it."""
-    notes = score.notes.replace(program=parts_lib.line_programs(score))
+    notes = score.notes.replace(program=instruments.line_programs(score))
     tracks = []
-    for part in range(parts_lib.NUM_PARTS):
+    for part in range(instruments.NUM_PARTS):
         mine = notes.select(parts == part)
         counts = np.bincount(mine.program, minlength=128)
         names = []
         for program in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
             track = int(np.bincount(mine.track[mine.program == program]).argmax())
-            names.append(PartTrack(parts_lib.original_name(score.track_names[track]), program))
+            names.append(PartTrack(instruments.original_name(score.track_names[track]), program))
         tracks.append(tuple(names))
     return tuple(tracks)
 
 
 def _mean_velocities(bar: np.ndarray, part: np.ndarray, velocity: np.ndarray, num_bars: int) -> np.ndarray:
     """Mean velocity of each bar and part, [num_bars, NUM_PARTS] uint8."""
-    size = num_bars * parts_lib.NUM_PARTS
-    cell = bar * parts_lib.NUM_PARTS + part
-    count = np.bincount(cell, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
-    total = np.bincount(cell, velocity, minlength=size).reshape(num_bars, parts_lib.NUM_PARTS)
+    size = num_bars * instruments.NUM_PARTS
+    cell = bar * instruments.NUM_PARTS + part
+    count = np.bincount(cell, minlength=size).reshape(num_bars, instruments.NUM_PARTS)
+    total = np.bincount(cell, velocity, minlength=size).reshape(num_bars, instruments.NUM_PARTS)
     part_count = count.sum(axis=0)
     part_mean = np.where(part_count > 0, total.sum(axis=0) / np.maximum(part_count, 1), DEFAULT_VELOCITY)
     mean = np.where(count > 0, total / np.maximum(count, 1), part_mean)

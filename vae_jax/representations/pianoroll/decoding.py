@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import jax
 import numpy as np
 
 from vae_jax.music import instruments
 from vae_jax.representations.base import Calibration
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP
-from vae_jax.representations.pianoroll.logits import RollLogits
 from vae_jax.representations.pianoroll.windows import NoteLists
 
 UNKNOWN_DURATION = -1  # Of a decoded note; `with_durations` replaces it.
@@ -16,6 +18,20 @@ _LOGIT_THRESHOLDS = np.linspace(-2.0, 1.0, 61)
 _MAX_DURATION_BEATS = 4
 _NEAR_SEMITONES = 7
 _ARTICULATION = 0.85  # Share of the time to the next note for which a note sounds.
+
+
+class RollLogits(NamedTuple):
+    """The outputs of a decoder of piano rolls.
+
+    Attributes:
+      onset: logit that any pitched part starts a note, [B, T, P].
+      drum: logit that the drums do, [B, T, P].
+      share: logit that a part takes a note that starts, [B, T, P, C - 1].
+    """
+
+    onset: jax.Array
+    drum: jax.Array
+    share: jax.Array
 
 
 def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: int) -> NoteLists:

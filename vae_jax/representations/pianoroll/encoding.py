@@ -12,9 +12,8 @@ import dataclasses
 
 import numpy as np
 
-from vae_jax.music import instruments as parts_lib
-from vae_jax.music import key as tonic_lib
-from vae_jax.music import quantization as grid_lib
+from vae_jax.music import instruments, quantization
+from vae_jax.music import key as key_lib
 from vae_jax.music import score as score_lib
 from vae_jax.music.quantization import Grid
 from vae_jax.music.score import DRUM_CHANNEL, Score
@@ -31,29 +30,17 @@ class RollReport:
 
     Attributes:
       num_notes: notes of the score.
-      num_roll_notes: notes of the roll: num_notes less the collapsed ones.
-      num_collapsed_doublings: notes that share step, part and pitch with one of another track.
-      num_collapsed_repeats: notes that share step, part and pitch with one of their own track.
+      num_collapsed: notes that share step, part and pitch with another; the roll has so many fewer.
       num_lost: collapsed notes that decoding does not give back.
-      num_added: notes that decoding gives beyond the score's, where it doubles a note that was single.
       num_folded: notes moved by octaves into the range.
-      offset_ticks: how late (above zero) or early the piece is played, by `grid.estimate_offset`.
       mean_timing_error_ms: mean distance of the onsets from those that decoding gives, 0 for an empty score.
-      max_timing_error_ms: the largest such distance.
-      notes_per_part: the score's notes in each part, [NUM_PARTS].
     """
 
     num_notes: int = 0
-    num_roll_notes: int = 0
-    num_collapsed_doublings: int = 0
-    num_collapsed_repeats: int = 0
+    num_collapsed: int = 0
     num_lost: int = 0
-    num_added: int = 0
     num_folded: int = 0
-    offset_ticks: int = 0
     mean_timing_error_ms: float = 0.0
-    max_timing_error_ms: float = 0.0
-    notes_per_part: tuple[int, ...] = (0,) * parts_lib.NUM_PARTS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +63,22 @@ class RollPiece:
     config: RollConfig
 
     @property
+    def onset_ticks(self) -> np.ndarray:
+        """Tick at which each roll note starts, [N] int64."""
+        return self.grid.ticks(self.notes[:, STEP].astype(np.int64))
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the original's ticks."""
+        return Grid(self.context.ticks_per_beat, self.config.steps_per_beat, self.context.offset_ticks)
+
+    @property
+    def copies(self) -> np.ndarray:
+        """How many instruments play each roll note, [N] int64, at least 1."""
+        step, part, pitch, _ = self.notes.T
+        return self.context.copies_of(step, part, pitch // REGISTER_SEMITONES)
+
+    @property
     def bars(self) -> np.ndarray:
         """Steps at which bars start, and the end of the last bar, [num_bars + 1] int64."""
         return self.context.bars
@@ -83,7 +86,7 @@ class RollPiece:
     @property
     def parts_present(self) -> np.ndarray:
         """Which parts hold notes, [NUM_PARTS] bool."""
-        return np.bincount(self.notes[:, PART], minlength=parts_lib.NUM_PARTS) > 0
+        return np.bincount(self.notes[:, PART], minlength=instruments.NUM_PARTS) > 0
 
 
 def encode(score: Score, config: RollConfig) -> RollPiece:
@@ -93,12 +96,12 @@ def encode(score: Score, config: RollConfig) -> RollPiece:
     longest of them. Among notes of one part and pitch the first to start is the first to end, as in a MIDI track.
     """
     notes = score.notes
-    parts = parts_lib.assign_parts(score)
-    offset = grid_lib.estimate_offset(notes.onset_ticks, score.ticks_per_beat)
+    parts = instruments.assign_parts(score)
+    offset = quantization.estimate_offset(notes.onset_ticks, score.ticks_per_beat)
     grid = Grid(score.ticks_per_beat, config.steps_per_beat, offset)
-    steps = grid_lib.snap_onsets(score, grid, _SNAP_TOLERANCE_SEC)
+    steps = quantization.snap_onsets(score, grid, _SNAP_TOLERANCE_SEC)
     durations = np.maximum(grid.nearest_steps(notes.end_ticks) - steps, 1)
-    transposition = tonic_lib.semitones_to(tonic_lib.estimate_tonic(notes)) if config.normalize_tonic else 0
+    transposition = key_lib.semitones_to(key_lib.estimate_tonic(notes)) if config.normalize_tonic else 0
     pitches = notes.pitch + np.where(notes.is_drum, 0, transposition)
     folded = fold_pitches(pitches, config.min_pitch, config.num_pitches)
     roll, of_note = _collapse(steps, parts, folded - config.min_pitch, durations, config.num_pitches)
@@ -108,21 +111,13 @@ def encode(score: Score, config: RollConfig) -> RollPiece:
     )
     piece = RollPiece(roll, int(context.bars[-1]), context, RollReport(), config)
 
-    num_of_lines = len(np.unique((notes.track * 16 + notes.channel) * (len(roll) + 1) + of_note))
-    error_ms = 1e3 * np.abs(score.seconds(_onset_ticks(piece)[of_note]) - score.seconds(notes.onset_ticks))
-    surplus = _copies(piece) - multiplicity
+    error_ms = 1e3 * np.abs(score.seconds(piece.onset_ticks[of_note]) - score.seconds(notes.onset_ticks))
     report = RollReport(
         num_notes=len(notes),
-        num_roll_notes=len(roll),
-        num_collapsed_doublings=num_of_lines - len(roll),
-        num_collapsed_repeats=len(notes) - num_of_lines,
-        num_lost=int(np.sum(np.maximum(-surplus, 0))),
-        num_added=int(np.sum(np.maximum(surplus, 0))),
+        num_collapsed=len(notes) - len(roll),
+        num_lost=int(np.sum(np.maximum(multiplicity - piece.copies, 0))),
         num_folded=int(np.sum(folded != pitches)),
-        offset_ticks=offset,
         mean_timing_error_ms=float(error_ms.mean()) if len(notes) else 0.0,
-        max_timing_error_ms=float(error_ms.max(initial=0.0)),
-        notes_per_part=tuple(np.bincount(parts, minlength=parts_lib.NUM_PARTS).tolist()),
     )
     return dataclasses.replace(piece, report=report)
 
@@ -136,17 +131,17 @@ def decode(piece: RollPiece) -> Score:
     context = piece.context
     roll = piece.notes.astype(np.int64)
     step, part = roll[:, STEP], roll[:, PART]
-    onsets = _onset_ticks(piece)
-    durations = np.maximum(_grid(piece).ticks(step + roll[:, DURATION]) - _grid(piece).ticks(step), 1)
-    pitches = roll[:, PITCH] + piece.config.min_pitch - np.where(part == parts_lib.DRUMS, 0, context.transposition)
+    onsets = piece.onset_ticks
+    durations = np.maximum(piece.grid.ticks(step + roll[:, DURATION]) - onsets, 1)
+    pitches = roll[:, PITCH] + piece.config.min_pitch - np.where(part == instruments.DRUMS, 0, context.transposition)
     velocities = context.velocities[context.bar_of(step), part]
-    copies = _copies(piece)
+    copies = piece.copies
 
     # Copies before parts: the first instrument of every part gets a channel of its own.
     lines: list[tuple[int, PartTrack]] = []
     index, track = [np.zeros(0, dtype=np.int64)], []
     for copy in range(int(copies.max(initial=0))):
-        for line_part in range(parts_lib.NUM_PARTS):
+        for line_part in range(instruments.NUM_PARTS):
             mine = np.flatnonzero((part == line_part) & (copies > copy))
             if len(mine):
                 track += [len(lines)] * len(mine)
@@ -162,7 +157,7 @@ def decode(piece: RollPiece) -> Score:
         velocity=velocities[picked],
         program=np.array([source.program for _, source in lines])[track] if track else [],
     )
-    names = [parts_lib.track_label(line_part, source.name) for line_part, source in lines]
+    names = [instruments.track_label(line_part, source.name) for line_part, source in lines]
     return score_lib.make_score(
         context.ticks_per_beat,
         notes,
@@ -180,28 +175,13 @@ def fold_pitches(pitches: np.ndarray, min_pitch: int, num_pitches: int) -> np.nd
     return pitches - 12 * (-(-above // 12)) + 12 * (-(-below // 12))
 
 
-def _grid(piece: RollPiece) -> Grid:
-    return Grid(piece.context.ticks_per_beat, piece.config.steps_per_beat, piece.context.offset_ticks)
-
-
-def _onset_ticks(piece: RollPiece) -> np.ndarray:
-    """Tick at which each roll note is played, [N] int64."""
-    return np.maximum(_grid(piece).ticks(piece.notes[:, STEP].astype(np.int64)), 0)
-
-
-def _copies(piece: RollPiece) -> np.ndarray:
-    """How many instruments play each roll note, [N] int64, at least 1."""
-    roll = piece.notes
-    return piece.context.copies_of(roll[:, STEP], roll[:, PART], roll[:, PITCH] // REGISTER_SEMITONES)
-
-
 def _collapse(
     steps: np.ndarray, parts: np.ndarray, pitches: np.ndarray, durations: np.ndarray, num_pitches: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes one of notes alike in step, part and pitch; returns the roll, [M, 4], and each note's place in it."""
-    cells, of_note = np.unique((steps * parts_lib.NUM_PARTS + parts) * num_pitches + pitches, return_inverse=True)
+    cells, of_note = np.unique((steps * instruments.NUM_PARTS + parts) * num_pitches + pitches, return_inverse=True)
     rest, pitch = np.divmod(cells, num_pitches)
-    step, part = np.divmod(rest, parts_lib.NUM_PARTS)
+    step, part = np.divmod(rest, instruments.NUM_PARTS)
     longest = np.zeros(len(cells), dtype=np.int64)
     np.maximum.at(longest, of_note, durations)
     ends = score_lib.pair_first_in_first_out(part * num_pitches + pitch, step + longest)
@@ -210,5 +190,5 @@ def _collapse(
 
 def _line_channels(parts: list[int]) -> np.ndarray:
     """Gives every line of a decoded score a MIDI channel; lines share channels where there are more than fifteen."""
-    pitched = np.array(parts) != parts_lib.DRUMS
+    pitched = np.array(parts) != instruments.DRUMS
     return np.where(pitched, _PITCHED_CHANNELS[(np.cumsum(pitched) - 1) % len(_PITCHED_CHANNELS)], DRUM_CHANNEL)

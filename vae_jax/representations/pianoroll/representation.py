@@ -9,21 +9,21 @@ import jax
 import numpy as np
 
 from vae_jax.music.score import Score
-from vae_jax.representations.base import Calibration, Encoded
+from vae_jax.representations.base import Calibration, Encoded, Representation
 from vae_jax.representations.pianoroll import decoding, encoding, windows
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
 from vae_jax.representations.pianoroll.config import RollConfig
 from vae_jax.representations.pianoroll.context import RollContext, WindowedContext, default_context
+from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
-from vae_jax.representations.pianoroll.logits import RollLogits
 from vae_jax.representations.pianoroll.rasterize import rasterize
 from vae_jax.representations.pianoroll.windows import NoteLists
 from vae_jax.runtime import config
 
 
 @dataclasses.dataclass(frozen=True)
-class RollRepresentation(RollConfig):
+class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, RollLogits]):
     """The piano roll in windows; see `representations.base.Representation` for its methods.
 
     Attributes:
@@ -34,20 +34,13 @@ class RollRepresentation(RollConfig):
     max_notes: int = config.number(at_least=1, default=256)
     training_hop_beats: int = config.number(at_least=0, default=1)
 
+    example_type = NoteLists
+    context_type = WindowedContext
+
     @property
     def example_shape(self) -> tuple[int, int, int]:
         """(steps, pitches, parts)."""
         return self.roll_shape
-
-    @property
-    def example_type(self) -> type[NoteLists]:
-        """Lists of notes."""
-        return NoteLists
-
-    @property
-    def context_type(self) -> type[WindowedContext]:
-        """Of a piece and its windows."""
-        return WindowedContext
 
     @property
     def grid(self) -> RollGrid:
@@ -57,21 +50,21 @@ class RollRepresentation(RollConfig):
     def encode(self, score: Score) -> Encoded[NoteLists, WindowedContext]:
         """Turns a piece into W windows."""
         piece = encoding.encode(score, self)
-        spans = windows.window_spans(piece.bars, self.window_steps)
-        lists, num_overflow = windows.cut(piece.notes, spans, self.max_notes)
+        starts = windows.window_starts(piece.bars, self.window_steps)
+        lists, num_overflow = windows.cut(piece.notes, starts, self.window_steps, self.max_notes)
         report = {
             "notes": piece.report.num_notes,
-            "notes_collapsed": piece.report.num_collapsed_doublings + piece.report.num_collapsed_repeats,
+            "notes_collapsed": piece.report.num_collapsed,
             "notes_lost_by_doubling": piece.report.num_lost,
             "notes_folded": piece.report.num_folded,
             "notes_past_the_room_of_a_window": num_overflow,
         }
         diagnostics = {"mean_timing_error_ms": piece.report.mean_timing_error_ms}
-        return Encoded(lists, WindowedContext(piece.num_steps, spans, piece.context), report, diagnostics)
+        return Encoded(lists, WindowedContext(piece.num_steps, starts, piece.context), report, diagnostics)
 
     def encode_at(self, piece: RollPiece, starts: np.ndarray) -> NoteLists:
         """Cuts windows of a roll that start at any steps, below zero and past the end too."""
-        return windows.cut(piece.notes, windows.spans_at(starts, piece.num_steps, self.window_steps), self.max_notes)[0]
+        return windows.cut(piece.notes, starts, self.window_steps, self.max_notes)[0]
 
     def encode_training(self, score: Score) -> NoteLists:
         """Turns a piece into training windows, which may start on any beat and overlap."""
@@ -86,10 +79,8 @@ class RollRepresentation(RollConfig):
     def decode(self, encoded: Encoded[NoteLists, WindowedContext]) -> Score:
         """Turns windows back into a piece."""
         context = encoded.context
-        piece = dataclasses.replace(
-            self.empty_piece(context.roll, context.num_steps), notes=windows.stitch(encoded.examples, context.spans)
-        )
-        return self.decode_notes(piece)
+        notes = windows.stitch(encoded.examples, context.starts, context.num_steps)
+        return self.decode_notes(dataclasses.replace(self.empty_piece(context.roll, context.num_steps), notes=notes))
 
     def decode_notes(self, piece: RollPiece) -> Score:
         """Turns a roll into a piece; notes of unknown duration get one by the rule of `decoding.with_durations`."""
@@ -97,7 +88,7 @@ class RollRepresentation(RollConfig):
         return encoding.decode(dataclasses.replace(piece, notes=notes))
 
     def rasterize(self, batch: NoteLists) -> jax.Array:
-        """Makes dense rolls of onsets, [B, T, P, C] uint8, 0 or 1: in float32 they cost a tenth of a training step."""
+        """Makes dense rolls of onsets, [B, T, P, C] uint8, 0 or 1; float32 would cost a tenth of a training step."""
         steps, pitches, num_parts = self.example_shape
         return rasterize(batch, num_steps=steps, num_pitches=pitches, num_parts=num_parts, dtype="uint8")
 
@@ -120,8 +111,8 @@ class RollRepresentation(RollConfig):
     def context_of_length(self, num_examples: int) -> WindowedContext:
         """The context of music of so many windows that has no original."""
         num_steps = num_examples * self.window_steps
-        spans = windows.spans_at(np.arange(num_examples) * self.window_steps, num_steps, self.window_steps)
-        return WindowedContext(num_steps, spans, default_context(num_steps, self.steps_per_beat))
+        starts = np.arange(0, num_steps, self.window_steps)
+        return WindowedContext(num_steps, starts, default_context(num_steps, self.steps_per_beat))
 
     def empty_piece(self, context: RollContext, num_steps: int) -> RollPiece:
         """A piece of so many steps without notes."""
@@ -129,4 +120,4 @@ class RollRepresentation(RollConfig):
 
     def first_full_example(self, context: WindowedContext) -> int:
         """Index of the first window that starts inside the piece: the one before it holds a pick-up."""
-        return int(np.argmax(context.spans.starts >= 0))
+        return int(np.argmax(context.starts >= 0))

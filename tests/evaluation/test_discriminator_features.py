@@ -1,0 +1,116 @@
+"""Features of the discriminator: by hand, finite for any score, and the same in every key and file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from beat_scores import score_of
+
+from vae_jax.data import synthetic
+from vae_jax.evaluation import bar_grid, discriminator_features, features
+from vae_jax.music import score as score_lib
+from vae_jax.music.score import Meter, Score, make_notes, make_score
+from vae_jax.representations.pianoroll import encoding
+from vae_jax.representations.pianoroll.config import RollConfig
+
+
+def features_of(score: Score) -> dict[str, float]:
+    return discriminator_features.discriminator_features(bar_grid.make_bar_grid(score))
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Score:
+    count = draw(st.integers(0, 12))
+
+    def column(low: int, high: int) -> list[int]:
+        return draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+
+    notes = make_notes(column(0, 3000), column(1, 1500), column(0, 127), channel=column(8, 9), track=column(0, 2))
+    changes = draw(st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 9), st.sampled_from([2, 4, 8, 16]))))
+    return make_score(draw(st.sampled_from([24, 96, 480])), notes, meters=[Meter(*change) for change in changes])
+
+
+@hypothesis.given(scores())
+@hypothesis.settings(max_examples=150)
+def test_every_feature_is_a_number(score: Score):
+    found = features_of(score)
+    assert tuple(found)[: len(features.FEATURES)] == features.FEATURES
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_a_piece_without_pitched_notes_has_values():
+    for score in (score_of(), score_of((0, 1, 38), (9, 1, 38), channel=9)):
+        assert np.isfinite(list(features_of(score).values())).all()
+
+
+@pytest.mark.parametrize("semitones", [-4, 1, 5])
+def test_features_do_not_depend_on_the_key(semitones: int):
+    score = synthetic.make_score(0, 3)
+    before, after = features_of(score), features_of(score_lib.transpose(score, semitones))
+    octaves = (after.pop("pitch_mean") - before.pop("pitch_mean")) / 12
+    assert after == pytest.approx(before) and octaves == pytest.approx(round(octaves))
+
+
+def test_features_do_not_depend_on_the_file():
+    """Neither on the resolution nor the tempo, nor does encoding as a roll and decoding change them."""
+    score = synthetic.make_score(0, 5)
+    notes = score.notes
+    twice = make_score(
+        score.ticks_per_beat * 2,
+        notes.replace(onset_ticks=notes.onset_ticks * 2, duration_ticks=notes.duration_ticks * 2),
+        meters=[dataclasses.replace(change, tick=change.tick * 2) for change in score.meters],
+        tempos=[dataclasses.replace(change, tick=change.tick * 2) for change in score.tempos],
+    )
+    decoded = encoding.decode(encoding.encode(score, RollConfig(normalize_tonic=False)))
+    assert features_of(twice) == pytest.approx(features_of(score))
+    assert features_of(decoded) == pytest.approx(features_of(score))
+
+
+def test_drums_have_features_of_their_own():
+    found = features_of(score_of((0, 1, 60), (1, 1, 64), (5, 2, 67), *((beat, 1, 36) for beat in (0, 2, 4, 6)),
+                                 channel=[0, 0, 0, 9, 9, 9, 9]))  # fmt: skip
+    assert found["drum_hits_per_beat"] == 4 / 8 and found["share_drums"] == 4 / 7 and found["num_parts"] == 2
+
+
+def test_a_scale():
+    """C major up and down in quarters, each note held for half of its beat, to a long last C."""
+    pitches = [60, 62, 64, 65, 67, 69, 71, 72, 71, 69, 67, 65, 64, 62, 59]
+    found = features_of(score_of(*((beat, 0.5, pitch) for beat, pitch in enumerate(pitches)), (15, 2, 60)))
+    assert found["out_of_scale"] == 0 and found["is_minor"] == 0
+    assert found["pitch_range"] == 13
+    # Fifteen intervals: thirteen steps and a minor third downwards, then a step up.
+    assert (found["top_step"], found["top_third"], found["top_repeat"]) == pytest.approx((14 / 15, 1 / 15, 0))
+    assert found["top_rising"] == pytest.approx(8 / 15) and found["top_turning"] == pytest.approx(2 / 14)
+    assert found["onset_on_beat"] == 1 and found["onset_on_downbeat"] == pytest.approx(4 / 16)
+    assert found["gap_log_mean"] == 0 and found["gap_entropy"] == 0 and found["gap_repeats"] == 1
+    assert found["duration_of_gap_mean"] == pytest.approx(0.5) and found["staccato"] == 1
+    assert found["silence"] == pytest.approx(7.5 / 17)
+    assert found["ends_on_tonic"] == found["top_ends_on_tonic"] == found["ends_on_triad"] == 1
+    assert found["final_log_length"] == pytest.approx(np.log2(2 / ((15 * 0.5 + 2) / 16)))
+    assert found["num_parts"] == 1 and found["share_keys"] == 1 and found["doubling"] == 1
+    # One note, the A, stands in its place in the next bar too; the last note rings on into a fifth bar.
+    assert found["num_bars"] == 5 and found["rhythm_lag_1"] == 1
+    assert found["similarity_lag_1"] == pytest.approx((0 + 2 / 8 + 0) / 3)
+
+
+def test_chords():
+    found = features_of(score_of((0, 1, 60), (0, 1, 64), (0, 1, 67), (1, 1, 59), (1, 1, 60)))
+    assert found["chord_size_mean"] == 2.5 and found["onset_chord_size_sd"] == 0.5
+    pairs = {name: value for name, value in found.items() if name.startswith("harmonic_interval") and value}
+    assert pairs == {f"harmonic_interval_{n}": 0.25 for n in (1, 3, 4, 7)}
+    assert found["consonance"] == 0.75  # The thirds and the fifth, not the semitone.
+    assert found["bass_step"] == 1 and found["top_fourth_fifth"] == 1
+    # E and G go, B comes.
+    assert found["chord_change"] == 3
+
+
+def test_gaps_are_measured_within_an_instrument_group():
+    """The piano's notes last to its next onset, the trumpet's half as long; the last of each has no gap."""
+    piano, trumpet = [(beat, 1, 60) for beat in range(4)], [(0.5, 1, 72), (2.5, 1, 72)]
+    found = features_of(score_of(*piano, *trumpet, track=[0] * 4 + [1] * 2, program=[0] * 4 + [56] * 2))
+    assert found["duration_of_gap_mean"] == pytest.approx((3 * 1 + 1 * 0.5) / 4)
+    assert (found["legato"], found["staccato"], found["overlapping"]) == (0.75, 0.25, 0)
