@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 OURS, PYTORCH = "vae_jax", "PyTorch"
 _MULTIPLIERS = (OURS, PYTORCH)  # The faster one has the machine's rate.
-_PATH = flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; that of the config by default.")
-_NUM_ROUNDS = flags.DEFINE_integer("num_rounds", 7, "Turns that every contestant has.", lower_bound=1)
-_TURN_SEC = flags.DEFINE_float("turn_sec", 1.5, "Seconds of a turn, about.", lower_bound=0)
-_MATMUL_SIZE = flags.DEFINE_integer("matmul_size", 3072, "Size of the matrices that are multiplied.", lower_bound=1)
-_ONLY = flags.DEFINE_list("only", [], "Names of the contestants to run beside ours; all by default.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +50,15 @@ class Setup:
     start: Start
 
 
+def define_flags() -> None:
+    """Defines the flags that the functions below read."""
+    flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; that of the config by default.")
+    flags.DEFINE_integer("num_rounds", 7, "Turns that every contestant has.", lower_bound=1)
+    flags.DEFINE_float("turn_sec", 1.5, "Seconds of a turn, about.", lower_bound=0)
+    flags.DEFINE_integer("matmul_size", 3072, "Size of the matrices that are multiplied.", lower_bound=1)
+    flags.DEFINE_list("only", [], "Names of the contestants to run beside ours; all by default.")
+
+
 def prepare(config: Mapping[str, Any], num_steps: int | None = None) -> Setup:
     """Encodes the corpus and draws the model, whose time it prints; on the synthetic corpus where no path is given."""
     import jax
@@ -62,7 +66,7 @@ def prepare(config: Mapping[str, Any], num_steps: int | None = None) -> Setup:
     from vae_jax.data import corpus, sources
     from vae_jax.training import experiment
 
-    path = _PATH.value or config["data"]["path"] or sources.SYNTHETIC_NAME
+    path = flags.FLAGS.path or config["data"]["path"] or sources.SYNTHETIC_NAME
     built = experiment.build_experiment(config)
     pieces, split = corpus.find_split({**config["data"], "path": path})
     dataset = built.make_dataset(pieces, split)
@@ -85,9 +89,9 @@ def choose(contestants: Sequence[Contestant]) -> list[Contestant]:
       UserError: where it names another.
     """
     known = [one.name for one in contestants]
-    if unknown := sorted(set(_ONLY.value) - set(known)):
+    if unknown := sorted(set(flags.FLAGS.only) - set(known)):
         raise UserError(f"--only knows {', '.join(known)}, not {', '.join(unknown)}")
-    return [one for one in contestants if one.name == OURS or not _ONLY.value or one.name in _ONLY.value]
+    return [one for one in contestants if one.name == OURS or not flags.FLAGS.only or one.name in flags.FLAGS.only]
 
 
 def batches(start: Start) -> Iterator[np.ndarray]:
@@ -143,10 +147,10 @@ def print_step_table(workers: Sequence[Worker], start: Start, flops: float) -> N
     turns = {}
     for worker in workers:
         seconds, _ = worker.ask("train", full_batches(start, 3))
-        turns[worker.name] = full_batches(start, max(1, round(3 * _TURN_SEC.value / seconds)))
+        turns[worker.name] = full_batches(start, max(1, round(3 * flags.FLAGS.turn_sec / seconds)))
     rates: list[float] = []
     taken: dict[str, list[float]] = {worker.name: [] for worker in workers}
-    for n in range(_NUM_ROUNDS.value):
+    for n in range(flags.FLAGS.num_rounds):
         rates.append(max(_matmul_rate(worker) for worker in workers if worker.name in _MULTIPLIERS))
         for worker in interleaved.turn_order(workers, n):
             seconds, _ = worker.ask("train", turns[worker.name])
@@ -165,7 +169,7 @@ def print_step_table(workers: Sequence[Worker], start: Start, flops: float) -> N
     header = [f"batch {start.batch_size}", "seconds a step", "times ours", "examples a second", "share of the rate"]
     print(interleaved.table(header, rows))
     print(
-        f"matrix products: {flops / 1e9:.2f} GFLOP a step; the machine's rate, {_MATMUL_SIZE.value} cubed: "
+        f"matrix products: {flops / 1e9:.2f} GFLOP a step; the machine's rate, {flags.FLAGS.matmul_size} cubed: "
         f"{interleaved.spread(peak / 1e9, 0)} GFLOP/s, best {peak.max() / 1e9:.0f}"
     )
     _, cost = workers[0].ask("count_costs")
@@ -173,4 +177,4 @@ def print_step_table(workers: Sequence[Worker], start: Start, flops: float) -> N
 
 
 def _matmul_rate(worker: Worker) -> float:
-    return 2 * _MATMUL_SIZE.value**3 / worker.ask("matmul", _MATMUL_SIZE.value)[1]
+    return 2 * flags.FLAGS.matmul_size**3 / worker.ask("matmul", flags.FLAGS.matmul_size)[1]

@@ -37,6 +37,7 @@ from vae_jax.runtime.errors import UserError
 
 # What imports JAX is imported in functions: PyTorch's processes import this module, too.
 
+comparison.define_flags()
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/anthems.py", "The flagship's config.")
 _MEASURE = flags.DEFINE_list("measure", ["step", "f1"], "Which tables to print.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of the run; as many as the config says.", lower_bound=2)

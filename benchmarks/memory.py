@@ -55,27 +55,12 @@ def measure(scratch: pathlib.Path, times: int) -> dict[str, float]:
     peaks: dict[str, float] = {}
 
     def look(pid: int) -> bool:
-        name = stage(folder)
+        name = process.stage(folder)
         peaks[name] = max(peaks.get(name, 0.0), machine.memory_mb(pid))
         return False
 
     process.run(arguments, {cache_dir.VARIABLE: "off"}, look, _INTERVAL_SEC)
     return peaks
-
-
-def stage(folder: RunFolder) -> str:
-    """Names the stage of a run by the last file that it has written."""
-    evaluation = "reconstruction and evaluation"
-    reached = (
-        (folder.timing.exists(), "the page"),
-        (folder.metrics.exists(), "pictures, music and composed pieces"),
-        (process.is_logged(folder.composer), evaluation),
-        (folder.composer.metrics_lines.exists(), "training, second stage"),
-        (folder.calibration.exists() and folder.composer.path.exists(), "examples of the second stage"),
-        (folder.calibration.exists(), evaluation),
-        (folder.metrics_lines.exists(), "training, first stage"),
-    )
-    return next((name for is_reached, name in reached if is_reached), "reading and encoding")
 
 
 def write_songs(folder: pathlib.Path, times: int) -> pathlib.Path:

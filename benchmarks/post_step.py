@@ -25,6 +25,7 @@ from benchmarks.post_contestants import step_flops
 from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
 
+comparison.define_flags()
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/post.py", "The post's config.")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["10", "64"], "Examples in a step.")
 _NUM_CHECKED = 3

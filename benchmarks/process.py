@@ -60,3 +60,18 @@ def config_arguments(default: str) -> list[str]:
 def is_logged(folder: RunFolder) -> bool:
     """Whether the first epoch of a training has ended."""
     return folder.metrics_lines.exists() and folder.metrics_lines.stat().st_size > 0
+
+
+def stage(folder: RunFolder) -> str:
+    """Names the stage of a run by the last file that it has written."""
+    evaluation = "reconstruction and evaluation"
+    reached = (
+        (folder.timing.exists(), "the page"),
+        (folder.metrics.exists(), "pictures, music and composed pieces"),
+        (is_logged(folder.composer), evaluation),
+        (folder.composer.metrics_lines.exists(), "training, second stage"),
+        (folder.calibration.exists() and folder.composer.path.exists(), "examples of the second stage"),
+        (folder.calibration.exists(), evaluation),
+        (folder.metrics_lines.exists(), "training, first stage"),
+    )
+    return next((name for is_reached, name in reached if is_reached), "reading and encoding")
