@@ -61,7 +61,7 @@ def _describe(file: ParsedFile) -> Json:
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": f"{theory.tonic_name(key.fifths, key.minor)} {'minor' if key.minor else 'major'}" if key else None,
+            "key": theory.key_name(key.fifths, key.minor) if key else None,
         }
     return described
 

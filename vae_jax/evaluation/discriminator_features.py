@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, STEPS_PER_BEAT, BarGrid
-from vae_jax.evaluation.features import MAJOR_SCALE, entropy_bits, piece_features
-from vae_jax.music import instruments, key
+from vae_jax.evaluation.features import entropy_bits, piece_features
+from vae_jax.music import instruments, key, theory
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, STEP
 
 # Absolute size in semitones of the melodic intervals that are counted together, each from its lowest on.
@@ -23,8 +23,8 @@ _CONSONANCES = (0, 3, 4, 5, 7, 8, 9)  # Unison, thirds, fourth, fifth, sixths, i
 _MAX_INTERVAL = 36  # The widest harmonic interval that is counted.
 _BAR_LAGS = (1, 2, 4, 8)
 _MAX_NOTE_BEATS = 16  # Longer ones count as so long: a ratio of durations has a long tail.
-_TRIADS = ((0, 4, 7), (0, 3, 7))
-_MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10, 11)  # Natural and harmonic minor together.
+_TRIADS = (theory.MAJOR_TRIAD, theory.MINOR_TRIAD)
+_MINOR_SCALE = sorted({*theory.NATURAL_MINOR_SCALE, *theory.HARMONIC_MINOR_SCALE})
 
 
 def discriminator_features(grid: BarGrid) -> dict[str, float]:
@@ -41,7 +41,7 @@ def discriminator_features(grid: BarGrid) -> dict[str, float]:
 def _pitch(grid: BarGrid) -> dict[str, float]:
     """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
-    scale = np.isin(height % 12, _MINOR_SCALE if grid.tonic.minor else MAJOR_SCALE)
+    scale = np.isin(height % 12, _MINOR_SCALE if grid.tonic.minor else theory.MAJOR_SCALE)
     onsets = grid.onsets_per_bar
     in_scale = np.bincount(grid.bar_of(grid.step[scale]), minlength=grid.num_bars)
     return {

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.evaluation.bar_grid import STEPS_PER_BEAT, BarGrid
+from vae_jax.music import theory
 
-MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 QUALIFIED_BEATS = 1 / 8  # A 32nd note.
 
 FEATURES = (
@@ -51,7 +51,7 @@ def piece_features(grid: BarGrid) -> dict[str, float]:
     ended_by_start = np.searchsorted(np.sort(grid.end), grid.bars[:-1], side="right")
     values = (
         entropy_bits(pitch_classes / len(grid.pitch)),
-        max(pitch_classes[(np.array(MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(grid.pitch),
+        max(pitch_classes[(np.array(theory.MAJOR_SCALE) + root) % 12].sum() for root in range(12)) / len(grid.pitch),
         _groove_consistency(grid),
         (num_sounding * length).sum() / length[num_sounding > 0].sum(),
         len(grid.step) / (grid.bars[-1] / STEPS_PER_BEAT),

@@ -128,7 +128,7 @@ def build_experiment(raw: Fields) -> Experiment:
             raise UserError(f"config.{section} is missing")
     top = config.make_section(_Top, {key: raw[key] for key in ("name", "seed") if key in raw}, "config")
     representation = make_representation(raw["representation"])
-    model = make_model(raw["model"], raw["representation"]["name"], representation.example_shape)
+    model = make_model(raw["model"], raw["representation"], representation.example_shape)
     augmentation = raw.get("augment", {})
     representation.make_augmentation(augmentation)  # Refuses unknown fields.
     trainable = TrainableVAE[Any](
