@@ -160,11 +160,8 @@ class TrainedComposer:
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
-    """Builds the second stage that a config describes.
-
-    Raises:
-      UserError: where the config has none, or one that does not fit its representation.
-    """
+    """Builds the second stage that a config describes. Raises UserError where the config has none, or one that does not
+    fit its representation."""
     raw = experiment.raw.get("composer")
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
@@ -246,11 +243,7 @@ def train_composer(
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
-    """Loads the composer of a trained run.
-
-    Raises:
-      UserError: where the run has none, or it is not trained yet.
-    """
+    """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
     stage = build_stage(run.experiment)
     folder = run.folder.composer
     abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))

@@ -125,11 +125,8 @@ _BASS_DRUM, _SNARE, _CLOSED_HAT, _CRASH = 36, 38, 42, 49
 
 
 def make_score(seed: int, index: int) -> Score:
-    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone.
-
-    Raises:
-      ValueError: where seed or index is negative.
-    """
+    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone. Raises ValueError where
+    seed or index is negative."""
     rng = _generator(seed, index)
     plan = _draw_plan(rng)
     phrases = _compose_phrases(rng, plan)

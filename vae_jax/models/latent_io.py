@@ -24,11 +24,8 @@ def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) ->
 
 
 def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
-    """Reads latents; returns the means [W, Z] and the context.
-
-    Raises:
-      UserError: where the file cannot be read, or comes from another run.
-    """
+    """Reads latents; returns the means [W, Z] and the context. Raises UserError where the file cannot be read, or comes
+    from another run."""
     arrays = npz.read_npz(pathlib.Path(path), ("mean", "json"))
     mean = arrays["mean"]
     try:
@@ -55,10 +52,7 @@ def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: S
 
 def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> latents.LatentDensity:
     """Returns the prior, or a Gaussian fitted to the posterior means of the training examples in a run's `latents.npz`.
-
-    Raises:
-      UserError: where the file is missing or damaged.
-    """
+    Raises UserError where the file is missing or damaged."""
     if kind == latents.PRIOR:
         return latents.prior_density(latent_dim)
     if not path.exists():

@@ -54,11 +54,7 @@ def fifths(tonic: Tonic) -> int:
 
 
 def parse_key(text: str) -> Tonic:
-    """Reads a key such as C, F#, Bb or Am.
-
-    Raises:
-      ValueError: for anything else.
-    """
+    """Reads a key such as C, F#, Bb or Am. Raises ValueError for anything else."""
     match = _KEY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a key such as C, F#, Bb or Am")

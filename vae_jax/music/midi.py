@@ -65,11 +65,8 @@ class Reading:
 
 
 def read_midi(data: bytes) -> Reading:
-    """Reads the bytes of a Standard MIDI File (.mid), also in an RMID wrapper (.rmi).
-
-    Raises:
-      MidiError: where nothing can be read.
-    """
+    """Reads the bytes of a Standard MIDI File (.mid), also in an RMID wrapper (.rmi). Raises MidiError where nothing
+    can be read."""
     if not data:
         raise MidiError("the file is empty")
     if len(data) > MAX_FILE_BYTES:

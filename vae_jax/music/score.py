@@ -186,11 +186,8 @@ def make_score(
     meters: Sequence[Meter] = (),
     keys: Sequence[KeySignature] = (),
 ) -> Score:
-    """Builds a Score: one name for every track, changes in order with the last of each tick kept.
-
-    Raises:
-      ValueError: where ticks_per_beat does not fit a MIDI file.
-    """
+    """Builds a Score: one name for every track, changes in order with the last of each tick kept. Raises ValueError
+    where ticks_per_beat does not fit a MIDI file."""
     if not 1 <= ticks_per_beat <= 0x7FFF:
         raise ValueError(f"ticks_per_beat must lie in 1..32767, got {ticks_per_beat}")
     num_tracks = max(1, len(track_names), int(notes.track.max()) + 1 if len(notes) else 0)

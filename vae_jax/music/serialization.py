@@ -32,11 +32,7 @@ def pack_score(score: Score) -> bytes:
 
 
 def unpack_score(data: bytes) -> Score:
-    """Turns packed bytes back into the equal score.
-
-    Raises:
-      ValueError: where they are not what `pack_score` made.
-    """
+    """Turns packed bytes back into the equal score. Raises ValueError where they are not what `pack_score` made."""
     try:
         header_length, num_notes = _LENGTHS.unpack_from(data)
         position = _LENGTHS.size + header_length

@@ -117,10 +117,7 @@ class Representation(Protocol[B, C, O]):
 
     def make_augmentation(self, probabilities: Mapping[str, float]) -> Callable[[jax.Array, B], B]:
         """Returns `(key, batch) -> batch`, which changes training examples at random; jittable, the key is consumed.
-
-        Raises:
-          UserError: for a field that the representation does not have, or a value that is no probability.
-        """
+        Raises UserError for a field that the representation does not have, or a value that is no probability."""
         for name in probabilities:
             raise UserError(f"config.augment has no field {name!r}: this representation has no augmentation")
         return lambda key, batch: batch

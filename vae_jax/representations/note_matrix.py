@@ -130,11 +130,8 @@ class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMa
         return NoteMatrix(np.rint(outputs).astype(np.float32))
 
     def context_of_length(self, num_examples: int) -> NoteMatrixContext:
-        """480 ticks a beat, every track a piano.
-
-        Raises:
-          ValueError: for more than one example, because a piece is one.
-        """
+        """480 ticks a beat, every track a piano. Raises ValueError for more than one example, because a piece is
+        one."""
         if num_examples != 1:
             raise ValueError(f"a piece is one example, got {num_examples}")
         return NoteMatrixContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))

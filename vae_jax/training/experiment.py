@@ -64,10 +64,7 @@ class Experiment:
 
     def make_dataset(self, corpus: Corpus, split: Split) -> Dataset[Any]:
         """Encodes a corpus: the training examples, unless they are in shards, and the held-out ones if there are any.
-
-        Raises:
-          UserError: where nothing is left to train on.
-        """
+        Raises UserError where nothing is left to train on."""
         if not split.train:
             raise UserError("the corpus leaves nothing to train on")
         held_out = [self.representation.encode(corpus.pieces[n].score).examples for n in split.held_out]
@@ -91,11 +88,8 @@ class TrainedRun:
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
     def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
-        """Loads the corpus that the run was made on, from another path where one is given, and its split.
-
-        Raises:
-          UserError: where there is no corpus, or it is another one.
-        """
+        """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
+        UserError where there is no corpus, or it is another one."""
         raw, known = self.experiment.raw, self.description["corpus"]
         source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
         if source.fingerprint != known["fingerprint"]:
@@ -107,11 +101,8 @@ class TrainedRun:
 
 
 def build_experiment(raw: Fields) -> Experiment:
-    """Builds the parts that a config describes.
-
-    Raises:
-      UserError: where a section lacks a field, has an unknown one or a value outside its range; names it.
-    """
+    """Builds the parts that a config describes. Raises UserError where a section lacks a field, has an unknown one or a
+    value outside its range; names it."""
     for section in ("representation", "model", "loss", "optimizer", "train", "sample"):
         if section not in raw:
             raise UserError(f"config.{section} is missing")
@@ -141,11 +132,8 @@ def build_experiment(raw: Fields) -> Experiment:
 
 
 def load_experiment(workdir: str) -> TrainedRun:
-    """Builds the experiment of a run's folder and restores its newest whole checkpoint.
-
-    Raises:
-      UserError: where there is no run, or no checkpoint yet.
-    """
+    """Builds the experiment of a run's folder and restores its newest whole checkpoint. Raises UserError where there is
+    no run, or no checkpoint yet."""
     folder, raw, description = run_dir.load_run(workdir)
     experiment = build_experiment(raw)
     abstract = step.abstract_state(experiment.trainable, experiment.train.average_decay, experiment.key())

@@ -70,12 +70,9 @@ def cut(notes: np.ndarray, starts: np.ndarray, window_steps: int, max_notes: int
 
 
 def stitch(lists: NoteLists, starts: np.ndarray, num_steps: int) -> np.ndarray:
-    """Joins the notes of consecutive windows that start at `starts` [W], the inverse of `cut`.
-
-    Returns:
-      [M, 4] int32 notes of the piece, ordered by step, part, pitch. Onsets outside the piece are dropped; of notes that
-      share step, part and pitch the longest is kept.
-    """
+    """Joins the notes of consecutive windows that start at `starts` [W], the inverse of `cut`. Returns [M, 4] int32
+    notes of the piece, ordered by step, part, pitch. Onsets outside the piece are dropped; of notes that share step,
+    part and pitch the longest is kept."""
     joined = np.asarray(lists.notes).astype(np.int32)
     joined[..., STEP] += starts[:, None].astype(np.int32)
     joined = joined[np.asarray(lists.mask) & (joined[..., STEP] >= 0) & (joined[..., STEP] < num_steps)]
