@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from builders import tune_bytes
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 
 from vae_jax.data import corpus, parallel
 from vae_jax.music import midi
