@@ -11,13 +11,13 @@ from vae_jax.data import corpus, splits
 from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.shards import format, reader
-from vae_jax.data.shards.format import Json
 from vae_jax.data.shards.reader import ShardExamples, Shards
 from vae_jax.data.splits import Split
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import config
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
