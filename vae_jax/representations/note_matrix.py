@@ -52,15 +52,10 @@ class NoteMatrixContext:
 
 @dataclasses.dataclass(frozen=True)
 class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMatrixContext, np.ndarray]):
-    """The post's array; see `representations.base.Representation` for its methods.
+    """The post's array; see `representations.base.Representation` for its methods."""
 
-    Attributes:
-      num_notes: notes kept of each track.
-      num_tracks: tracks kept of each piece.
-    """
-
-    num_notes: int = config.number(at_least=1, default=150)
-    num_tracks: int = config.number(at_least=1, default=9)
+    num_notes: int = config.number(at_least=1, default=150)  # Notes kept of each track.
+    num_tracks: int = config.number(at_least=1, default=9)  # Tracks kept of each piece.
 
     example_type = NoteMatrix
     context_type = NoteMatrixContext

@@ -47,27 +47,16 @@ class SampleConfig(config.Section):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts that a config describes.
+    """The parts that a config describes."""
 
-    Attributes:
-      name: of the config.
-      seed: of the initial parameters, training and evaluation.
-      raw: the resolved config, as `config.json` holds it.
-      representation: Score to examples and back.
-      model: the network with its likelihood.
-      trainable: the first stage.
-      train: its training loop.
-      sample: what is sampled from it.
-    """
-
-    name: str
-    seed: int
-    raw: Fields
-    representation: AnyRepresentation
-    model: VAE
-    trainable: TrainableVAE[Any]
-    train: TrainConfig
-    sample: SampleConfig
+    name: str  # Of the config.
+    seed: int  # Of the initial parameters, training and evaluation.
+    raw: Fields  # The resolved config, as `config.json` holds it.
+    representation: AnyRepresentation  # Score to examples and back.
+    model: VAE  # The network with its likelihood.
+    trainable: TrainableVAE[Any]  # The first stage.
+    train: TrainConfig  # Its training loop.
+    sample: SampleConfig  # What is sampled from it.
 
     def key(self) -> jax.Array:
         """The key of the first stage."""

@@ -22,15 +22,10 @@ from vae_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardCorpus(Corpus):
-    """A corpus in shards, of which all held-out pieces and some training pieces are in memory.
+    """A corpus in shards, of which all held-out pieces and some training pieces are in memory."""
 
-    Attributes:
-      shards: all pieces.
-      training_index: which of them are the training pieces.
-    """
-
-    shards: Shards
-    training_index: tuple[int, ...]
+    shards: Shards  # All pieces.
+    training_index: tuple[int, ...]  # Which of them are the training pieces.
 
     def training_paths(self, split: Split) -> list[str]:
         """Paths of all training pieces."""

@@ -59,19 +59,12 @@ class Records:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shards:
-    """A finished folder of shards.
+    """A finished folder of shards."""
 
-    Attributes:
-      manifest: the content of `shards.json`.
-      rows: the loaded pieces, in order of their paths.
-      examples: the examples of all pieces, in order.
-      pieces: the packed scores.
-    """
-
-    manifest: Json
-    rows: Sequence[FileRow]
-    examples: Records
-    pieces: Records
+    manifest: Json  # The content of `shards.json`.
+    rows: Sequence[FileRow]  # The loaded pieces, in order of their paths.
+    examples: Records  # The examples of all pieces, in order.
+    pieces: Records  # The packed scores.
 
     def load(self, index: Sequence[int]) -> tuple[ParsedFile, ...]:
         """Reads pieces with their scores."""

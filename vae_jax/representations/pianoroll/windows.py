@@ -21,11 +21,10 @@ class NoteLists(NamedTuple):
 
     Attributes:
       notes: [W, N, 4] integers: step from the window's start, part, pitch index, duration in steps; padding is zero.
-      mask: [W, N] bool, whether a row is a note.
     """
 
     notes: np.ndarray | jax.Array
-    mask: np.ndarray | jax.Array
+    mask: np.ndarray | jax.Array  # [W, N] bool, whether a row is a note.
 
 
 def window_starts(bars: np.ndarray, window_steps: int) -> np.ndarray:
