@@ -31,9 +31,8 @@ def score_composer(
 ) -> tuple[Metrics, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
-    Returns:
-      What `generation.score_compositions` gives for the composed pieces, with their "seed" (of composing and of
-      resampling) and, under "gaussian_ar1", the same for as many pieces of the baseline; and the composed pieces.
+    Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing and of
+    resampling.
     """
     drawn = [requests.draw_like_corpus(composer, np.random.default_rng([seed, n])) for n in range(num)]
     pieces = generate.write_pieces(composer, drawn, jax.random.key(seed))

@@ -1,8 +1,8 @@
-"""A discriminator: classifiers that try to tell composed pieces from real ones, and the features they use.
+"""A discriminator: classifiers of composed and real pieces, and the features that they use.
 
 A balanced accuracy of 0.5 is chance: composed music has the features of real music. Well below 0.5 the composed pieces
 are copies, which resemble real pieces of the training folds. The test is most sensitive with as many composed as real
-pieces; with few, the trees call nearly everything real.
+pieces; with few, the trees classify nearly everything as real.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 
 # Features [N, F] and classes [N] to train on, then those to test on.
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+TrainAndTest = Callable[[Fold, int], tuple[np.ndarray, np.ndarray]]
 NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
-_MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
 
 
 def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Metrics | None:
-    """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
+    """Trains classifiers to recognize composed pieces, by repeated cross-validation.
 
     Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold). Both classes
     weigh the same. The seed is that of folds, models and resampling.
@@ -38,7 +38,7 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
     real_tunes, real_groups = np.unique(real.tunes, return_inverse=True)
     composed_tunes, composed_groups = np.unique(composed.tunes, return_inverse=True)
     num_groups = min(len(real_tunes), len(composed_tunes))
-    if num_groups < _MIN_GROUPS:
+    if num_groups < 4:  # Too few to train on in each fold.
         return None
     groups = np.concatenate([real_groups, len(real_tunes) + composed_groups])
     is_composed = np.repeat([False, True], [len(real.grids), len(composed.grids)])
@@ -56,12 +56,8 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
             "balanced_accuracy": _balanced_accuracy(correct, is_composed),
             "balanced_accuracy_interval": interval_95(np.mean(recalls, axis=0)),
             "top_features": [
-                {
-                    "name": names[n],
-                    "weight": float(weights[n]),
-                    "real": float(x[~is_composed, n].mean()),
-                    "composed": float(x[is_composed, n].mean()),
-                }
+                {"name": names[n], "weight": float(weights[n])}
+                | {"real": float(x[~is_composed, n].mean()), "composed": float(x[is_composed, n].mean())}
                 for n in np.argsort(-importance, kind="stable")[:NUM_TOP_FEATURES]
             ],
         }
@@ -69,12 +65,7 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
 
 
 def _cross_validate(
-    train_and_test: Callable[[Fold, int], tuple[np.ndarray, np.ndarray]],
-    x: np.ndarray,
-    y: np.ndarray,
-    groups: np.ndarray,
-    num_folds: int,
-    seed: int,
+    train_and_test: TrainAndTest, x: np.ndarray, y: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns how often each piece is recognized in the test fold, [N], and the mean weight of each feature, [F]."""
     from sklearn.model_selection import StratifiedGroupKFold

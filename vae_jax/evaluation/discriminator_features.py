@@ -1,9 +1,8 @@
-"""Features by which a classifier tries to tell composed music from real music.
+"""Features by which a classifier separates composed from real music: the standard features and some seventy more.
 
-The standard features and some seventy more. None depends on the key (but that the register of a string track decides
-its instrument group), the tempo, track names or the file's resolution.
-All are finite; one without a value for a piece, such as the mean interval of a line of one note, is 0. Lengths are in
-beats (quarter notes), their logarithms in octaves (log2).
+None depends on the key (but that the register of a string track decides its instrument group), the tempo, track names
+or the file's resolution. All are finite; one without a value for a piece, such as the mean interval of a line of one
+note, is 0. Lengths are in beats (quarter notes), their logarithms in octaves (log2).
 """
 
 from __future__ import annotations
@@ -11,20 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, STEPS_PER_BEAT, BarGrid
-from vae_jax.evaluation.features import MAJOR_SCALE, entropy_bits, piece_features
-from vae_jax.music import instruments, key
+from vae_jax.evaluation.features import entropy_bits, piece_features
+from vae_jax.music import instruments, key, theory
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, STEP
 
 # Absolute size in semitones of the melodic intervals that are counted together, each from its lowest on.
 _INTERVAL_CLASSES = {"repeat": 0, "step": 1, "third": 3, "fourth_fifth": 5, "leap": 8}
 # Positions in a beat of twelve steps; what is none of these is "other".
 _BEAT_POSITIONS = {"beat": (0,), "eighth": (6,), "sixteenth": (3, 9), "triplet": (4, 8)}
-_CONSONANCES = (0, 3, 4, 5, 7, 8, 9)  # Unison, thirds, fourth, fifth, sixths, in semitones without octaves.
-_MAX_INTERVAL = 36  # The widest harmonic interval that is counted.
-_BAR_LAGS = (1, 2, 4, 8)
 _MAX_NOTE_BEATS = 16  # Longer ones count as so long: a ratio of durations has a long tail.
-_TRIADS = ((0, 4, 7), (0, 3, 7))
-_MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10, 11)  # Natural and harmonic minor together.
 
 
 def discriminator_features(grid: BarGrid) -> dict[str, float]:
@@ -41,14 +35,15 @@ def discriminator_features(grid: BarGrid) -> dict[str, float]:
 def _pitch(grid: BarGrid) -> dict[str, float]:
     """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
-    scale = np.isin(height % 12, _MINOR_SCALE if grid.tonic.minor else MAJOR_SCALE)
+    minor_scale = {*theory.NATURAL_MINOR_SCALE, *theory.HARMONIC_MINOR_SCALE}
+    scale = np.isin(height % 12, [*minor_scale] if grid.tonic.minor else theory.MAJOR_SCALE)
     onsets = grid.onsets_per_bar
     in_scale = np.bincount(grid.bar_of(grid.step[scale]), minlength=grid.num_bars)
     return {
         "pitch_mean": _mean(height),
         "pitch_sd": _sd(height),
-        "pitch_range": float(np.ptp(height)) if len(height) else 0.0,
-        "is_minor": float(grid.tonic.minor),
+        "pitch_range": np.ptp(height) if len(height) else 0.0,
+        "is_minor": grid.tonic.minor,
         "tonic_correlation": grid.tonic.correlation,
         "out_of_scale": _mean(~scale),
         "out_of_scale_bar_sd": _sd(in_scale[onsets > 0] / onsets[onsets > 0]),
@@ -75,7 +70,7 @@ def _harmony(grid: BarGrid) -> dict[str, float]:
     events, sounding = grid.sounding()
     chords = sounding[np.searchsorted(events, np.unique(grid.step))]
     pairs = np.zeros(12)
-    for semitones in range(1, _MAX_INTERVAL + 1):
+    for semitones in range(1, 37):  # Up to three octaves.
         pairs[semitones % 12] += np.count_nonzero(chords[:, semitones:] & chords[:, : NUM_PITCHES - semitones])
     pairs /= max(pairs.sum(), 1)
     chroma = np.stack([chords[:, pitch_class::12].any(axis=1) for pitch_class in range(12)], axis=1)
@@ -87,7 +82,7 @@ def _harmony(grid: BarGrid) -> dict[str, float]:
         "onset_chord_size_sd": _sd(starting),
         "chord_pitch_classes": _mean(chroma.sum(axis=1)),
         "chord_change": _mean((chroma[1:] != chroma[:-1]).sum(axis=1)),
-        "consonance": pairs[[*_CONSONANCES]].sum(),
+        "consonance": pairs[[0, 3, 4, 5, 7, 8, 9]].sum(),  # Unison, thirds, fourth, fifth, sixths.
     } | {f"harmonic_interval_{n}": share for n, share in enumerate(pairs)}
 
 
@@ -150,13 +145,13 @@ def _form(grid: BarGrid) -> dict[str, float]:
     density = grid.onsets_per_bar / np.maximum(beats, 1e-9)
     varies = len(density) > 1 and np.ptp(density) > 0
     values = {
-        "num_bars": float(grid.num_bars),
+        "num_bars": grid.num_bars,
         "bar_beats": _mean(beats),
         "bar_density_variation": _sd(density) / max(_mean(density), 1e-9),
         "bar_density_trend": np.corrcoef(np.arange(len(density)), density)[0, 1] if varies else 0.0,
     }
     similar, rhythms, filled = grid.bar_similarity(), grid.bar_rhythms(), grid.onsets_per_bar > 0
-    for lag in _BAR_LAGS:
+    for lag in (1, 2, 4, 8):
         compared = (grid.bar_kind[lag:] == grid.bar_kind[:-lag]) & filled[lag:] & filled[:-lag]
         f1 = similar.diagonal(-lag) if lag < grid.num_bars else np.zeros(0)
         values[f"similarity_lag_{lag}"] = _mean(f1[compared])
@@ -174,7 +169,7 @@ def _ending(grid: BarGrid) -> dict[str, float]:
     final_beats = grid.duration[grid.step == last_onset].max() / STEPS_PER_BEAT
     onsets = np.bincount(grid.bar_of(grid.step))
     values = (
-        any(np.isin(degrees, triad).all() for triad in _TRIADS),
+        any(np.isin(degrees, triad).all() for triad in (theory.MAJOR_TRIAD, theory.MINOR_TRIAD)),
         degrees[0] == 0,
         degrees[-1] == 0,
         np.log2(final_beats / (grid.duration.mean() / STEPS_PER_BEAT)),

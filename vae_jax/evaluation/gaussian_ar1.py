@@ -11,24 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_JITTER = 1e-6  # Of a collapsed posterior nothing else is left.
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaussianAR1:
-    """A stationary Gaussian autoregression of order one around the means of three positions.
+    """A stationary Gaussian autoregression of order one around the means of three positions."""
 
-    Attributes:
-      means: [3, Z], the mean of first, inner and last windows.
-      factor: [Z, Z], a lower triangle L with C = L L^T the covariance of any window around its mean.
-      transition: [Z, Z], A.
-      noise_factor: [Z, Z], a lower triangle with S = C - A C A^T the covariance of the noise.
-    """
-
-    means: np.ndarray
-    factor: np.ndarray
-    transition: np.ndarray
-    noise_factor: np.ndarray
+    means: np.ndarray  # [3, Z], of first, inner and last windows.
+    factor: np.ndarray  # [Z, Z], a lower triangle L with C = L L^T the covariance of any window around its mean.
+    transition: np.ndarray  # [Z, Z], A.
+    noise_factor: np.ndarray  # [Z, Z], a lower triangle with S = C - A C A^T the covariance of the noise.
 
     def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
         """Turns standard normal noise [num_windows, Z] into the latents of one piece, of the same shape.
@@ -43,16 +34,13 @@ class GaussianAR1:
 
 
 def fit_gaussian_ar1(sequences: Sequence[np.ndarray]) -> GaussianAR1:
-    """Fits the autoregression to the posterior means of whole pieces.
+    """Fits the autoregression to the posterior means of whole pieces, [W_i, Z] each, at least one window in all.
 
     C is the covariance of Ledoit and Wolf (2004) over all windows, around the means of their positions. Along each of
     its principal axes v the correlation of neighbouring windows is r = sum_t (v x_t)(v x_{t-1}) / sum_t ((v x_t)^2 +
     (v x_{t-1})^2) / 2, at most 1 in size: so A = V R V^T keeps C for any number of steps. A free transition, Z^2
     numbers, predicts held-out anthems worse than none at all. A position that no window has takes the mean of all
     windows; where nothing varies, the covariance is 1e-6 in every direction.
-
-    Args:
-      sequences: the windows of each piece in order, [W_i, Z] with one Z for all, at least one window in all.
     """
     import sklearn.covariance
 
@@ -85,4 +73,4 @@ def _positions(num_windows: int) -> np.ndarray:
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    return np.linalg.cholesky(covariance + _JITTER * np.eye(len(covariance)))
+    return np.linalg.cholesky(covariance + 1e-6 * np.eye(len(covariance)))  # Positive for a collapsed posterior too.
