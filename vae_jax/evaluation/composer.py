@@ -14,13 +14,14 @@ from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
-from vae_jax.evaluation import Metrics, generation
+from vae_jax.evaluation import generation
 from vae_jax.evaluation.bar_grid import make_piece_set
 from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 from vae_jax.training.run_dir import RunFolder
 
 BASELINE = "gaussian_ar1"
@@ -28,7 +29,7 @@ BASELINE = "gaussian_ar1"
 
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
-) -> tuple[Metrics, list[Composition]]:
+) -> tuple[Json, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
     Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing and of
@@ -53,7 +54,7 @@ def score_composer(
 
 def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
-) -> tuple[Directions, Metrics | None]:
+) -> tuple[Directions, Json | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
     decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
@@ -81,7 +82,7 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
     return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 
 
-def summarise(results: Metrics) -> str:
+def summarise(results: Json) -> str:
     """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
@@ -96,7 +97,7 @@ def summarise(results: Metrics) -> str:
     return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _main_scores(name: str, scores: Metrics) -> tuple[str, str]:
+def _main_scores(name: str, scores: Json) -> tuple[str, str]:
     features = scores["features"].values()
     means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
     classifiers = (scores["discriminator"] or {}).items()

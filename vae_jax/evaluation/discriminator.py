@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import PieceSet
-from vae_jax.evaluation.discriminator_features import discriminator_features
+from vae_jax.evaluation.features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
+from vae_jax.runtime.files import Json
 
 # Features [N, F] and classes [N] to train on, then those to test on.
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -23,7 +23,7 @@ NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
 
 
-def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Metrics | None:
+def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Json | None:
     """Trains classifiers to recognize composed pieces, by repeated cross-validation.
 
     Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold). Both classes

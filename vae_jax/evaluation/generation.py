@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import PieceSet
 from vae_jax.evaluation.discriminator import evaluate_discriminator
 from vae_jax.evaluation.features import FEATURES, overlapping_area, piece_features
 from vae_jax.evaluation.intervals import interval_95
 from vae_jax.evaluation.memorization import score_memorization
 from vae_jax.evaluation.tables import Cell, format_table
+from vae_jax.runtime.files import Json
 
 _SUBSETS = ("training", "held_out", "composed")
 
 
 def score_compositions(
     training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 200
-) -> Metrics:
+) -> Json:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
     Returns the scores under `composed` in docs/metrics.md; a figure that cannot be computed (too few pieces) is None.
@@ -54,7 +54,7 @@ def score_compositions(
     }
 
 
-def summarise_compositions(results: Metrics) -> str:
+def summarise_compositions(results: Json) -> str:
     """Formats the scores as a table for the terminal; a figure that could not be computed is "-"."""
     rows: list[Sequence[Cell]] = [("pieces", *(results["pieces"][subset] for subset in _SUBSETS)), ()]
     rows.append(("feature: mean", "training", "held-out", "composed", f"{results['sample_size']} real tunes", "inside"))
@@ -84,7 +84,7 @@ def summarise_compositions(results: Metrics) -> str:
 
 def _compare_feature(
     values: Mapping[str, np.ndarray], real_tunes: np.ndarray, size: int, rng: np.random.Generator, num_samples: int
-) -> Metrics:
+) -> Json:
     """Compares one feature of composed and real pieces, each subset [N]."""
     real, tunes = np.concatenate([values["training"], values["held_out"]]), np.unique(real_tunes)
     means, areas, composed_areas = [], [], []
@@ -94,7 +94,7 @@ def _compare_feature(
         areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
         composed_areas.append(overlapping_area(rng.choice(values["composed"], size, replace=False), values["training"]))
     known = [area for area in composed_areas if area is not None]
-    described: Metrics = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
+    described: Json = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
     described["mean_interval"] = interval_95(means) if means else None
     described["overlap_held_out"] = overlapping_area(values["held_out"], values["training"])
     described["overlap_composed"] = float(np.median(known)) if known else None

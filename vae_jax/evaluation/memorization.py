@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 
-from vae_jax.evaluation import Metrics, bar_grid
+from vae_jax.evaluation import bar_grid
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid, PieceSet
 from vae_jax.evaluation.intervals import interval_95
+from vae_jax.runtime.files import Json
 
 _MAX_PAIRS = 2**22  # Windows times training windows that are compared at once.
 _STATISTICS = {
@@ -24,7 +25,7 @@ _STATISTICS = {
 
 def score_memorization(
     training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000
-) -> Metrics:
+) -> Json:
     """Compares composed and held-out pieces with the training pieces.
 
     Returns:
@@ -33,10 +34,10 @@ def score_memorization(
       or more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
       `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
     """
-    results: Metrics = {}
+    results: Json = {}
     for name, num_bars in {"bar": 1, "two_bars": 2}.items():
         rng = np.random.default_rng(seed)
-        window: Metrics = {}
+        window: Json = {}
         samples = {}
         for subset, pieces in (("composed", composed), ("held_out", held_out)):
             best = best_matches(pieces.grids, training.grids, num_bars)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def write_music(
     names = files.safe_names(labels)
     chosen = sorted({0, *split.held_out})
     rows = [(names[n], labels[n], reconstructions[n]) for n in chosen]
-    write_reconstructions(folder.reconstructions, experiment.representation, *zip(*rows, strict=True))
+    write_reconstructions(folder.reconstructions, experiment.representation, rows)
     for n in [n for n in split.train if n not in chosen][:200]:
         _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
     config = experiment.sample
@@ -100,14 +100,10 @@ def write_compositions(
 
 
 def write_reconstructions(
-    folder: pathlib.Path,
-    representation: AnyRepresentation,
-    names: Sequence[str],
-    labels: Sequence[str],
-    reconstructions: Sequence[Reconstruction],
+    folder: pathlib.Path, representation: AnyRepresentation, pieces: Iterable[tuple[str, str, Reconstruction]]
 ) -> None:
-    """Writes each original and its reconstruction as MIDI, with one plot of both, under a file name each."""
-    for name, label, one in zip(names, labels, reconstructions, strict=True):
+    """Writes pieces (file name, label, reconstruction) as MIDI, the original too, with one plot of both."""
+    for name, label, one in pieces:
         figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=representation.grid is not None)
         _write_midi_and_plot(folder, name, _pair(name, one), figure)
 

@@ -56,10 +56,12 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     piece, mean = run.latents["piece"], run.latents["mean"]
     is_latent_space = mean.shape[1] == 2 and len(piece) == len(points)
     windows = [mean[piece == n] for n in range(len(points))]
-    rows: list[Json] = []
-    latents = []
+    rows, latents = [], []
     for cell in cells:
-        index, weights = _nearest(points, cell)
+        distance = np.linalg.norm(points - cell[: points.shape[1]], axis=1)
+        index = np.argsort(distance, kind="stable")[:_NUM_NEIGHBOURS]
+        weights = 1 / np.maximum(distance[index], 1e-9) ** 2
+        weights /= weights.sum()
         latents.append(cell[None] if is_latent_space else _blend([windows[n] for n in index], weights))
         near = [[int(n), round(float(weight), 3)] for n, weight in zip(index, weights, strict=True)]
         rows.append({"point": [round(float(value), 5) for value in cell], "near": near})
@@ -77,14 +79,6 @@ def _pairs(pieces: Sequence[ReportPiece]) -> list[tuple[ReportPiece, ReportPiece
         same = [piece for piece in chosen if piece.file.get("meter") == meter]
         pairs += zip(same[: len(same) // 2], same[len(same) // 2 :], strict=False)
     return (pairs or list(itertools.pairwise(chosen)))[:_NUM_PAIRS]
-
-
-def _nearest(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices and weights of the points nearest to a cell."""
-    distance = np.linalg.norm(points - cell[: points.shape[1]], axis=1)
-    near = np.argsort(distance, kind="stable")[:_NUM_NEIGHBOURS]
-    weights = 1 / np.maximum(distance[near], 1e-9) ** 2
-    return near, weights / weights.sum()
 
 
 def _blend(pieces: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

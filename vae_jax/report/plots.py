@@ -92,8 +92,8 @@ def draw_lines(panel: Axes, score: Score) -> None:
     tracks = score.note_bearing_tracks()
     for n, track in enumerate(tracks):
         mine = score.notes.track == track
-        style = {"color": COLOURS[n % len(COLOURS)], "label": _escape(score.track_names[track]) or f"track {track + 1}"}
-        panel.plot(score.notes.onset_ticks[mine], score.notes.pitch[mine], lw=0.8, **style)
+        x, y, label = score.notes.onset_ticks[mine], score.notes.pitch[mine], _escape(score.track_names[track])
+        panel.plot(x, y, lw=0.8, color=COLOURS[n % len(COLOURS)], label=label or f"track {track + 1}")
     if len(score.notes):
         panel.set_xlim(0, max(1.0, score.end_tick * 1.02))
     else:
@@ -174,13 +174,13 @@ def plot_elbow(latents: LatentMap) -> Figure:
 
 def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
     """Draws the complete-linkage tree of the pieces."""
-    import scipy.cluster.hierarchy
+    from scipy.cluster import hierarchy
 
     figure = Figure(figsize=(7, max(3.0, 0.13 * len(labels))), layout="constrained")
     panel = figure.subplots()
     if len(latents.linkage):
-        style = {"orientation": "right", "leaf_font_size": 5, "ax": panel}
-        scipy.cluster.hierarchy.dendrogram(latents.linkage, labels=[_escape(label) for label in labels], **style)
+        names = [_escape(label) for label in labels]
+        hierarchy.dendrogram(latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel)
     panel.set_xlabel("distance between latents")
     return figure
 
