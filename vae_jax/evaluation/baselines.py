@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,8 @@ from vae_jax.evaluation.note_matching import count_instrument_matches, count_mat
 from vae_jax.models.inference import Reconstruction
 from vae_jax.models.losses import DISTORTIONS
 from vae_jax.music.match_counts import MatchCounts, f1_score
-from vae_jax.music.score import Score
 from vae_jax.representations import arrays
-from vae_jax.representations.base import AnyGrid, B, Encoded
+from vae_jax.representations.base import AnyGrid, B
 from vae_jax.representations.pianoroll.decoding import best_threshold
 from vae_jax.training.experiment import Experiment
 
@@ -45,15 +43,14 @@ def fit_constant(experiment: Experiment, examples: B) -> ScoreBaselines:
     def rasterize(rows: B) -> jax.Array:
         return representation.rasterize(jax.tree.map(lambda column: jnp.asarray(column, jnp.float32), rows))
 
-    def decode(encoded: Encoded[B, Any]) -> Score:
-        repeated = arrays.take(constant, np.zeros(arrays.num_examples(encoded.examples), np.int64))
-        return representation.decode(dataclasses.replace(encoded, examples=repeated))
-
     def score_constant(pieces: Sequence[Reconstruction], subset: str) -> dict[str, float]:
-        scores = total_f1([(one.original, decode(one.encoded)) for one in pieces], "baseline_mean_")
+        pairs = []
+        for one in pieces:
+            repeated = arrays.take(constant, np.zeros(arrays.num_examples(one.encoded.examples), np.int64))
+            pairs.append((one.original, representation.decode(dataclasses.replace(one.encoded, examples=repeated))))
         x = rasterize(arrays.concatenate([one.encoded.examples for one in pieces]))
-        outputs = jnp.broadcast_to(rasterize(constant), x.shape)
-        return scores | {"baseline_mean_loss": float(jnp.mean(DISTORTIONS[distortion](outputs, x)))}
+        loss = jnp.mean(DISTORTIONS[distortion](jnp.broadcast_to(rasterize(constant), x.shape), x))
+        return total_f1(pairs, "baseline_mean_") | {"baseline_mean_loss": float(loss)}
 
     return score_constant
 
@@ -66,10 +63,8 @@ def fit_grid_baselines(
     The nearest window is searched for among those of the training pieces.
     """
     sample = arrays.subsample(examples, _PCA_WINDOWS)
-    pca, pca_by_part = (
-        _Pca(grid.cells(sample, by_part=by_part), experiment.model.latent_dim, experiment.seed)
-        for by_part in (False, True)
-    )
+    size, seed = experiment.model.latent_dim, experiment.seed
+    pca, pca_by_part = (_Pca(grid.cells(sample, by_part=by_part), size, seed) for by_part in (False, True))
     library = grid.cells(arrays.concatenate([one.encoded.examples for one in training]), by_part=False)
 
     def score(pieces: Sequence[Reconstruction], subset: str) -> dict[str, float]:

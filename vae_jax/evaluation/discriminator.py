@@ -26,14 +26,11 @@ NUM_TOP_FEATURES = 10
 def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Json | None:
     """Trains classifiers to recognize composed pieces, by repeated cross-validation.
 
-    Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold). Both classes
-    weigh the same. The seed is that of folds, models and resampling.
-
-    Returns:
-      For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees) the scores in
-      docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature is the mean
-      standardized coefficient, above zero where composed pieces have more of it, or what the balanced accuracy loses on
-      the test fold when the feature is permuted.
+    Folds are stratified and keep the pieces of a tune together. Both classes weigh the same. The seed is that of folds,
+    models and resampling. Returns for "logistic" (regression on standardized features) and "boosting" (gradient-boosted
+    trees) the scores in docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature
+    is the mean standardized coefficient, above zero where composed pieces have more of it, or what the balanced
+    accuracy loses on the test fold when the feature is permuted.
     """
     real_tunes, real_groups = np.unique(real.tunes, return_inverse=True)
     composed_tunes, composed_groups = np.unique(composed.tunes, return_inverse=True)
@@ -47,7 +44,7 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
     results = {}
     for name, train_and_test in (("logistic", _logistic), ("boosting", _boosting)):
         correct, weights = _cross_validate(train_and_test, x, is_composed, groups, min(NUM_FOLDS, num_groups), seed)
-        importance = np.abs(weights) if name == "logistic" else weights
+        top = np.argsort(-(np.abs(weights) if name == "logistic" else weights), kind="stable")[:NUM_TOP_FEATURES]
         rng, recalls = np.random.default_rng(seed), []
         for mine in (is_composed, ~is_composed):
             sums = resample_group_sums([correct[mine], np.ones(mine.sum())], groups[mine], rng, num_samples)
@@ -58,7 +55,7 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
             "top_features": [
                 {"name": names[n], "weight": float(weights[n])}
                 | {"real": float(x[~is_composed, n].mean()), "composed": float(x[is_composed, n].mean())}
-                for n in np.argsort(-importance, kind="stable")[:NUM_TOP_FEATURES]
+                for n in top
             ],
         }
     return results

@@ -35,10 +35,7 @@ _MAX_NOTE_BEATS = 16  # Longer ones count as so long: a ratio of durations has a
 
 
 def piece_features(grid: BarGrid) -> dict[str, float]:
-    """Returns the features named in `FEATURES`, in that order.
-
-    Drums are left out, and a pitch that several instruments start together is one note. Without notes all are 0 but
-    `empty_bar_rate`, 1.
+    """Returns the features named in `FEATURES`, in that order; without notes all are 0 but `empty_bar_rate`, 1.
 
     pitch_class_entropy: -sum p log2 p of the pitch classes' shares of the notes, in bits (Wu and Yang 2020); 0..3.58.
     scale_consistency: the largest share of the notes that lies in one of the twelve diatonic scales (MusPy; a natural

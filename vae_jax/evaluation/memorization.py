@@ -28,11 +28,10 @@ def score_memorization(
 ) -> Json:
     """Compares composed and held-out pieces with the training pieces.
 
-    Returns:
-      For each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
-      compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95
-      or more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
-      `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
+    Returns for each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
+    compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95 or
+    more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
+    `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
     """
     results: Json = {}
     for name, num_bars in {"bar": 1, "two_bars": 2}.items():

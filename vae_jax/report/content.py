@@ -101,16 +101,16 @@ def _ceiling(run: RunRecord, pieces: ReportPieces) -> Json | None:
     rows = [row for row in run.metrics.get("pieces", []) if "ceiling_note_f1_50ms" in row and row["path"] in names]
     if not rows:
         return None
+    rows.sort(key=lambda row: row["ceiling_note_f1_instrument"])
     ceilings = [row["ceiling_note_f1_instrument"] for row in rows]
-    losses = [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)]
     return {
         "count": len(rows),
         "exact": sum(ceiling == 1 for ceiling in ceilings),
         "below_98": sum(ceiling < 0.98 for ceiling in ceilings),
         "below_95": sum(ceiling < 0.95 for ceiling in ceilings),
-        "losses": losses,
+        "losses": [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)],
         "names": names,
-        "lowest": sorted(rows, key=lambda row: row["ceiling_note_f1_instrument"])[:10],
+        "lowest": rows[:10],
     }
 
 

@@ -60,17 +60,14 @@ def _render(variables: Json, data: Json) -> str:
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     scripts = [_read(name) for name in SCRIPTS]
+    # A content security policy that allows these scripts only and no network: a second defence.
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
     return environment.get_template("report.html.j2").render(
-        variables, data=data, style=_read("report.css"), scripts=scripts, policy=_policy(scripts)
+        variables, data=data, style=_read("report.css"), scripts=scripts, policy=policy
     )
 
 
 def _read(name: str) -> str:
     return importlib.resources.files("vae_jax.report").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """Returns a content security policy that allows these scripts only and no network: a second defence."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
