@@ -130,11 +130,8 @@ def fit_attributes(
 
 
 def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
-    """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on.
-
-    Raises:
-      UserError: where the run has not been evaluated yet, or the file is damaged.
-    """
+    """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on. Raises
+    UserError where the run has not been evaluated yet, or the file is damaged."""
     if not folder.latents.exists():
         raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish")
     piece, mean, is_training = npz.read_npz(folder.latents, ("piece", "mean", "is_training")).values()

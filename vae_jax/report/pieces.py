@@ -91,11 +91,7 @@ class ReportPieces:
 
 
 def read_run(path: pathlib.Path) -> RunRecord:
-    """Reads the files of a run's folder.
-
-    Raises:
-      UserError: where the folder holds no run, or a file of it is damaged.
-    """
+    """Reads the files of a run's folder. Raises UserError where the folder holds no run, or a file of it is damaged."""
     folder, config, description = run_dir.load_run(str(path))
     ingest, metrics, timing = (
         files.read_json(one) if one.exists() else {} for one in (folder.ingest, folder.metrics, folder.timing)
