@@ -50,6 +50,7 @@ def call(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         stack.enter_context(mock.patch.object(sys, "argv", [command, *map(str, arguments)]))
         stack.enter_context(contextlib.chdir(REPOSITORY))
         stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DeprecationWarning)  # As the interpreter does by default.
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         try:

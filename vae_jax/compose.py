@@ -15,13 +15,13 @@ from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from vae_jax.composer.generate import Order
+    from vae_jax.composer.requests import Request
     from vae_jax.composer.stage import TrainedComposer
 
 _MAX_TEMPERATURE = 100.0  # Above it even impossible continuations would be drawn.
 
 
-def _make_orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Order]:
+def _make_requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Request]:
     import numpy as np
 
     from vae_jax.composer import requests
@@ -35,16 +35,16 @@ def _make_orders(args: flags.FlagValues, composer: TrainedComposer) -> list[Orde
         raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
     rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
     if args.vary:
-        return [requests.vary_order(composer, corpus.load_corpus(args.vary).pieces[0], args.amount)] * args.num
+        return [requests.variation_request(composer, corpus.load_corpus(args.vary).pieces[0], args.amount)] * args.num
     if args.prompt:
         piece = corpus.load_corpus(args.prompt).pieces[0]
-        return [requests.continue_order(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
+        return [requests.continuation_request(composer, piece, args.prompt_bars, args.bars, rng) for rng in rngs]
     meter = requests.parse_meter(args.meter, composer)
     try:
         key = key_lib.parse_key(args.key) if args.key else None
     except ValueError as error:
         raise UserError(f"--key: {error}") from error
-    return [requests.draw_order(composer, args.bars, meter, key, rng) for rng in rngs]
+    return [requests.sample_request(composer, rng, num_bars=args.bars, meter=meter, key=key) for rng in rngs]
 
 
 def main() -> None:
@@ -62,7 +62,9 @@ def main() -> None:
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = stage.load_composer(run)
-    pieces = generate.write_pieces(composer, _make_orders(args, composer), jax.random.key(args.seed), args.temperature)
+    pieces = generate.generate_pieces(
+        composer, _make_requests(args, composer), jax.random.key(args.seed), args.temperature
+    )
     scores = [piece.score for piece in pieces]
     if amounts:
         directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)

@@ -35,8 +35,8 @@ def score_composer(
       What `generation.score_compositions` gives for the composed pieces, with their "seed" (of composing and of
       resampling) and, under "gaussian_ar1", the same for as many pieces of the baseline; and the composed pieces.
     """
-    drawn = [requests.draw_like_corpus(composer, np.random.default_rng([seed, n])) for n in range(num)]
-    pieces = generate.write_pieces(composer, drawn, jax.random.key(seed))
+    wanted = [requests.sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
+    pieces = generate.generate_pieces(composer, wanted, jax.random.key(seed))
     baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
     rng = np.random.default_rng([seed, num])
     noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
@@ -56,9 +56,13 @@ def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
 ) -> tuple[Directions, Metrics | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
-    decode = attributes.attribute_decoder(composer.inference)
     sequences = read_latents(folder)
     representation = composer.stage.representation
+
+    def decode(z: np.ndarray) -> attributes.Attributes:
+        lists = composer.inference.decode(z)
+        return attributes.window_attributes(lists, representation.min_pitch, representation.window_beats)
+
     windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).examples for n in split.train])
     values = attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
     training = np.concatenate([sequences[n][0] for n in split.train])

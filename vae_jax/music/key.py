@@ -20,17 +20,11 @@ _KEY = re.compile(r"([A-Ga-g][#b]?)(m?)")
 
 @dataclasses.dataclass(frozen=True)
 class Tonic:
-    """A key and how well a piece fits it.
+    """A key and how well a piece fits it."""
 
-    Attributes:
-      pitch_class: of the tonic, 0 (C) to 11.
-      minor: whether the mode is minor.
-      correlation: Pearson correlation of the piece's pitch classes with the key's profile, -1..1.
-    """
-
-    pitch_class: int
-    minor: bool
-    correlation: float
+    pitch_class: int  # Of the tonic, 0 (C) to 11.
+    minor: bool  # Whether the mode is minor.
+    correlation: float  # Pearson correlation of the piece's pitch classes with the key's profile, -1..1.
 
 
 def estimate_tonic(notes: Notes) -> Tonic:
@@ -60,11 +54,7 @@ def fifths(tonic: Tonic) -> int:
 
 
 def parse_key(text: str) -> Tonic:
-    """Reads a key such as C, F#, Bb or Am.
-
-    Raises:
-      ValueError: for anything else.
-    """
+    """Reads a key such as C, F#, Bb or Am. Raises ValueError for anything else."""
     match = _KEY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a key such as C, F#, Bb or Am")

@@ -25,6 +25,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import io
+import os
+import pathlib
 
 import mido
 import numpy as np
@@ -63,11 +65,8 @@ class Reading:
 
 
 def read_midi(data: bytes) -> Reading:
-    """Reads the bytes of a Standard MIDI File (.mid), also in an RMID wrapper (.rmi).
-
-    Raises:
-      MidiError: where nothing can be read.
-    """
+    """Reads the bytes of a Standard MIDI File (.mid), also in an RMID wrapper (.rmi). Raises MidiError where nothing
+    can be read."""
     if not data:
         raise MidiError("the file is empty")
     if len(data) > MAX_FILE_BYTES:
@@ -113,6 +112,21 @@ def write_midi(score: Score) -> bytes:
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
+
+
+def load(path: str | os.PathLike[str]) -> Score:
+    """Reads a MIDI file.
+
+    Raises:
+      OSError: where it cannot be read.
+      MidiError: where it holds no MIDI.
+    """
+    return read_midi(pathlib.Path(path).read_bytes()).score
+
+
+def save(score: Score, path: str | os.PathLike[str]) -> None:
+    """Writes a score as a MIDI file."""
+    pathlib.Path(path).write_bytes(write_midi(score))
 
 
 def _add_notes(tracks: list[list[_TimedMessage]], notes: Notes) -> None:

@@ -23,16 +23,14 @@ class Track:
     """What one chunk holds, in the chunk's order.
 
     Attributes:
-      name: set by the caller from the meta events.
-      end_tick: of the last event read.
       notes: onset, duration, channel, pitch, velocity and place in the chunk of each note.
       programs: tick, channel, program and place in the chunk of each program change.
       metas: tick, type and content of each meta event.
       open_notes: indices of the notes of a (channel, pitch) that have not ended, oldest first.
     """
 
-    name: str = ""
-    end_tick: int = 0
+    name: str = ""  # Set by the caller from the meta events.
+    end_tick: int = 0  # Of the last event read.
     notes: list[list[int]] = dataclasses.field(default_factory=list)
     programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
     metas: list[tuple[int, int, bytes]] = dataclasses.field(default_factory=list)

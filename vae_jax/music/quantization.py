@@ -29,13 +29,11 @@ class Grid:
     """Equal steps within every beat (quarter note), shifted by a constant.
 
     Attributes:
-      ticks_per_beat: ticks in one quarter note.
-      steps_per_beat: steps in one quarter note.
       offset_ticks: where a note of step 0 sounds, in ticks; below zero where the piece is played ahead of its beats.
     """
 
-    ticks_per_beat: int
-    steps_per_beat: int
+    ticks_per_beat: int  # Ticks in one quarter note.
+    steps_per_beat: int  # Steps in one quarter note.
     offset_ticks: int = 0
 
     def ticks(self, steps: np.ndarray) -> np.ndarray:

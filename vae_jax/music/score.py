@@ -61,25 +61,15 @@ class KeySignature:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Notes:
-    """N notes as int64 columns of shape [N], ordered by onset, then track, then the order in the file.
+    """N notes as int64 columns of shape [N], ordered by onset, then track, then the order in the file."""
 
-    Attributes:
-      onset_ticks: start of each note, counted from the start of the piece.
-      duration_ticks: length of each note, at least one.
-      track: index of the track that holds the note.
-      channel: MIDI channel, 0 to 15; 9 is percussion.
-      pitch: MIDI note number, 0 to 127; 60 is middle C.
-      velocity: 1 to 127.
-      program: General MIDI program in force on the note's channel when it starts, 0 to 127.
-    """
-
-    onset_ticks: np.ndarray
-    duration_ticks: np.ndarray
-    track: np.ndarray
-    channel: np.ndarray
-    pitch: np.ndarray
-    velocity: np.ndarray
-    program: np.ndarray
+    onset_ticks: np.ndarray  # Start of each note, counted from the start of the piece.
+    duration_ticks: np.ndarray  # Length of each note, at least one.
+    track: np.ndarray  # Index of the track that holds the note.
+    channel: np.ndarray  # MIDI channel, 0 to 15; 9 is percussion.
+    pitch: np.ndarray  # MIDI note number, 0 to 127; 60 is middle C.
+    velocity: np.ndarray  # 1 to 127.
+    program: np.ndarray  # General MIDI program in force on the note's channel when it starts, 0 to 127.
 
     def __len__(self) -> int:
         return len(self.onset_ticks)
@@ -115,19 +105,12 @@ class Notes:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One piece of music; build it with `make_score`.
+    """One piece of music; build it with `make_score`."""
 
-    Attributes:
-      ticks_per_beat: ticks in one quarter note.
-      notes: the note table.
-      track_names: one name a track; a track without notes keeps its place.
-      tempos, meters, keys: changes in order of their ticks, at most one a tick; may be empty.
-    """
-
-    ticks_per_beat: int
-    notes: Notes
-    track_names: tuple[str, ...] = ("",)
-    tempos: tuple[Tempo, ...] = ()
+    ticks_per_beat: int  # Ticks in one quarter note.
+    notes: Notes  # The note table.
+    track_names: tuple[str, ...] = ("",)  # One name a track; a track without notes keeps its place.
+    tempos: tuple[Tempo, ...] = ()  # Changes in order of their ticks, at most one a tick; may be empty.
     meters: tuple[Meter, ...] = ()
     keys: tuple[KeySignature, ...] = ()
 
@@ -203,11 +186,8 @@ def make_score(
     meters: Sequence[Meter] = (),
     keys: Sequence[KeySignature] = (),
 ) -> Score:
-    """Builds a Score: one name for every track, changes in order with the last of each tick kept.
-
-    Raises:
-      ValueError: where ticks_per_beat does not fit a MIDI file.
-    """
+    """Builds a Score: one name for every track, changes in order with the last of each tick kept. Raises ValueError
+    where ticks_per_beat does not fit a MIDI file."""
     if not 1 <= ticks_per_beat <= 0x7FFF:
         raise ValueError(f"ticks_per_beat must lie in 1..32767, got {ticks_per_beat}")
     num_tracks = max(1, len(track_names), int(notes.track.max()) + 1 if len(notes) else 0)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from typing import Any
 
 import numpy as np
 
 from vae_jax.music.score import NOTE_COLUMNS, KeySignature, Meter, Notes, Score, Tempo
 
 _LENGTHS = struct.Struct("<II")  # Of the header in bytes and of the note table in notes.
-_CHANGES: dict[str, Any] = {"tempos": Tempo, "meters": Meter, "keys": KeySignature}
 _DTYPES = (np.uint8, np.uint16, np.uint32, np.int64)
 
 
@@ -23,7 +21,10 @@ def pack_score(score: Score) -> bytes:
     header = {
         "ticks_per_beat": score.ticks_per_beat,
         "track_names": score.track_names,
-        **{name: [dataclasses.astuple(change) for change in getattr(score, name)] for name in _CHANGES},
+        **{
+            name: [dataclasses.astuple(change) for change in getattr(score, name)]
+            for name in ("tempos", "meters", "keys")
+        },
         "dtypes": [column.dtype.str for column in columns],
     }
     text = json.dumps(header, separators=(",", ":")).encode()  # ASCII: track names may hold half a surrogate pair.
@@ -31,11 +32,7 @@ def pack_score(score: Score) -> bytes:
 
 
 def unpack_score(data: bytes) -> Score:
-    """Turns packed bytes back into the equal score.
-
-    Raises:
-      ValueError: where they are not what `pack_score` made.
-    """
+    """Turns packed bytes back into the equal score. Raises ValueError where they are not what `pack_score` made."""
     try:
         header_length, num_notes = _LENGTHS.unpack_from(data)
         position = _LENGTHS.size + header_length
@@ -51,7 +48,9 @@ def unpack_score(data: bytes) -> Score:
             ticks_per_beat=header["ticks_per_beat"],
             notes=Notes(*columns),
             track_names=tuple(header["track_names"]),
-            **{name: tuple(kind(*values) for values in header[name]) for name, kind in _CHANGES.items()},
+            tempos=tuple(Tempo(*values) for values in header["tempos"]),
+            meters=tuple(Meter(*values) for values in header["meters"]),
+            keys=tuple(KeySignature(*values) for values in header["keys"]),
         )
     except (KeyError, TypeError, ValueError, struct.error) as error:
         raise ValueError(f"not a packed score ({error})") from error

@@ -14,7 +14,7 @@ from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
-from vae_jax.models.latent_io import load_density
+from vae_jax.models.latent_io import load_density, save_corpus
 from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
 from vae_jax.music import midi
 from vae_jax.music.score import Score
@@ -30,19 +30,25 @@ from vae_jax.training.run_dir import RunFolder
 _MAX_TRAINING = 200  # Training pieces whose reconstructions are written.
 
 
-def write_pictures(
+def write_all(
     folder: RunFolder,
     experiment: Experiment,
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
+    inference: Inference,
     results: Json,
 ) -> None:
-    """Plots the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
+    """Writes latents, plots, samples, and reconstructions of the first piece (the post's) and the held-out pieces.
+
+    The plots show the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram.
+    Reconstructions of the first 200 training pieces are written as MIDI only.
+    """
+    posteriors = [one.posterior for one in reconstructions]
+    save_corpus(folder.latents, posteriors, split.train)
     labels = [piece.label for piece in corpus.pieces]
     title = f"{experiment.name} on {corpus.name}"
-    means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = map_latents(means, experiment.seed)
+    latent_map = map_latents(np.stack([posterior.mean.mean(axis=0) for posterior in posteriors]), experiment.seed)
     held_out = np.isin(np.arange(len(labels)), split.held_out).tolist()
     figures = {
         "corpus": plots.plot_histograms(
@@ -56,6 +62,17 @@ def write_pictures(
     for name, figure in figures.items():
         plots.save(figure, folder.plots / f"{name}.png")
 
+    names = files.safe_names(labels)
+    chosen = sorted({0, *split.held_out})
+    rows = [(names[n], labels[n], reconstructions[n]) for n in chosen]
+    write_reconstructions(folder.reconstructions, experiment.representation, *zip(*rows, strict=True))
+    for n in [n for n in split.train if n not in chosen][:_MAX_TRAINING]:
+        _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
+    for kind in (PRIOR, POSTERIOR):
+        density = load_density(kind, folder.latents, inference.latent_dim)
+        scores = sample_scores(inference, density, experiment.sample.num, experiment.sample.seed)
+        write_scores(folder.samples, kind, scores, experiment.representation)
+
 
 def constant_losses(results: Json) -> dict[str, float]:
     """Returns the losses of the best constant prediction for a legend, of the subsets for which they were computed."""
@@ -64,32 +81,6 @@ def constant_losses(results: Json) -> dict[str, float]:
         for subset in ("training", "held_out")
         if "baseline_mean_loss" in results.get(subset, {})
     }
-
-
-def write_music(
-    folder: RunFolder,
-    experiment: Experiment,
-    corpus: Corpus,
-    split: Split,
-    reconstructions: Sequence[Reconstruction],
-    inference: Inference,
-) -> None:
-    """Writes samples, and reconstructions of the first piece (the post's) and of all held-out pieces.
-
-    Reconstructions of the first 200 training pieces are written as MIDI only.
-    """
-    labels = [piece.label for piece in corpus.pieces]
-    names = files.safe_names(labels)
-    chosen = sorted({0, *split.held_out})
-    rows = [(names[n], labels[n], reconstructions[n]) for n in chosen]
-    write_reconstructions(folder.reconstructions, experiment.representation, *zip(*rows, strict=True))
-    for n in [n for n in split.train if n not in chosen][:_MAX_TRAINING]:
-        _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
-    config = experiment.sample
-    for kind in (PRIOR, POSTERIOR):
-        density = load_density(kind, folder.latents, inference.latent_dim)
-        scores = sample_scores(inference, density, config.num, config.seed)
-        write_scores(folder.samples, kind, scores, experiment.representation)
 
 
 def write_compositions(

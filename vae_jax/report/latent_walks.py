@@ -79,14 +79,9 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
 def _pairs(pieces: Sequence[ReportPiece]) -> list[tuple[ReportPiece, ReportPiece]]:
     with_notes = [piece for piece in pieces if "original" in piece.music and len(piece.music["original"].notes)]
     held_out = [piece for piece in with_notes if piece.is_held_out]
-    chosen = held_out if len(held_out) >= 2 else with_notes
-    by_meter: dict[str | None, list[ReportPiece]] = {}
-    for piece in chosen:
-        by_meter.setdefault(piece.file.get("meter"), []).append(piece)
-    pairs = [
-        pair for same in by_meter.values() for pair in zip(same[: len(same) // 2], same[len(same) // 2 :], strict=False)
-    ]
-    return (pairs or list(itertools.pairwise(chosen)))[:_NUM_PAIRS]
+    by_meter = sorted(held_out if len(held_out) >= 2 else with_notes, key=lambda piece: piece.file.get("meter") or "")
+    pairs = zip(by_meter[::2], by_meter[1::2], strict=False)
+    return sorted(pairs, key=lambda pair: pair[0].file.get("meter") != pair[1].file.get("meter"))[:_NUM_PAIRS]
 
 
 def _nearest(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

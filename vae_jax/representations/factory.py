@@ -15,10 +15,7 @@ REPRESENTATIONS: dict[str, type[AnyRepresentation]] = {
 
 
 def make_representation(fields: Fields) -> AnyRepresentation:
-    """Returns the representation that a config's `representation` section names.
-
-    Raises:
-      UserError: for an unknown name or field, or a value outside its range.
-    """
+    """Returns the representation that a config's `representation` section names. Raises UserError for an unknown name
+    or field, or a value outside its range."""
     section, others = config.choose(REPRESENTATIONS, fields, "config.representation")
     return config.make_section(section, others, "config.representation")

@@ -92,11 +92,8 @@ Option = TypeVar("Option")
 
 
 def choose(options: Mapping[str, Option], fields: Fields, section: str) -> tuple[Option, Fields]:
-    """Returns the option that a config section's field `name` names, and the other fields.
-
-    Raises:
-      UserError: where the name is missing or unknown.
-    """
+    """Returns the option that a config section's field `name` names, and the other fields. Raises UserError where the
+    name is missing or unknown."""
     if "name" not in fields:
         raise UserError(f"{section}.name is missing")
     name = fields["name"]

@@ -44,11 +44,8 @@ def handle_signals() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], int]]:
-    """Makes a signal wait; gives a function that returns its number, 0 while there is none.
-
-    Raises:
-      Interrupted: at the end, where a signal came.
-    """
+    """Makes a signal wait; gives a function that returns its number, 0 while there is none. Raises Interrupted at the
+    end, where a signal came."""
     _Deferred.number, _Deferred.active = 0, True
     try:
         yield lambda: _Deferred.number

@@ -24,21 +24,13 @@ from vae_jax.training.trainable import Metrics, Trainable
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that training changes, and the model's constants: data only.
+    """Everything that training changes, and the model's constants: data only."""
 
-    Attributes:
-      step: number of updates made, int32 [].
-      params: the model's parameters.
-      constants: the model's other variables by collection, fixed before the first step.
-      opt_state: the optimiser's state.
-      average: moving average of the parameters; () where none is kept.
-    """
-
-    step: jax.Array
-    params: chex.ArrayTree
-    constants: Variables
-    opt_state: optax.OptState
-    average: chex.ArrayTree
+    step: jax.Array  # Number of updates made, int32 [].
+    params: chex.ArrayTree  # The model's parameters.
+    constants: Variables  # The model's other variables by collection, fixed before the first step.
+    opt_state: optax.OptState  # The optimiser's state.
+    average: chex.ArrayTree  # Moving average of the parameters; () where none is kept.
 
     @property
     def trained_variables(self) -> Variables:
