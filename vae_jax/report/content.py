@@ -6,8 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vae_jax.report.pieces import ReportPieces, display_name
-from vae_jax.report.run_record import RunRecord
+from vae_jax.report.pieces import ReportPieces, RunRecord, display_name
 from vae_jax.runtime.files import Json, printable
 
 SUBSETS = ("held_out", "training")
@@ -18,9 +17,6 @@ _PLOTS = {
     "elbow": "Within-cluster sum of squares by number of clusters",
     "dendrogram": "Complete-linkage tree of the pieces",
 }
-_DRAWN_BY_THE_PAGE = ("losses", "latents")
-_MAX_PLOT_BYTES = 600_000
-_NUM_WORST = 10
 # Prefixes of the scores that are listed beside a score.
 _REFERENCES = {
     "baseline_pca_": "PCA",
@@ -77,19 +73,18 @@ def _compare(measure: _Measure, metrics: Json) -> Json | None:
         return None
     scores = metrics[subsets[0]]
     base = scores.get(f"baseline_pca_{measure.name}") if measure.over_pca else 0.0
+    goal = None if measure.goal is None or base is None else base + measure.goal
+    goal_text = f"{'PCA + ' if measure.over_pca else ''}{measure.goal or 0:.2f}"
+    references = {label: scores.get(prefix + measure.name) for prefix, label in _REFERENCES.items()}
     return {
         "title": measure.title,
         "meaning": measure.meaning,
         "value": scores[measure.name],
         "interval": scores.get(f"{measure.name}_interval"),
         "training": metrics["training"][measure.name] if subsets == list(SUBSETS) else None,
-        "references": {
-            label: scores[prefix + measure.name]
-            for prefix, label in _REFERENCES.items()
-            if prefix + measure.name in scores
-        },
-        "goal": None if measure.goal is None or base is None else base + measure.goal,
-        "goal_text": f"{'PCA + ' if measure.over_pca else ''}{measure.goal or 0:.2f}",
+        "references": {label: score for label, score in references.items() if score is not None},
+        "goal": goal,
+        "goal_text": goal_text,
     }
 
 
@@ -99,22 +94,22 @@ def _ceiling(run: RunRecord, pieces: ReportPieces) -> Json | None:
     rows = [row for row in run.metrics.get("pieces", []) if "ceiling_note_f1_50ms" in row and row["path"] in names]
     if not rows:
         return None
+    rows.sort(key=lambda row: row["ceiling_note_f1_instrument"])
     ceilings = [row["ceiling_note_f1_instrument"] for row in rows]
-    losses = [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)]
     return {
         "count": len(rows),
         "exact": sum(ceiling == 1 for ceiling in ceilings),
         "below_98": sum(ceiling < 0.98 for ceiling in ceilings),
         "below_95": sum(ceiling < 0.95 for ceiling in ceilings),
-        "losses": losses,
+        "losses": [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)],
         "names": names,
-        "lowest": sorted(rows, key=lambda row: row["ceiling_note_f1_instrument"])[:_NUM_WORST],
+        "lowest": rows[:10],
     }
 
 
 def _plots(run: RunRecord) -> list[dict[str, str]]:
     """Returns the plots of the run; of a piano-roll run without those that the page draws itself."""
-    omitted = _DRAWN_BY_THE_PAGE if "window_beats" in run.config["representation"] else ()
+    omitted = ("losses", "latents") if "window_beats" in run.config["representation"] else ()
     paths = {title: run.folder.plots / f"{name}.png" for name, title in _PLOTS.items() if name not in omitted}
     if not omitted:
         lines = sorted(run.folder.reconstructions.glob("*.png"))[:1]
@@ -122,7 +117,7 @@ def _plots(run: RunRecord) -> list[dict[str, str]]:
     return [
         {"title": title, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
         for title, path in paths.items()
-        if path.exists() and path.stat().st_size <= _MAX_PLOT_BYTES
+        if path.exists() and path.stat().st_size <= 600_000
     ]
 
 
