@@ -44,12 +44,6 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Re
 
 def main() -> None:
     """Composes and writes the pieces."""
-    import jax
-
-    from vae_jax.composer import attributes, generate, stage
-    from vae_jax.report import artifacts
-    from vae_jax.training.experiment import load_experiment
-
     args = cli.flag_values("workdir", "output")
     for name, value, maximum in (("temperature", args.temperature, _MAX_TEMPERATURE), ("amount", args.amount, 1)):
         if not 0 <= value <= maximum:  # A NaN is refused as well.
@@ -59,6 +53,13 @@ def main() -> None:
     given = [name for name in ("meter", "key") if args[name].present]
     if (args.prompt or args.vary) and given:
         raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
+
+    import jax
+
+    from vae_jax.composer import attributes, generate, stage
+    from vae_jax.report import artifacts
+    from vae_jax.training.experiment import load_experiment
+
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = stage.load_composer(run)

@@ -13,12 +13,13 @@ from vae_jax.runtime.errors import UserError
 
 def main() -> None:
     """Prints the scores of the model, then those of newly composed pieces."""
+    args = cli.flag_values("workdir")
+
     from vae_jax.composer import stage
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
     from vae_jax.training.experiment import load_experiment
 
-    args = cli.flag_values("workdir")
     run = load_experiment(args.workdir)
     if not run.folder.metrics.exists():
         raise UserError(f"{args.workdir}: no {run.folder.metrics.name} yet; let run.py finish")

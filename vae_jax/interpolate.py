@@ -14,12 +14,13 @@ from vae_jax.runtime import cli, files
 
 def main() -> None:
     """Writes every point as a MIDI file, and one picture of all."""
+    args = cli.flag_values("workdir", "start", "end", "output")
+
     from vae_jax.data import corpus
     from vae_jax.models import latents
     from vae_jax.report import artifacts
     from vae_jax.training.experiment import load_experiment
 
-    args = cli.flag_values("workdir", "start", "end", "output")
     inference = load_experiment(args.workdir).inference()
     start, end = (corpus.load_corpus(path).pieces[0] for path in (args.start, args.end))
     scores = latents.interpolate(inference, start.score, end.score, args.steps, args.windows)

@@ -62,9 +62,10 @@ def _decode_latents(run: TrainedRun, path: str, output: pathlib.Path) -> None:
 
 def main() -> None:
     """Reconstructs the input and prints a line for each piece."""
+    args = cli.flag_values("workdir", "input", "output")
+
     from vae_jax.training.experiment import load_experiment
 
-    args = cli.flag_values("workdir", "input", "output")
     run, output = load_experiment(args.workdir), pathlib.Path(args.output)
     if args.input.endswith(".npz"):
         _decode_latents(run, args.input, output)

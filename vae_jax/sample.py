@@ -15,13 +15,14 @@ from vae_jax.runtime.errors import UserError
 
 def main() -> None:
     """Draws and writes the samples."""
+    args = cli.flag_values("workdir", "output")
+    if not 0 <= args.temperature < float("inf"):
+        raise UserError(f"--temperature must be a finite number of at least 0, got {args.temperature}")
+
     from vae_jax.models import latent_io, latents
     from vae_jax.report import artifacts
     from vae_jax.training.experiment import load_experiment
 
-    args = cli.flag_values("workdir", "output")
-    if not 0 <= args.temperature < float("inf"):
-        raise UserError(f"--temperature must be a finite number of at least 0, got {args.temperature}")
     run = load_experiment(args.workdir)
     inference = run.inference()
     density = latent_io.load_density(args.density, run.folder.latents, inference.latent_dim)

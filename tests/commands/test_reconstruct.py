@@ -96,37 +96,17 @@ def test_saved_latents_decode_to_the_same_music(small_run: pathlib.Path, songs: 
     assert read_score(tmp_path / "long.decoded.mid") == made
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("text", "damaged"),
-        ("cut", "damaged"),
-        ("without json", "damaged"),
-        ("other run", "latents of run 0123, not"),
-        ("other size", "[windows, 12] finite ones are needed"),
-        ("nan", "finite ones are needed"),
-        ("no context", "not a file of latents"),
-        ("missing", "No such file"),
-    ],
-)
-def test_other_latents_are_refused(small_run: pathlib.Path, tmp_path: pathlib.Path, kind: str, reason: str):
-    import json
-
-    run_id = json.loads((small_run / "run.json").read_text())["run_id"]
-    mean = np.zeros((1, 3 if kind == "other size" else 12), np.float32)
-    if kind == "nan":
-        mean[0, 0] = np.nan
-    text = json.dumps({"run_id": "0123" if kind == "other run" else run_id, "context": {}}).encode()
-    arrays = {"mean": mean} if kind == "without json" else {"mean": mean, "json": np.frombuffer(text, np.uint8)}
-    path = tmp_path / "x.npz"
-    if kind != "missing":
-        np.savez(path, **arrays)
-    if kind == "text":
-        path.write_text("Dear diary,")
-    if kind == "cut":
-        path.write_bytes(path.read_bytes()[:-40])
-    done = call("reconstruct", f"--workdir={small_run}", f"--input={path}", f"--output={tmp_path / 'out'}")
-    assert_one_error(done, "x.npz", reason)
+def test_other_latents_are_refused(small_run: pathlib.Path, smoke_run: pathlib.Path, tmp_path: pathlib.Path):
+    """Those of another run and a text; tests/models/test_latent_io.py has the rest."""
+    (tmp_path / "tune.mid").write_bytes(tune_bytes(0))
+    options = (f"--input={tmp_path / 'tune.mid'}", f"--output={tmp_path}", "--save_latents")
+    assert_success(call("reconstruct", f"--workdir={smoke_run}", *options))
+    (tmp_path / "text.npz").write_text("Dear diary,")
+    for name, part in (("tune.latents.npz", "another run"), ("text.npz", "damaged")):
+        done = call(
+            "reconstruct", f"--workdir={small_run}", f"--input={tmp_path / name}", f"--output={tmp_path / 'out'}"
+        )
+        assert_one_error(done, name, part)
     assert not (tmp_path / "out").exists()
 
 

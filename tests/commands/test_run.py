@@ -233,6 +233,7 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(smoke_run: pathlib.Path, tm
     assert_same_end(tmp_path, smoke_run)
 
 
+@pytest.mark.slow
 def test_a_pianoroll_run_that_lost_its_last_epoch_ends_as_it_did(small_run: pathlib.Path, tmp_path: pathlib.Path):
     again = tmp_path / "again"
     shutil.copytree(small_run, again)

@@ -31,7 +31,7 @@ def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: 
     try:
         saved = json.loads(arrays["json"].tobytes())
         if saved["run_id"] != run_id:
-            raise UserError(f"{path}: latents of run {saved['run_id']}, not {run_id}; give the --workdir of that run")
+            raise UserError(f"{path}: latents of another run ({saved['run_id']}, not {run_id}); give its --workdir")
         context = from_json(representation.context_type, saved["context"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error

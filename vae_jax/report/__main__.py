@@ -9,11 +9,12 @@ from vae_jax.runtime import cli
 
 def main() -> None:
     """Writes the page and prints its path."""
+    args = cli.flag_values("workdir")
+
     from vae_jax.report import page
     from vae_jax.training import checkpointing, run_dir
     from vae_jax.training.experiment import load_experiment
 
-    args = cli.flag_values("workdir")
     folder, _, _ = run_dir.load_run(args.workdir)
     inference = load_experiment(args.workdir).inference() if checkpointing.steps(folder.checkpoints) else None
     size = page.write_report(folder, inference)

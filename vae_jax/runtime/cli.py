@@ -23,7 +23,8 @@ _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs `main`; a UserError, a signal, a full disk or too little memory ends in one line on
-    stderr and a non-zero exit status, any other error in its traceback."""
+    stderr and a non-zero exit status, any other error in its traceback. A `main` imports JAX after it has checked its
+    flags, so that --help and mistakes take no time."""
 
     def checked(arguments: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
