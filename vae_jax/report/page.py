@@ -43,7 +43,6 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         "grid": decoded_points.grid(inference, run, latent_map),
         "log": run.log,
         "constants": artifacts.constant_losses(run.metrics),
-        "distortion": "distortion",
     }
     page = _render(content.describe(run, corpus), data).encode("utf-8", "replace")
     files.write_bytes(folder.report, page)
