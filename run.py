@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from vae_jax.runtime import cli, distributed
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
 flags.mark_flag_as_required("config")
 distributed.define_flags()
@@ -22,21 +22,20 @@ distributed.define_flags()
 
 def main() -> None:
     """Runs the stages in order."""
-    from vae_jax import report
     from vae_jax.composer import stage
     from vae_jax.data import ingest_report
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
-    from vae_jax.report import artifacts
+    from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, memory, sharding
     from vae_jax.training import experiment, loop, run_dir
 
     started = time.perf_counter()
     distributed.join()
     memory.trim_after_compiling()
-    config = cli.config_value(_CONFIG).to_dict()
+    config = cli.config_value().to_dict()
     workdir = _WORKDIR.value or run_dir.default_workdir(config)
 
     setup = experiment.build_experiment(config)
@@ -63,14 +62,12 @@ def main() -> None:
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
     files.write_json(folder.metrics, results)
-    artifacts.write_latents(folder, split, reconstructions)
-    artifacts.write_pictures(folder, setup, source, split, reconstructions, results)
-    artifacts.write_music(folder, setup, source, split, reconstructions, inference)
+    artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
         results |= artifacts.write_compositions(folder, setup, composer, source, split)
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
-    report.write_report(folder, inference)
+    page.write_report(folder, inference)
     print(reconstruction.summarise(results))
     if "composed" in results:
         print(composer_lib.summarise(results))

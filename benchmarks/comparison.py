@@ -63,12 +63,13 @@ def prepare(config: Mapping[str, Any], num_steps: int | None = None) -> Setup:
     """Encodes the corpus and draws the model, whose time it prints; on the synthetic corpus where no path is given."""
     import jax
 
-    from vae_jax.data import corpus, sources
+    from vae_jax.data import sources
+    from vae_jax.data.shards import corpus_view
     from vae_jax.training import experiment
 
     path = flags.FLAGS.path or config["data"]["path"] or sources.SYNTHETIC_NAME
     built = experiment.build_experiment(config)
-    pieces, split = corpus.find_split({**config["data"], "path": path})
+    pieces, split = corpus_view.find_split(dict(config["data"]), dict(config["representation"]), path)
     dataset = built.make_dataset(pieces, split)
     began = time.perf_counter()
     variables = jax.device_get(built.trainable.init(built.key(), dataset))

@@ -150,10 +150,9 @@ class Ours:
         return metrics
 
     def _place(self, batch: np.ndarray) -> Any:
-        from vae_jax.data import batching
         from vae_jax.data.dataset import Batch
 
-        rows = batching.fill_up(batch, self._start.batch_size)
+        rows = np.pad(batch, (0, self._start.batch_size - len(batch)), mode="edge")
         return Batch.place(rows, len(rows), len(batch))
 
 

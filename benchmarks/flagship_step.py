@@ -38,7 +38,7 @@ from vae_jax.runtime.errors import UserError
 # What imports JAX is imported in functions: PyTorch's processes import this module, too.
 
 comparison.define_flags()
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/anthems.py", "The flagship's config.")
+config_flags.DEFINE_config_file("config", "configs/anthems.py", "The flagship's config.")
 _MEASURE = flags.DEFINE_list("measure", ["step", "f1"], "Which tables to print.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of the run; as many as the config says.", lower_bound=2)
 _EVAL_EVERY = flags.DEFINE_integer("eval_every", 25, "Steps between two evaluations.", lower_bound=2)
@@ -58,7 +58,7 @@ def main() -> None:
     if unknown := set(_MEASURE.value) - {"step", "f1"}:
         raise UserError(f"--measure knows step and f1, not {', '.join(sorted(unknown))}")
     print(machine.describe(_PACKAGES))
-    setup = comparison.prepare(cli.config_value(_CONFIG).to_dict(), _NUM_STEPS.value)
+    setup = comparison.prepare(cli.config_value().to_dict(), _NUM_STEPS.value)
     start = setup.start
     contestants = comparison.choose(
         [

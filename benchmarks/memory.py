@@ -25,7 +25,7 @@ from vae_jax.runtime import cache_dir, cli
 from vae_jax.training.run_dir import RunFolder
 
 _DEFAULT = "configs/anthems.py"
-_CONFIG = config_flags.DEFINE_config_file("config", _DEFAULT, "The config of the job.")
+config_flags.DEFINE_config_file("config", _DEFAULT, "The config of the job.")
 _PATH = flags.DEFINE_string("path", "", "A zip or folder; empty for the synthetic corpus.")
 _NUM = flags.DEFINE_integer("num", 135, "Pieces of the synthetic corpus.")
 _INTERVAL_SEC = 0.05
@@ -46,7 +46,7 @@ def measure(scratch: pathlib.Path, times: int) -> dict[str, float]:
     """Runs the job on the corpus so many times over; returns the peak of every stage, in MB."""
     folder = RunFolder(scratch / f"run_{times}")
     arguments = ["run.py", *process.config_arguments(_DEFAULT), f"--workdir={folder.path}"]
-    for section in ("train", "composer.train") if "composer" in cli.config_value(_CONFIG) else ("train",):
+    for section in ("train", "composer.train") if "composer" in cli.config_value() else ("train",):
         arguments += [f"--config.{section}.num_epochs=1", f"--config.{section}.min_steps=0"]
     if _PATH.value:
         arguments.append(f"--config.data.path={write_songs(scratch / f'songs_{times}', times)}")

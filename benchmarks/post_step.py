@@ -26,7 +26,7 @@ from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
 
 comparison.define_flags()
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/post.py", "The post's config.")
+config_flags.DEFINE_config_file("config", "configs/post.py", "The post's config.")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["10", "64"], "Examples in a step.")
 _NUM_CHECKED = 3
 _MODULE = "benchmarks.post_contestants"
@@ -47,7 +47,7 @@ def main() -> None:
     except ValueError as error:
         raise UserError(f"--batch_sizes must be numbers, got {','.join(_BATCH_SIZES.value)}") from error
     print(machine.describe(_PACKAGES))
-    config: dict[str, Any] = cli.config_value(_CONFIG).to_dict()
+    config: dict[str, Any] = cli.config_value().to_dict()
     start = comparison.prepare(config).start
     for batch_size in batch_sizes:
         sized = dataclasses.replace(start, config=config | {"train": config["train"] | {"batch_size": batch_size}})

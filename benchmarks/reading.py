@@ -1,4 +1,4 @@
-"""Reading MIDI: files and notes a second, from the files and from the cache, beside mido, pretty_midi and symusic.
+"""Reading MIDI: files and notes a second, beside mido, pretty_midi and symusic.
 
     pip install -r requirements.txt -r benchmarks/requirements.txt
     python -m benchmarks.reading --path=NationalAnthems.zip [--num_files=10000] [--rounds=5] [--peer_files=135]
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import pathlib
 import statistics
 import sys
@@ -29,7 +28,6 @@ from benchmarks import machine
 from vae_jax.data import corpus, parallel, sources, synthetic
 from vae_jax.music import midi
 from vae_jax.music.score import transpose
-from vae_jax.runtime import cache_dir
 
 _PATH = flags.DEFINE_string("path", "", "The national anthems, or another zip or folder; empty for the second alone.")
 _NUM_FILES = flags.DEFINE_integer("num_files", 10_000, "Generated files; 0 for none.")
@@ -54,12 +52,12 @@ def main(_: list[str]) -> None:
     print(f"{machine.describe(_PEERS)}; medians of {_ROUNDS.value} interleaved rounds")
     with tempfile.TemporaryDirectory() as folder:
         if _PATH.value:
-            measure(_PATH.value, pathlib.Path(folder))
+            measure(_PATH.value)
         if _NUM_FILES.value:
             songs = pathlib.Path(folder, "songs")
             songs.mkdir()
             write_songs(songs, _NUM_FILES.value)
-            measure(str(songs), pathlib.Path(folder))
+            measure(str(songs))
 
 
 def write_songs(folder: pathlib.Path, count: int) -> None:
@@ -71,9 +69,8 @@ def write_songs(folder: pathlib.Path, count: int) -> None:
             (folder / f"{n:05d}_{copy:02d}.mid").write_bytes(data)
 
 
-def measure(path: str, scratch: pathlib.Path) -> None:
+def measure(path: str) -> None:
     """Prints the table of one corpus."""
-    os.environ[cache_dir.VARIABLE] = str(scratch / "cache")
     blobs = dict(read_bytes(path))
     notes_of = {file.path: len(file.score.notes) for file in corpus.load_corpus(path).files if file.score is not None}
     num_bytes = sum(map(len, blobs.values()))
@@ -109,10 +106,8 @@ def make_readers(num_files: int) -> list[Reader]:
     import mido
 
     readers = [
-        Reader("vae_jax, one core, no cache", whole=lambda path: load(path, is_cached=False, cores=1)),
-        Reader("vae_jax, all cores, no cache", whole=lambda path: load(path, is_cached=False)),
-        Reader("vae_jax, all cores, filling the cache", whole=lambda path: load(path, is_first=True)),
-        Reader("vae_jax, from the cache", whole=load),
+        Reader("vae_jax, one core", whole=lambda path: load(path, cores=1)),
+        Reader("vae_jax, all cores", whole=load),
         Reader("mido", one=lambda data: mido.MidiFile(file=io.BytesIO(data)), is_slow=num_files > 1000),
     ]
     try:
@@ -139,21 +134,14 @@ def columns(symusic, data: bytes) -> list[dict]:
     return [track.notes.numpy() for track in symusic.Score.from_midi(data).tracks]
 
 
-def load(path: str, *, is_cached: bool = True, is_first: bool = False, cores: int | None = None) -> int:
+def load(path: str, *, cores: int | None = None) -> int:
     """Reads a corpus as a command does; returns the number of pieces."""
-    kept = os.environ[cache_dir.VARIABLE]
     number = parallel.num_cores
-    if not is_cached:
-        os.environ[cache_dir.VARIABLE] = "off"
-    if is_first:
-        for file in pathlib.Path(kept).glob("scores.sqlite*"):
-            file.unlink()
     if cores is not None:
         parallel.num_cores = lambda: cores
     try:
         return len(corpus.load_corpus(path).pieces)
     finally:
-        os.environ[cache_dir.VARIABLE] = kept
         parallel.num_cores = number
 
 

@@ -25,7 +25,7 @@ from vae_jax.training.run_dir import RunFolder
 
 _DEFAULT = "configs/smoke.py"
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often everything is started with an empty cache and with a full one.")
-_CONFIG = config_flags.DEFINE_config_file("config", _DEFAULT, "The config whose first epoch is waited for.")
+config_flags.DEFINE_config_file("config", _DEFAULT, "The config whose first epoch is waited for.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "A finished run with a composer.")
 _ONLY = flags.DEFINE_list("only", [], "Parts of the names of the commands to measure; all by default.")
 _HELPS = ("ingest", "sample", "compose", "reconstruct", "interpolate", "evaluate", "report")
@@ -53,7 +53,7 @@ def make_commands() -> dict[str, list[str]]:
     commands = {"run.py --help": ["run.py", "--help"]}
     commands |= {f"{name} --help": ["-m", f"vae_jax.{name}", "--help"] for name in _HELPS}
     training = ["run.py", *process.config_arguments(_DEFAULT), "--config.train.eval_every_epochs=1000000"]
-    commands[f"{_FIRST_EPOCH} {cli.config_value(_CONFIG).name}"] = [*training, "--workdir={}"]
+    commands[f"{_FIRST_EPOCH} {cli.config_value().name}"] = [*training, "--workdir={}"]
     commands["the whole of smoke"] = ["run.py", f"--config={_DEFAULT}", "--workdir={}"]
     if _WORKDIR.value:
         for name in ("sample", "compose"):

@@ -1,11 +1,10 @@
-"""The flagship: a piano roll in parts, a VAE that reconstructs anthems it never saw, and a composer on its latents.
+"""The flagship: a piano roll in parts, a VAE that reconstructs held-out anthems, and a composer on its latents.
 
 python run.py --config=configs/anthems.py
 
-Seven minutes on two recent CPU cores, 1.7 GB of memory. Expect, on held-out anthems: note F1 at 50 ms of
-0.94 for whole anthems, 0.93 with instruments, and 0.95 on the grid where PCA with as many numbers has 0.83
-(docs/results.md). Composed pieces: the mean of every feature inside the interval of real against real
-(docs/composition.md).
+Takes seven minutes on two recent CPU cores and 1.7 GB of memory. Expected on held-out anthems: note F1 at 50 ms of
+0.94, with instruments too, and 0.95 on the grid, where PCA with as many components has 0.83 (docs/results.md). Expected
+of composed pieces: the mean of every feature inside the interval of real pieces (docs/composition.md).
 """
 
 from ml_collections import ConfigDict
@@ -37,7 +36,7 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "pianoroll_vae"
     config.model.latent_dim = 256
-    config.model.num_onset_cells = 5120  # Of 8,064; those played most often in training cover 99% of a held-out tune.
+    config.model.num_onset_cells = 5120  # Of 8,064; the most frequent in training cover 99% of a held-out tune.
     config.model.num_drum_cells = 256
     config.model.window_beats = 8
     config.model.register_semitones = 3
@@ -67,12 +66,12 @@ def get_config() -> ConfigDict:
     config.composer.max_onsets = 32
     config.composer.max_pitches = 8
     config.composer.num_drums = 12
-    config.composer.dropped_parts_copies = 2  # Of every piece, with some of its parts.
+    config.composer.dropped_parts_copies = 2  # Of every piece, without some of its parts.
     config.composer.latent_noise = 0.3
     config.composer.forget_link = 0.15
     config.composer.step_temperature = 0.93
     config.composer.note_temperature = 0.88
-    config.composer.last_note_temperature = 0.5  # In the last phrase: an end is what listeners expect.
+    config.composer.last_note_temperature = 0.5  # In the last phrase: more endings on the tonic.
     config.composer.num_scored = 64  # Pieces composed for the scores.
     config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
     config.composer.optimizer.learning_rate = 2e-3
@@ -80,7 +79,7 @@ def get_config() -> ConfigDict:
         1000.0  # The loss is a sum over a window; its gradients' norms are in the hundreds.
     )
     config.composer.train = ConfigDict(config.train.to_dict())
-    config.composer.train.num_epochs = 2  # About 1,180 updates; more learns the training pieces by heart.
+    config.composer.train.num_epochs = 2  # About 1,180 updates; more overfit.
     config.composer.train.min_steps = 800
     config.composer.train.average_decay = 0.998
     config.composer.train.checkpoint_every_epochs = 1

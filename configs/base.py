@@ -1,6 +1,6 @@
-"""What all configs share: where the music comes from, how it is split, what is sampled.
+"""The fields that all configs share: the corpus, its split, training and sampling.
 
-Configs are not run by themselves from here; every field is described in docs/configuration.md and can be overridden as
+This is no config of its own. docs/configuration.md describes every field; each can be overridden by
 --config.section.field=value.
 """
 
@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.path = ""  # A file, a folder or a zip; "synthetic"; empty for the national anthems.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
-    config.data.num_shown = 200  # Training pieces of shards that are evaluated, shown and composed from.
+    config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
     config.data.allow_synthetic = True  # Without a network: warn and train on the synthetic corpus, or stop.
     config.data.num_synthetic = 135
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data.fold = 0
 
     config.train = ConfigDict()
-    config.train.min_steps = 0  # A small corpus is seen more often in an epoch, so that a run has so many updates.
+    config.train.min_steps = 0  # An epoch of a small corpus has several passes, so that a run has so many updates.
     config.train.eval_every_epochs = 1
     config.train.keep_checkpoints = 2
     config.train.average_decay = 0.0  # Above zero: evaluate a moving average of the parameters.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from small_run import SMALL, run
+from command_line import REPOSITORY, SMALL, assert_success, call, run
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
 os.environ["VAE_JAX_CACHE"] = tempfile.mkdtemp(prefix="vae_jax_cache_")  # Never the user's own, in no process.
@@ -19,8 +19,6 @@ import jax
 from tiny_run import TinyRun, make_tiny_run
 
 from vae_jax.data import corpus as corpus_lib
-
-REPOSITORY = pathlib.Path(__file__).parents[1]
 
 hypothesis.settings.register_profile("vae_jax", deadline=None, derandomize=True, database=None, print_blob=False)
 hypothesis.settings.load_profile("vae_jax")
@@ -58,11 +56,25 @@ def anthem_corpus(anthems: pathlib.Path) -> corpus_lib.Corpus:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory) -> pathlib.Path:
-    """Folder of a finished run that no test may change."""
+    """Folder of a small run of the flagship that no test may change."""
     folder = tmp_path_factory.mktemp("runs") / "small"
-    done = run("run.py", *SMALL, f"--workdir={folder}")
-    assert done.returncode == 0, done.stderr
+    assert_success(call("run.py", *SMALL, f"--workdir={folder}"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_smoke_run(tmp_path_factory) -> tuple[pathlib.Path, str]:
+    """Folder and output of a run of configs/smoke.py as a process of its own."""
+    folder = tmp_path_factory.mktemp("runs") / "new" / "smoke"
+    done = run("run.py", "--config=configs/smoke.py", f"--workdir={folder}")
+    assert_success(done)
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="session")
+def smoke_run(finished_smoke_run) -> pathlib.Path:
+    """Folder of a run of configs/smoke.py that no test may change."""
+    return finished_smoke_run[0]
 
 
 @pytest.fixture(scope="session")

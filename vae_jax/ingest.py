@@ -1,53 +1,53 @@
-"""What is in a folder or zip of MIDI files, file by file, and the same as shards for a corpus too large for memory.
+"""Describes the files of a corpus, or writes a corpus that is too large for memory as shards.
 
 python -m vae_jax.ingest --path=FOLDER_OR_ZIP
 python -m vae_jax.ingest --path=FOLDER_OR_ZIP --shards=DIR --config=configs/anthems.py [--workers=8]
 python -m vae_jax.ingest --shards=DIR [--verify]
 
-The last goes on with shards that are not finished, or compares them with their hashes.
+The last resumes unfinished shards, or compares finished ones with their hashes.
 """
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 from absl import flags
 
-from vae_jax.data import corpus, ingest_report
 from vae_jax.runtime import cli, files
 from vae_jax.runtime.errors import UserError
 
 
-def _write_shards(args: flags.FlagValues, config: Mapping[str, Any] | None) -> None:
-    """Writes shards, goes on with them or checks them."""
+def _write_shards(args: flags.FlagValues) -> None:
+    """Writes, resumes or verifies shards."""
+    from vae_jax.data import ingest_report
     from vae_jax.data.shards import reader, writer
 
     folder = pathlib.Path(args.shards).expanduser()
     if args.verify:
-        reader.verify(folder)
-        print(f"{folder}: every file is as it was written")
+        reader.open_shards(args.shards, by_hash=True)
+        print(f"{folder}: every file matches its hash")
         return
-    plan = writer.make_plan(folder, config, args.path)
-    num_workers = args.workers or os.cpu_count() or 1
-    manifest = writer.write_shards(plan, folder, num_workers=num_workers)
+    config = None if args.config is None else cli.config_value().to_dict()
+    manifest = writer.write_shards(folder, config, args.path, num_workers=args.workers or os.cpu_count() or 1)
     print(ingest_report.render_totals(manifest["totals"]))
     print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
 
 
 def main() -> None:
-    """Prints the report and writes it where asked, or writes shards."""
+    """Prints the report and writes it as JSON, or writes shards."""
+    from vae_jax.data import corpus, ingest_report
+    from vae_jax.data.config import DataConfig
+
     args = cli.flag_values()
     if args.shards:
-        _write_shards(args, None if args.config is None else cli.config_value(_CONFIG).to_dict())
+        _write_shards(args)
         return
     for name in ("config", "workers", "verify"):
         if args[name].present:
-            raise UserError(f"--{name} goes with --shards alone")
-    source = corpus.find_corpus(args.path, allow_synthetic=False)
-    report = ingest_report.describe_corpus(source)
+            raise UserError(f"--{name} requires --shards")
+    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
+    report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)
@@ -58,8 +58,8 @@ if __name__ == "__main__":
 
     flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; empty for the national anthems.")
     flags.DEFINE_string("output", "", "Where to write the report as JSON; empty to print only.")
-    flags.DEFINE_string("shards", "", "Where to write the examples of a config's representation, to train from.")
-    flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for as many as cores.", lower_bound=0)
+    flags.DEFINE_string("shards", "", "Folder of shards: the examples of a config's representation.")
+    flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for one per core.", lower_bound=0)
     flags.DEFINE_bool("verify", False, "Compare every file of --shards with its hash.")
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The config whose representation --shards writes.")
+    config_flags.DEFINE_config_file("config", None, "The config whose representation --shards writes.")
     cli.run(main)

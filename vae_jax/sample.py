@@ -1,4 +1,4 @@
-"""New music from a trained run.
+"""Samples new music from a trained run.
 
 python -m vae_jax.sample --workdir=RUN --num=8 --seed=0 --output=DIR [--density=prior|posterior] [--temperature=1.0]
 """
@@ -9,34 +9,33 @@ import pathlib
 
 from absl import flags
 
-from vae_jax.models import latent_io, latents
-from vae_jax.report import artifacts
 from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
-from vae_jax.training.experiment import load_experiment
 
 
 def main() -> None:
     """Draws and writes the samples."""
+    from vae_jax.models import latent_io, latents
+    from vae_jax.report import artifacts
+    from vae_jax.training.experiment import load_experiment
+
     args = cli.flag_values("workdir", "output")
-    if args.temperature < 0:
-        raise UserError(f"--temperature must not be negative, got {args.temperature}")
+    if not 0 <= args.temperature < float("inf"):
+        raise UserError(f"--temperature must be a finite number of at least 0, got {args.temperature}")
     run = load_experiment(args.workdir)
     inference = run.inference()
     density = latent_io.load_density(args.density, run.folder.latents, inference.latent_dim)
     scores = latents.sample_scores(inference, density, args.num, args.seed, args.temperature)
-    artifacts.write_samples(pathlib.Path(args.output), run.experiment.representation, scores, "sample")
+    artifacts.write_scores(pathlib.Path(args.output), "sample", scores, inference.representation)
     print(f"{len(scores)} samples with {sum(len(score.notes) for score in scores)} notes in {args.output}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
-    flags.DEFINE_integer("num", 8, "How many pieces to draw.", lower_bound=1, upper_bound=10_000)
-    flags.DEFINE_integer(
-        "seed", 0, "Seed of the draw: the same seed gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1
-    )
+    flags.DEFINE_integer("num", 8, "Number of pieces.", lower_bound=1, upper_bound=10_000)
+    flags.DEFINE_integer("seed", 0, "Seed: the same seed gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_enum(
-        "density", latents.PRIOR, [latents.PRIOR, latents.POSTERIOR], "The prior, or a fit to the training posteriors."
+        "density", "prior", ["prior", "posterior"], "The prior, or a Gaussian fitted to the training posteriors."
     )
     flags.DEFINE_float("temperature", 1.0, "Scales the standard deviations of the density.")
     flags.DEFINE_string("output", "", "Folder for the samples as MIDI and pictures.")

@@ -1,4 +1,4 @@
-"""Corpora: folders, zips and single files, good and hostile, and the split into training and held-out pieces."""
+"""Corpora: folders, zips and single files, good and hostile."""
 
 from __future__ import annotations
 
@@ -7,35 +7,18 @@ import os
 import pathlib
 import signal
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
+from builders import tune, tune_bytes, write_zip
 
 from vae_jax.data import corpus as corpus_lib
 from vae_jax.data import sources
-from vae_jax.data.corpus import Corpus, IngestedFile, load_corpus, split_corpus
+from vae_jax.data.config import DataConfig
+from vae_jax.data.corpus import Corpus, load_corpus
 from vae_jax.music import midi
-from vae_jax.music.score import Score, make_notes, make_score
+from vae_jax.music.score import make_notes, make_score
 from vae_jax.runtime.errors import UserError
-
-SPLIT_SEEDS = range(20)
-
-
-def tune(seed: int) -> Score:
-    """A melody of forty notes that no other seed has."""
-    pitches = [60 + (seed * 37 + n * n * (seed + 3) + n * 7) % 24 for n in range(40)]
-    return make_score(480, make_notes([480 * n for n in range(40)], 480, pitches))
-
-
-def tune_bytes(seed: int = 0) -> bytes:
-    return midi.write_midi(tune(seed))
-
-
-def write_zip(path: pathlib.Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> pathlib.Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
 
 
 def statuses(corpus: Corpus) -> dict[str, str]:
@@ -89,7 +72,7 @@ def test_a_single_file_is_a_corpus_of_one(tmp_path: pathlib.Path):
     assert [(piece.path, piece.label, piece.score) for piece in corpus.pieces] == [("one.mid", "one", tune(0))]
 
 
-def test_what_became_of_each_file_is_told(tmp_path: pathlib.Path):
+def test_every_file_has_a_status_and_reasons(tmp_path: pathlib.Path):
     (tmp_path / "good.mid").write_bytes(tune_bytes())
     (tmp_path / "junk_before.mid").write_bytes(b"\0\0\0" + tune_bytes(1))
     (tmp_path / "text.mid").write_text("Dear diary,")
@@ -280,84 +263,6 @@ def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    assert corpus_lib.find_corpus("synthetic", num_synthetic=3, synthetic_seed=1).fingerprint == other.fingerprint
-
-
-def test_the_synthetic_corpus_has_a_piece_at_least():
-    with pytest.raises(UserError, match="at least one piece"):
-        corpus_lib.synthetic_corpus(0, 0)
-
-
-# Splits.
-
-
-def corpus_of(tunes: Sequence[int]) -> Corpus:
-    """A corpus in which equal numbers are equal tunes."""
-    scores = {number: tune(number) for number in set(tunes)}
-    return Corpus("test", tuple(IngestedFile(f"{n:02d}.mid", str(n), scores[tunes[n]]) for n in range(len(tunes))))
-
-
-@pytest.mark.parametrize("by", ["tune", "file"])
-@pytest.mark.parametrize("num_held_out", [0, 1, 3])
-def test_a_split_is_disjoint_and_complete(by: str, num_held_out: int):
-    corpus = corpus_of(range(8))
-    split = split_corpus(corpus, num_held_out, seed=0, by=by)
-    assert len(split.held_out) == num_held_out
-    assert sorted((*split.train, *split.held_out)) == list(range(8))
-    assert list(split.train) == sorted(split.train)
-    assert list(split.held_out) == sorted(split.held_out)
-
-
-def test_a_split_holds_out_a_half_at_most():
-    assert len(split_corpus(corpus_of(range(7)), 100, seed=0).held_out) == 3
-    assert split_corpus(corpus_of([0]), 100, seed=0).held_out == ()
-
-
-def test_the_seed_decides_the_split():
-    corpus = corpus_of(range(8))
-    splits = [split_corpus(corpus, 3, seed) for seed in SPLIT_SEEDS]
-    assert splits == [split_corpus(corpus, 3, seed) for seed in SPLIT_SEEDS]
-    assert len({split.held_out for split in splits}) > 10
-    assert {n for split in splits for n in split.held_out} == set(range(8))
-
-
-def test_a_split_by_tune_holds_out_tunes_whole():
-    corpus = corpus_of([0, 1, 0, 2, 3, 1, 4, 5])
-    for seed in SPLIT_SEEDS:
-        split = split_corpus(corpus, 2, seed, by="tune")
-        held_out = {corpus.tune_groups[n] for n in split.held_out}
-        assert len(held_out) == 2
-        assert held_out.isdisjoint(corpus.tune_groups[n] for n in split.train)
-
-
-def test_a_split_of_the_anthems_by_tune_keeps_duplicates_together(anthem_corpus: Corpus):
-    index = {piece.label: n for n, piece in enumerate(anthem_corpus.pieces)}
-    families = [("China", "Hong_Kong"), ("Cyprus", "Greece"), ("South_Africa", "Tanzania", "Zambia")]
-    leaks_by_file = 0
-    for seed in SPLIT_SEEDS:
-        by_tune, by_file = (set(split_corpus(anthem_corpus, 10, seed, by).held_out) for by in ("tune", "file"))
-        assert len(by_file) == 10
-        for family in families:
-            assert len({index[label] in by_tune for label in family}) == 1, (seed, family)
-            leaks_by_file += len({index[label] in by_file for label in family}) > 1
-    assert leaks_by_file  # Otherwise the lines above could not have failed.
-
-
-def test_a_split_that_does_not_exist_is_refused():
-    with pytest.raises(UserError, match="split_by"):
-        split_corpus(corpus_of(range(2)), 1, 0, by="country")
-    with pytest.raises(UserError, match="num_held_out"):
-        split_corpus(corpus_of(range(2)), -1, 0)
-
-
-def test_folds_hold_out_every_tune_once(tmp_path: pathlib.Path):
-    for n in range(7):
-        (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
-    source = corpus_lib.load_corpus(str(tmp_path))
-    splits = [corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=fold) for fold in range(3)]
-    held_out = [n for split in splits for n in split.held_out]
-    assert sorted(held_out) == list(range(7))
-    for split in splits:
-        assert sorted(split.train + split.held_out) == list(range(7))
-    with pytest.raises(UserError, match="num_folds must lie in"):
-        corpus_lib.split_corpus(source, 0, 5, num_folds=3, fold=3)
+    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_synthetic=False)
+    assert corpus_lib.read_source(found).fingerprint == other.fingerprint
+    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_synthetic=False) == found

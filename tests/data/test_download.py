@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from vae_jax.data import corpus, download
-from vae_jax.data.download import DownloadError, fetch_anthems
+from vae_jax.data.config import DataConfig
+from vae_jax.data.download import fetch_anthems
 from vae_jax.runtime.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -96,7 +97,12 @@ def user_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathl
 
 
 def fetch(url: str, cache: pathlib.Path) -> pathlib.Path:
-    return fetch_anthems(url, sha256=SHA256, num_bytes=len(CONTENT), cache=cache)
+    """Fetches the test's archive into a cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_JAX_CACHE", str(cache))
+        patch.setattr(download, "ANTHEMS_SHA256", SHA256)
+        patch.setattr(download, "ANTHEMS_BYTES", len(CONTENT))
+        return fetch_anthems(url)
 
 
 def test_a_good_file_is_put_into_the_cache(server: Server, tmp_path: pathlib.Path):
@@ -129,7 +135,7 @@ def test_a_damaged_cached_file_is_replaced(server: Server, tmp_path: pathlib.Pat
     ],
 )
 def test_a_bad_answer_is_refused_and_leaves_nothing(server: Server, tmp_path: pathlib.Path, path: str, reason: str):
-    with pytest.raises(DownloadError, match=reason) as caught:
+    with pytest.raises(UserError, match=reason) as caught:
         fetch(server.url(path), tmp_path)
     assert server.url(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -137,7 +143,7 @@ def test_a_bad_answer_is_refused_and_leaves_nothing(server: Server, tmp_path: pa
 
 
 def test_an_endless_answer_is_hung_up_on(server: Server, tmp_path: pathlib.Path):
-    with pytest.raises(DownloadError):
+    with pytest.raises(UserError):
         fetch(server.url("endless"), tmp_path)
     assert server.hung_up.wait(20)
     assert server.num_sent < 2**25  # What the buffers between the two ends hold comes on top of the file's size.
@@ -145,13 +151,13 @@ def test_an_endless_answer_is_hung_up_on(server: Server, tmp_path: pathlib.Path)
 
 def test_a_bad_answer_does_not_touch_what_is_in_the_cache(server: Server, tmp_path: pathlib.Path):
     (tmp_path / "NationalAnthems.zip").write_bytes(b"older")
-    with pytest.raises(DownloadError):
+    with pytest.raises(UserError):
         fetch(server.url("wrong"), tmp_path)
     assert (tmp_path / "NationalAnthems.zip").read_bytes() == b"older"
 
 
 def test_a_refused_connection_is_told_in_one_line(refused_url: str, tmp_path: pathlib.Path):
-    with pytest.raises(DownloadError, match="could not be downloaded from http://127") as caught:
+    with pytest.raises(UserError, match="could not be downloaded from http://127") as caught:
         fetch(refused_url, tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -160,14 +166,14 @@ def test_a_refused_connection_is_told_in_one_line(refused_url: str, tmp_path: pa
     "url", ["", "garcia-nacho.github.io/x.zip", "ftp:/", "http://[", "http://a b/", "file:///no.zip"]
 )
 def test_an_address_that_is_none_is_told_in_one_line(url: str, tmp_path: pathlib.Path):
-    with pytest.raises(DownloadError) as caught:
+    with pytest.raises(UserError) as caught:
         fetch(url, tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_told(server: Server, tmp_path: pathlib.Path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(DownloadError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         fetch(server.url("good"), tmp_path / "file" / "cache")
 
 
@@ -180,16 +186,16 @@ def test_the_published_archive_is_the_one_at_hand(anthems: pathlib.Path):
 def test_without_a_path_the_cached_anthems_are_used(anthems: pathlib.Path, user_cache: pathlib.Path, refused_url: str):
     user_cache.mkdir()
     shutil.copy(anthems, user_cache / "NationalAnthems.zip")
-    found = corpus.find_corpus("", url=refused_url, allow_synthetic=False)
-    assert (found.name, len(found.pieces)) == ("NationalAnthems.zip", 135)
+    found = corpus.find_source(DataConfig(url=refused_url), allow_synthetic=False)
+    assert (found.name, len(found.files)) == ("NationalAnthems.zip", 135)
 
 
 @pytest.mark.usefixtures("user_cache")
 def test_without_a_network_the_synthetic_corpus_is_used_with_one_warning(
     refused_url: str, capsys: pytest.CaptureFixture[str]
 ):
-    found = corpus.find_corpus("", url=refused_url, num_synthetic=3)
-    assert (found.name, len(found.pieces)) == ("synthetic", 3)
+    found = corpus.find_source(DataConfig(url=refused_url, num_synthetic=3), allow_synthetic=True)
+    assert (found.name, len(found.files)) == ("synthetic", 3)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: the national anthems could not be downloaded from http://127.0.0.1")
     assert line.endswith("using the synthetic corpus of 3 pieces instead")
@@ -198,4 +204,4 @@ def test_without_a_network_the_synthetic_corpus_is_used_with_one_warning(
 @pytest.mark.usefixtures("user_cache")
 def test_without_a_network_and_a_synthetic_corpus_there_is_none(refused_url: str):
     with pytest.raises(UserError, match=r"--config\.data\.path=FOLDER_OR_ZIP"):
-        corpus.find_corpus("", url=refused_url, allow_synthetic=False)
+        corpus.find_source(DataConfig(url=refused_url), allow_synthetic=False)

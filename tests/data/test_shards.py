@@ -1,9 +1,8 @@
-"""Shards: the same batches as in memory, written once whatever interrupts it, and damage told in one line."""
+"""Shards: the same batches as in memory, resumed after a kill, and damage reported in one line."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -14,14 +13,15 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
-from small_run import REPOSITORY, SMALL, run
-from test_corpus import tune, tune_bytes, write_zip
+from builders import tune, tune_bytes, write_zip
+from command_line import REPOSITORY, SMALL, run
 from tiny_run import CONFIG as TINY
-from tiny_run import LAST_STEP, TinyRun, lines
+from tiny_run import TinyRun, lines
 
 from configs import anthems
 from vae_jax.data import corpus, ingest_report, sources
@@ -30,7 +30,8 @@ from vae_jax.data.shards import corpus_view, format, reader, writer
 from vae_jax.music import midi
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
-from vae_jax.training import experiment, loop, run_dir
+from vae_jax.training import experiment, loop, run_dir, step
+from vae_jax.training.config import TrainConfig
 from vae_jax.training.run_dir import RunFolder
 
 pytest.importorskip("grain")
@@ -40,13 +41,12 @@ CHUNK_FILES = 4
 NUM_GOOD = 12
 CONFIG = anthems.get_config().to_dict()
 CONFIG["representation"]["max_notes"] = 24
-DATA = CONFIG["data"] | {"num_held_out": 3, "split_seed": 1, "num_shown": 100}  # Nine and three.
+DATA = CONFIG["data"] | {"num_held_out": 3, "split_seed": 1, "num_evaluated_train": 100}  # Nine and three.
 
 
 def write(path: pathlib.Path, folder: pathlib.Path, workers: int = 1, **changes: Any) -> dict[str, Any]:
     config = CONFIG | {"representation": CONFIG["representation"] | changes}
-    plan = writer.make_plan(folder, config, str(path))
-    return writer.write_shards(plan, folder, num_workers=workers, chunk_files=CHUNK_FILES)
+    return writer.write_shards(folder, config, str(path), num_workers=workers, chunk_files=CHUNK_FILES)
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
@@ -87,7 +87,7 @@ def both(midi_folder: pathlib.Path, folder: pathlib.Path, **data: Any) -> tuple[
     """The training examples in memory, and those of the shards."""
     setup = experiment.build_experiment(CONFIG)
     found = [
-        experiment.encode_split(setup, *corpus_view.find_split(DATA | data | where, CONFIG["representation"]))[0]
+        setup.make_dataset(*corpus_view.find_split(DATA | data | where, CONFIG["representation"])).train
         for where in ({"path": str(midi_folder)}, {"shards": str(folder)})
     ]
     assert isinstance(found[0], ArrayExamples) and not isinstance(found[1], ArrayExamples)
@@ -97,8 +97,8 @@ def both(midi_folder: pathlib.Path, folder: pathlib.Path, **data: Any) -> tuple[
 def feed(examples: Examples, steps: range, **arguments: int) -> list[Mapping[str, np.ndarray]]:
     resident = examples.resident()
     fed = []
-    for batch in examples.feed(steps, **arguments):
-        arrays = jax.device_get(take(resident, batch))
+    for batch in examples.batches(steps, **arguments):
+        arrays = jax.device_get(take(resident, batch))._asdict()
         assert all(len(rows) == min(arguments["batch_size"], len(examples)) for rows in arrays.values())
         assert 0 < batch.size <= arguments["batch_size"]
         fed.append(arrays | {"size": batch.size})
@@ -138,7 +138,7 @@ def test_a_resumed_feed_gives_the_rest(midi_folder: pathlib.Path, written: pathl
 def test_a_feed_that_is_left_ends_its_threads(written: pathlib.Path, midi_folder: pathlib.Path):
     _, examples = both(midi_folder, written)
     before = threading.active_count()
-    opened = examples.feed(range(10_000), batch_size=4, seed=0)
+    opened = examples.batches(range(10_000), batch_size=4, seed=0)
     next(opened)
     opened.close()
     until = time.monotonic() + 30
@@ -150,7 +150,7 @@ def test_a_feed_that_is_left_ends_its_threads(written: pathlib.Path, midi_folder
 @pytest.mark.parametrize("limit", [1, 5, 100, 10_000])
 def test_samples_are_those_of_memory(midi_folder: pathlib.Path, written: pathlib.Path, limit: int):
     in_memory, in_shards = both(midi_folder, written)
-    assert_same(in_memory.sample(limit), in_shards.sample(limit))
+    assert_same(in_memory.sample(limit)._asdict(), in_shards.sample(limit)._asdict())
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,10 @@ def test_any_split_is_that_of_memory(midi_folder: pathlib.Path, written: pathlib
         assert (n in found[1][1].held_out) == (piece.path in in_memory["split"]["held_out"])
 
 
-def test_some_training_pieces_are_shown_and_all_that_are_held_out(written: pathlib.Path):
-    source, split = corpus_view.find_split(DATA | {"shards": str(written), "num_shown": 3}, CONFIG["representation"])
+def test_some_training_pieces_are_in_memory_and_all_that_are_held_out(written: pathlib.Path):
+    source, split = corpus_view.find_split(
+        DATA | {"shards": str(written), "num_evaluated_train": 3}, CONFIG["representation"]
+    )
     assert len(split.train) == 3
     described = run_dir.describe_run(CONFIG, source, split)
     assert described["corpus"]["pieces"] == NUM_GOOD == source.num_pieces
@@ -192,7 +194,7 @@ def test_a_huge_corpus_is_not_written_into_every_run(written: pathlib.Path, monk
 
 
 def test_every_file_is_accounted_for(midi_folder: pathlib.Path, written: pathlib.Path):
-    report = json.loads((written / "ingest.json").read_text())
+    report = json.loads((written / "shards.json").read_text())
     in_memory = ingest_report.describe_corpus(corpus.load_corpus(str(midi_folder)))
     for name in ("path", "status", "reasons", "notes"):
         assert [file[name] for file in report["files"]] == [file[name] for file in in_memory["files"]]
@@ -211,29 +213,29 @@ def test_a_zip_gives_the_records_of_the_folder(
     names = [path for path in midi_folder.rglob("*") if path.is_file()]
     members = {path.relative_to(midi_folder).as_posix(): path.read_bytes() for path in names}
     write(write_zip(tmp_path / "tunes.zip", members), tmp_path / "zipped")
-    for name in ("examples-00000.array_record", "pieces-00001.array_record", "groups.npy"):
-        assert (tmp_path / "zipped" / name).exists()
     one, other = (reader.open_shards(str(folder)) for folder in (written, tmp_path / "zipped"))
-    assert one.fingerprint == other.fingerprint and one.files == other.files
+    assert one.manifest["fingerprint"] == other.manifest["fingerprint"] and one.rows == other.rows
+    one_piece, other_piece = (shards.pieces.read(range(NUM_GOOD)) for shards in (one, other))
+    assert one_piece == other_piece
 
 
 KILLED = """
 import os, pathlib, signal, sys
-from vae_jax import score_bytes
+from vae_jax.music import serialization
 from test_shards import write
-pack, calls = score_bytes.pack_score, []
+pack, calls = serialization.pack_score, []
 def pack_or_die(score):
     calls.append(score)
     if len(calls) == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return pack(score)
-score_bytes.pack_score = pack_or_die
+serialization.pack_score = pack_or_die
 write(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 """
 
 
 @pytest.mark.parametrize("at", [6, pytest.param(NUM_GOOD, marks=pytest.mark.slow)])
-def test_a_killed_ingest_goes_on(
+def test_a_killed_ingest_resumes(
     midi_folder: pathlib.Path,
     written: pathlib.Path,
     tmp_path: pathlib.Path,
@@ -243,20 +245,19 @@ def test_a_killed_ingest_goes_on(
     folder = tmp_path / "killed"
     done = subprocess.run(
         [sys.executable, "-c", KILLED, midi_folder, folder, str(at)],
-        cwd=REPOSITORY / "tests",
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}:{REPOSITORY / 'tests' / 'data'}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == -9, done.stderr
     assert any(path.name.endswith(".tmp") for path in folder.iterdir())
-    with pytest.raises(UserError, match=r"not finished; go on with python -m vae_jax\.ingest"):
+    with pytest.raises(UserError, match=r"not finished; resume with python -m vae_jax\.ingest"):
         reader.open_shards(str(folder))
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("chunk-*.json")}
     assert kept
-    plan = writer.make_plan(folder, None)  # Where it was begun the same command needs no more than the folder.
-    writer.write_shards(plan, folder, num_workers=1, chunk_files=CHUNK_FILES)
+    # To resume, the command needs no more than the folder.
+    writer.write_shards(folder, None, num_workers=1, chunk_files=CHUNK_FILES)
     assert contents(folder) == contents(written)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert "files are written already" in capsys.readouterr().out
@@ -281,7 +282,8 @@ def test_a_changed_corpus_renews_what_changed(midi_folder: pathlib.Path, copied:
     assert 0 < sum(before[path] == after.get(path) for path in before) < len(before)
     write(changed, tmp_path / "fresh")
     assert contents(copied) == contents(tmp_path / "fresh")
-    assert reader.open_shards(str(copied)).fingerprint == corpus.load_corpus(str(changed)).fingerprint
+    fingerprint = corpus.load_corpus(str(changed)).fingerprint
+    assert reader.open_shards(str(copied)).manifest["fingerprint"] == fingerprint
 
 
 def test_a_smaller_corpus_leaves_no_chunk_behind(midi_folder: pathlib.Path, copied: pathlib.Path):
@@ -300,40 +302,41 @@ def test_a_damaged_record_ends_in_one_line(midi_folder: pathlib.Path, copied: pa
         feed(examples, range(40), batch_size=16, seed=0)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"examples-00001\.array_record: a damaged shard"):
-        reader.verify(copied)
+        reader.open_shards(str(copied), by_hash=True)
 
 
-@pytest.mark.parametrize("kind", ["examples", "pieces", "chunk", "groups"])
+@pytest.mark.parametrize("kind", ["examples", "pieces", "manifest"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "emptied", "flipped"])
 def test_a_shard_that_is_not_whole_is_named_at_once(copied: pathlib.Path, kind: str, damage: str):
-    path = copied / (format.chunk_names(1) | {"groups": format.GROUPS})[kind]
+    path = copied / format.MANIFEST if kind == "manifest" else format.chunk_path(copied, 1, kind)
     data = path.read_bytes()
     if damage == "missing":
         path.unlink()
     elif damage == "flipped":
-        path.write_bytes(data[:70] + bytes([data[70] ^ 1]) + data[71:])
+        path.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
     else:
         path.write_bytes(data[: len(data) // 2 if damage == "cut" else 0])
-    if damage == "flipped" and kind in ("examples", "pieces"):
-        with pytest.raises(UserError, match=path.name):
-            reader.verify(copied)
-        return
-    with pytest.raises(UserError, match=rf"{path.name}: a damaged shard .* python -m vae_jax\.ingest --shards="):
-        reader.open_shards(str(copied))
+    expected = rf"{path.name}: a damaged shard .* python -m vae_jax\.ingest --shards="
+    if kind == "manifest":
+        expected = r"resume with python -m" if damage == "missing" else rf"{path.name}: .*damaged"
+    with pytest.raises(UserError, match=expected):
+        reader.open_shards(str(copied), by_hash=damage == "flipped")
 
 
 def test_a_damaged_shard_is_written_again(midi_folder: pathlib.Path, copied: pathlib.Path, written: pathlib.Path):
     (copied / "examples-00001.array_record").write_bytes(b"")
+    (copied / "chunk-00000.json").write_bytes((copied / "chunk-00000.json").read_bytes().replace(b"0", b"1", 1))
     (copied / "pieces-00002.array_record").unlink()
     write(midi_folder, copied)
     assert contents(copied) == contents(written)
 
 
-def test_a_record_count_that_lies_is_noticed(copied: pathlib.Path):
-    shards = reader.open_shards(str(copied))
-    records = reader.Records(copied, shards.examples._names, shards.examples._ends + 1)
+def test_a_wrong_number_of_records_is_noticed(copied: pathlib.Path):
+    path = copied / "examples-00000.array_record"
+    count = reader.open_shards(str(copied)).manifest["chunks"][0]["examples"]["records"]
+    assert len(reader.Records([path], [count]).read([0, count - 1])) == 2
     with pytest.raises(UserError, match="records instead of"):
-        records.read([0])
+        reader.Records([path], [count + 1]).read([0])
 
 
 def test_another_representation_is_refused_by_its_fields(midi_folder: pathlib.Path, copied: pathlib.Path):
@@ -342,8 +345,10 @@ def test_another_representation_is_refused_by_its_fields(midi_folder: pathlib.Pa
     other = CONFIG["representation"] | {"training_hop_beats": 8}
     with pytest.raises(UserError, match=r"config\.representation\.training_hop_beats is 1 there and 8 here"):
         corpus_view.find_split(DATA | {"shards": str(copied)}, other)
-    defaults = CONFIG["representation"] | {"max_copies": 3}  # As it is where the config says nothing.
-    corpus_view.find_split(DATA | {"shards": str(copied)}, defaults)
+    config = CONFIG["representation"]
+    without_default = {name: value for name, value in config.items() if name != "training_hop_beats"}
+    assert config["training_hop_beats"] == 1  # As it is if the config does not say.
+    corpus_view.find_split(DATA | {"shards": str(copied)}, without_default)
 
 
 def test_other_folders_are_refused(midi_folder: pathlib.Path, written: pathlib.Path, tmp_path: pathlib.Path):
@@ -356,7 +361,7 @@ def test_other_folders_are_refused(midi_folder: pathlib.Path, written: pathlib.P
     with pytest.raises(UserError, match=r"no shards here .*; write them with python -m vae_jax\.ingest"):
         corpus_view.find_split(DATA | {"shards": str(tmp_path)}, CONFIG["representation"])
     with pytest.raises(UserError, match="--config is missing"):
-        writer.make_plan(tmp_path / "new", None, str(midi_folder))
+        writer.write_shards(tmp_path / "new", None, str(midi_folder), num_workers=1)
     with pytest.raises(UserError, match="give their folder by --path"):
         corpus_view.find_split(DATA | {"shards": str(written)}, CONFIG["representation"], str(midi_folder))
     source, _ = corpus_view.find_split(DATA, CONFIG["representation"], str(written))
@@ -388,18 +393,18 @@ def test_a_file_that_cannot_be_encoded_ends_nothing(
 
         return Choosy()
 
-    monkeypatch.setattr(writer, "describe_representation", lambda config: dict(config))
+    monkeypatch.setattr(format, "describe_representation", lambda config: dict(config))
     monkeypatch.setattr(writer, "make_representation", made)
     totals = write(midi_folder, tmp_path / "shards")["totals"]
     assert totals["loaded"] == NUM_GOOD - 1
-    report = json.loads((tmp_path / "shards" / "ingest.json").read_text())
+    report = json.loads((tmp_path / "shards" / "shards.json").read_text())
     assert ["cannot be encoded (ValueError: no grid)"] in [file["reasons"] for file in report["files"]]
 
 
 def test_a_full_disk_ends_in_one_line(midi_folder: pathlib.Path, tmp_path: pathlib.Path):
     code = (
         "import pathlib, resource, sys\n"
-        "from vae_jax.errors import UserError\n"
+        "from vae_jax.runtime.errors import UserError\n"
         "from test_shards import write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n    write(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
@@ -407,8 +412,7 @@ def test_a_full_disk_ends_in_one_line(midi_folder: pathlib.Path, tmp_path: pathl
     )
     done = subprocess.run(
         [sys.executable, "-c", code, midi_folder, tmp_path / "full"],
-        cwd=REPOSITORY / "tests",
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}:{REPOSITORY / 'tests' / 'data'}"},
         capture_output=True,
         text=True,
         check=False,
@@ -420,35 +424,28 @@ def test_a_full_disk_ends_in_one_line(midi_folder: pathlib.Path, tmp_path: pathl
 
 def test_the_generated_corpus_is_listed_as_it_is_loaded():
     listed = sources.list_synthetic(3, 5)
-    read = [(file.path, data) for file, data in sources.read_listed(listed, listed.files)]
+    read = list(sources.read_files(listed))
     loaded = corpus.synthetic_corpus(3, 5)
     assert [path for path, _ in read] == [file.path for file in loaded.files]
     assert [midi.read_midi(data).score.notes.pitch.tolist() for _, data in read if isinstance(data, bytes)] == [
         piece.score.notes.pitch.tolist() for piece in loaded.pieces
     ]
-    assert sources.list_again(listed.describe()) == listed
 
 
 def test_training_from_shards_is_the_same_run(tiny_run: TinyRun, midi_folder: pathlib.Path, tmp_path: pathlib.Path):
-    plan = writer.make_plan(tmp_path / "shards", TINY | {"data": DATA}, str(midi_folder))
-    writer.write_shards(plan, tmp_path / "shards", num_workers=1, chunk_files=3)
-    for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(tmp_path / "shards")})):
-        source, split = corpus_view.find_split(DATA | where, TINY["representation"])
-        examples, held_out = experiment.encode_split(tiny_run.experiment, source, split)
-        make_step = functools.partial(tiny_run.experiment.train_step, LAST_STEP)
-        for num_epochs in (2, 4):  # The second goes on from a checkpoint.
-            (tmp_path / name).mkdir(exist_ok=True)
-            loop.fit(
-                tiny_run.initial,
-                tiny_run.experiment.abstract_state(),
-                make_step,
-                tiny_run.eval_step,
-                examples=examples,
-                held_out_arrays=held_out,
-                config=TINY["train"] | {"num_epochs": num_epochs},
-                seed=3,
-                folder=RunFolder(tmp_path / name),
-            )
+    shards = tmp_path / "written"
+    writer.write_shards(shards, TINY | {"data": DATA}, str(midi_folder), num_workers=1, chunk_files=3)
+    for name, where in (("memory", {"path": str(midi_folder)}), ("shards", {"shards": str(shards)})):
+        dataset = tiny_run.experiment.make_dataset(*corpus_view.find_split(DATA | where, TINY["representation"]))
+        (tmp_path / name).mkdir()
+        with (
+            mock.patch.object(step, "make_train_step", return_value=tiny_run.fresh_step()),
+            mock.patch.object(step, "make_eval_step", return_value=tiny_run.eval_step),
+        ):
+            for num_epochs in (2, 4):  # The second resumes from a checkpoint.
+                config = TrainConfig(**TINY["train"] | {"num_epochs": num_epochs})
+                key = tiny_run.experiment.key()
+                loop.fit(tiny_run.trainable, dataset, config, RunFolder(tmp_path / name), key=key, order_seed=3)
     assert lines(tmp_path / "shards") == lines(tmp_path / "memory")
     assert len(lines(tmp_path / "shards")) == 4
 

@@ -1,4 +1,4 @@
-"""Composed music scored against real music, with the built-in corpus in place of both."""
+"""Composed music scored against real music, with the synthetic corpus in place of both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from vae_jax.data import synthetic
-from vae_jax.data.corpus import Corpus, split_corpus
+from vae_jax.data.config import DataConfig
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import split_pieces
 from vae_jax.evaluation import discriminator, features
-from vae_jax.evaluation.bar_grid import make_bar_grid
+from vae_jax.evaluation.bar_grid import make_bar_grid, make_piece_set
 from vae_jax.evaluation.generation import score_compositions, summarise_compositions
 from vae_jax.music import score as score_lib
 from vae_jax.music.score import Score
@@ -33,15 +35,9 @@ def pieces() -> list[Score]:
 def scored(
     training: list[Score], held_out: list[Score], composed: list[Score], num_samples: int = 60
 ) -> dict[str, Any]:
-    return score_compositions(
-        training,
-        held_out,
-        composed,
-        training_tunes=range(len(training)),
-        held_out_tunes=range(len(training), len(training) + len(held_out)),
-        seed=0,
-        num_samples=num_samples,
-    )
+    held_out_tunes = range(len(training), len(training) + len(held_out))
+    sets = make_piece_set(training), make_piece_set(held_out, held_out_tunes), make_piece_set(composed)
+    return score_compositions(*sets, seed=0, num_samples=num_samples)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +128,7 @@ def test_the_same_seed_gives_the_same_scores(pieces: list[Score]):
 
 def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
     """Thirteen tunes of the training part take the composer's place."""
-    split = split_corpus(anthem_corpus, 13, 19, "tune")
+    split = split_pieces(anthem_corpus.tune_groups, DataConfig(num_held_out=13, split_seed=19))
     tunes = anthem_corpus.tune_groups
     chosen = set(np.random.default_rng(0).choice(sorted({tunes[n] for n in split.train}), 13, replace=False).tolist())
     index = {
@@ -140,13 +136,11 @@ def test_real_anthems_pass_as_real(anthem_corpus: Corpus):
         "held_out": list(split.held_out),
         "composed": [n for n in split.train if tunes[n] in chosen],
     }
-    scores = {part: [anthem_corpus.pieces[n].score for n in mine] for part, mine in index.items()}
-    found = score_compositions(
-        **scores,
-        training_tunes=[tunes[n] for n in index["training"]],
-        held_out_tunes=[tunes[n] for n in index["held_out"]],
-        seed=0,
-    )
+    sets = {
+        subset: make_piece_set([anthem_corpus.pieces[n].score for n in mine], [tunes[n] for n in mine])
+        for subset, mine in index.items()
+    }
+    found = score_compositions(**sets, seed=0)
     flags = [feature[flag] for feature in found["features"].values() for flag in ("mean_inside", "overlap_inside")]
     assert sum(flags) >= 13
     assert not found["memorization"]["bar"]["exceeds_real"]

@@ -1,4 +1,4 @@
-"""The page of a run in a browser: it plays, it moves, it can be used by keyboard, and nothing goes wrong in it."""
+"""The page of a run in a browser: playback, keyboard, and no error in the console."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vae_jax import report
-from vae_jax.models.inference import Inference
 from vae_jax.music import midi
 from vae_jax.music.score import make_notes, make_score
+from vae_jax.report import page as page_lib
 from vae_jax.runtime import files
 from vae_jax.training.experiment import load_experiment
 
@@ -55,28 +54,27 @@ def page_file(small_run, tmp_path_factory) -> pathlib.Path:
     hostile = make_score(480, make_notes(np.arange(8) * 480, 240, 60), track_names=[IMAGE])
     files.write_bytes(folder / "compositions" / f"{IMAGE}.mid", midi.write_midi(hostile))
     trained = load_experiment(str(folder))
-    inference = Inference(trained.experiment, trained.variables, trained.calibration)
-    report.write_report(trained.folder, inference)
+    page_lib.write_report(trained.folder, trained.inference())
     return trained.folder.report
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(request, chromium, page_file) -> Iterator[playwright.Page]:
-    """The page, opened; whatever it complains of fails the test."""
+    """The page, opened; a message in its console, a dialog or a request fails the test."""
     width = 390 if request.param == "dark" else 1200
     context = chromium.new_context(color_scheme=request.param, viewport={"width": width, "height": 800}, offline=True)
     opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    messages: list[str] = []
+    opened.on("console", lambda message: messages.append(message.text) if message.type != "log" else None)
+    opened.on("pageerror", lambda error: messages.append(str(error)))
+    opened.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
     opened.on("request", lambda sent: None if sent.url.startswith(("file:", "data:", "blob:"))
-              else complaints.append(sent.url))  # fmt: skip
+              else messages.append(sent.url))  # fmt: skip
     opened.add_init_script(COUNT_SOUNDS)
     opened.goto(page_file.as_uri())
     yield opened
     context.close()
-    assert complaints == []
+    assert messages == []
 
 
 def sounds(page: playwright.Page) -> int:
@@ -92,7 +90,7 @@ def wait_until_moved(page: playwright.Page, element: playwright.Locator, start: 
         if left(element) > start:
             return
         page.wait_for_timeout(50)
-    raise AssertionError("the cursor stands still")
+    raise AssertionError("the cursor does not move")
 
 
 def test_a_reconstruction_plays_and_its_cursor_moves(page):
@@ -140,28 +138,28 @@ def test_a_roll_is_drawn_and_used_by_keyboard(page):
     assert page.locator("#pieces .play.is-playing").count() == 0
 
 
-def test_a_tune_and_a_point_of_the_map_play(page):
-    tune = page.locator(".spot.tune").first
-    tune.scroll_into_view_if_needed()
-    name = tune.get_attribute("aria-label").partition(":")[0]
-    tune.click()
+def test_a_piece_and_a_point_of_the_map_play(page):
+    piece = page.locator(".spot.piece").first
+    piece.scroll_into_view_if_needed()
+    name = piece.get_attribute("aria-label").partition(":")[0]
+    piece.click()
     assert page.locator("#chosen h3").inner_text() == name
     page.wait_for_function("window.sounds > 0")
     assert page.locator("#transport-title").inner_text() == f"{name}, original"
     page.locator(".spot.cell[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    assert page.locator("#chosen h3").inner_text() == "Between tunes"
-    page.locator("#walk button").click()
+    assert page.locator("#chosen h3").inner_text() == "Between pieces"
+    page.locator("#line button").click()
     assert page.locator("#chosen h3").inner_text().startswith("From ")
     assert page.locator(".spot.now").count() == 1
     for name in ("mode", "meter"):
         page.get_by_role("radio", name=name).check()
-        assert page.locator("#atlas-key span").count() >= 1
+        assert page.locator("#latent-map-key span").count() >= 1
 
 
-def test_the_slider_walks_from_one_tune_to_another(page):
-    card = page.locator("#ways .card").first
+def test_the_slider_changes_the_interpolation(page):
+    card = page.locator("#interpolation-list .card").first
     card.locator(".play").click()
     before = sounds(page)
     slider = card.locator("input[type=range]")
@@ -173,7 +171,7 @@ def test_the_slider_walks_from_one_tune_to_another(page):
     page.wait_for_function(f"window.sounds > {before}")
 
 
-def test_pieces_are_found_sorted_and_shown(page):
+def test_pieces_are_filtered_and_sorted(page):
     assert page.locator("#pieces .card").count() == 2
     page.get_by_role("radio", name="all (6)").check()
     assert page.locator("#pieces .card").count() == 6
@@ -184,7 +182,7 @@ def test_pieces_are_found_sorted_and_shown(page):
     assert page.locator("#pieces h3").all_inner_texts() == [name]
 
 
-def test_hostile_names_are_text_and_parts_can_be_muted(page):
+def test_hostile_names_are_text_and_groups_can_be_muted(page):
     card = page.locator("#composed .card")
     assert card.locator(".music-label").inner_text() == IMAGE
     card.locator("summary").click()
@@ -193,7 +191,7 @@ def test_hostile_names_are_text_and_parts_can_be_muted(page):
     page.get_by_role("button", name="winds").click()
     assert page.get_by_role("button", name="winds").get_attribute("aria-pressed") == "false"
     with page.expect_download() as download:
-        page.locator("#ways a").first.click()
+        page.locator("#interpolation-list a").first.click()
     made = midi.read_midi(pathlib.Path(download.value.path()).read_bytes())
     assert made.warnings == () and len(made.score.notes) > 0
 

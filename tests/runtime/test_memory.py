@@ -1,4 +1,4 @@
-"""Memory is given back."""
+"""JAX reports its compilations under the name that we listen to."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vae_jax.runtime import memory
 
 @pytest.fixture
 def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Grows by one with every time that memory is given back."""
-    made: list[str] = []
-    monkeypatch.setattr(memory, "trim", lambda: made.append("trim"))
+    """Grows by one each time that memory is returned to the system."""
+    calls: list[str] = []
+    monkeypatch.setattr(memory, "_trim", lambda: calls.append("trim"))
     memory.trim_after_compiling()
-    yield made
+    yield calls
     jax.monitoring.unregister_event_duration_listener(memory._trim_after)
 
 
-def test_after_a_long_compilation(trims: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_memory_is_returned_after_a_long_compilation_only(trims: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "_LONG_SEC", 600.0)  # On the busiest machine none is as long.
     jax.jit(lambda x: 2 * x + 1)(1.0)
     assert not trims

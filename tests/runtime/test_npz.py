@@ -72,7 +72,7 @@ def test_a_missing_file_or_array_and_too_large_ones_are_named(path: pathlib.Path
 def test_nothing_is_unpickled(tmp_path: pathlib.Path):
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match="damaged .*allow_pickle=False"):
+    with pytest.raises(UserError, match="cannot be loaded when allow_pickle=False"):
         read_member(tmp_path, buffer.getvalue())
 
 
@@ -117,7 +117,7 @@ def test_a_damaged_array_ends_in_one_line(tmp_path: pathlib.Path, data: bytes):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_no_damage_to_the_archive_is_a_traceback_or_another_array(tmp_path: pathlib.Path, method: int):
-    expected = read_member(tmp_path, npy(header(shape="(100,)"), random.Random(0).randbytes(800)), method)
+    expected = read_member(tmp_path, npy(header(shape="(20,)"), random.Random(0).randbytes(160)), method)
     path, rng = tmp_path / "made.npz", random.Random(1)
     whole = path.read_bytes()
     for place in range(len(whole)):

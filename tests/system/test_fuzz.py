@@ -15,9 +15,9 @@ import warnings
 import numpy as np
 import pretty_midi
 import pytest
+from command_line import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_run import REPOSITORY
 
 from vae_jax.data import synthetic
 from vae_jax.music import midi
@@ -249,7 +249,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_every_field_at_its_limits_has_its_verdict_in_bounded_work(case: str):
+def test_every_field_at_its_limits_is_read_or_refused_in_bounded_work(case: str):
     data, expected = LIMITS[case]
     reading, reason = None, ""
     started = time.process_time()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 
 NUM_KILLS = int(os.environ.get("VAE_JAX_KILLS", "100"))
 NUM_EPOCHS = 20 + 4 * NUM_KILLS  # Every second life makes two or three, the others seldom one.
@@ -57,7 +57,7 @@ def saved_bits(folder: pathlib.Path) -> dict[str, bytes]:
 
     from vae_jax.training import checkpointing
 
-    restored = checkpointing.restore(folder / "checkpoints", make_tiny_run().experiment.abstract_state())
+    restored = checkpointing.restore(folder / "checkpoints", make_tiny_run().abstract())
     assert restored is not None
     return bits(restored[0])
 
@@ -85,7 +85,7 @@ def test_a_run_killed_at_random_moments_ends_as_the_uninterrupted_one(
             assert process.poll() is None, "the run is too short for so many kills"
             process.send_signal(signal.SIGKILL)
         killed += 1
-        in_a_save += any(folder.glob("checkpoints/*.saving")) or any(folder.glob("checkpoints/*.removed"))
+        in_a_save += any(folder.glob("checkpoints/*.unfinished"))
     done = finish(start(tiny(folder, NUM_EPOCHS), cache))
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
@@ -101,7 +101,7 @@ def test_a_run_killed_at_random_moments_ends_as_the_uninterrupted_one(
 
 def await_save(folder: pathlib.Path, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + TIMEOUT_SEC
-    while not any(folder.glob("checkpoints/*.saving")):
+    while not any(folder.glob("checkpoints/*.unfinished")):
         assert process.poll() is None and time.monotonic() < end, "no checkpoint was begun"
         time.sleep(0.001)
 
@@ -202,21 +202,20 @@ def test_an_accelerator_gives_the_same_as_the_cpu_within_the_tolerance(tmp_path:
 DEVICES = """
 import pathlib, sys
 import jax, jax.numpy as jnp, numpy as np
-from vae_jax import checkpoint
+from vae_jax.training import checkpointing
 
 folder, what = pathlib.Path(sys.argv[1]), sys.argv[2]
 values = {"kernel": np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32), "step": np.int32(7)}
 if what == "save":
     if jax.device_count() > 1:
         mesh = jax.make_mesh((jax.device_count(),), ("d",))
-        spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
-        everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        state = {"kernel": jax.device_put(values["kernel"], spread), "step": jax.device_put(values["step"], everywhere)}
+        axes = {"kernel": jax.sharding.PartitionSpec("d"), "step": jax.sharding.PartitionSpec()}
+        state = jax.device_put(values, {name: jax.sharding.NamedSharding(mesh, axes[name]) for name in values})
     else:
         state = jax.device_put(values)
-    checkpoint.save(folder, 7, state, keep=1)
+    checkpointing.save(folder, 7, state, keep=1)
 else:
-    state, step = checkpoint.restore(folder, jax.eval_shape(lambda: values))
+    state, step = checkpointing.restore(folder, jax.eval_shape(lambda: values))
     assert step == 7 and all(np.array_equal(state[name], values[name]) for name in values)
     assert all(leaf.devices() == set(jax.devices()) for leaf in state.values())
 print(jax.device_count())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -169,6 +172,40 @@ def test_another_models_state_is_refused_by_the_field_that_differs(folder: pathl
         )
 
 
+def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(folder: pathlib.Path):
+    path = folder / "00000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["manifest_sha256"]
+    manifest["arrays"] = {name: text.split(" ", 1) for name, text in manifest["arrays"].items()}
+    path.write_text(json.dumps(manifest | {"manifest_sha256": checkpointing._hash_json(manifest)}))
+    with pytest.raises(UserError, match=r"00000002: a checkpoint of another model, optimiser or version") as caught:
+        checkpointing.restore(folder, abstract(state_at(0)))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_checkpoint_is_on_the_disk_before_older_ones_are_deleted(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: set[int] = set()
+    fsync, rmtree, missing = os.fsync, shutil.rmtree, []
+
+    def flush(handle: int) -> None:
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def delete(path: pathlib.Path, *args: object, **options: object) -> None:
+        if path.name.startswith("0000000"):
+            new = folder / "00000003"
+            missing.append([one for one in (*new.rglob("*"), new, folder) if one.stat().st_ino not in flushed])
+        rmtree(path, *args, **options)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    checkpointing.save(folder, 3, state_at(3), keep=1)
+    assert checkpointing.steps(folder) == [3]
+    assert missing == [[], []]
+
+
 def test_only_the_newest_are_kept(tmp_path: pathlib.Path):
     for step in (5, 10, 100):
         checkpointing.save(tmp_path, step, state_at(step), keep=2)
@@ -195,7 +232,7 @@ def test_what_belongs_to_a_state_is_saved_with_it(folder: pathlib.Path):
 
 
 def test_a_deletion_that_was_killed_leaves_nothing(folder: pathlib.Path):
-    (folder / "00000001").rename(folder / "00000001.removed")
+    (folder / "00000001").rename(folder / "00000001.old.unfinished")
     assert checkpointing.steps(folder) == [2]
     checkpointing.remove_leftovers(folder)
     assert [path.name for path in folder.iterdir()] == ["00000002"]
@@ -208,13 +245,13 @@ def test_saving_a_step_again_replaces_it(folder: pathlib.Path):
 
 
 def test_what_a_killed_save_left_is_no_checkpoint_and_is_removed(folder: pathlib.Path):
-    (folder / "00000003.saving" / "state").mkdir(parents=True)
-    (folder / "00000003.saving" / "state" / "half").write_bytes(b"half")
+    (folder / "00000003.unfinished" / "state").mkdir(parents=True)
+    (folder / "00000003.unfinished" / "state" / "half").write_bytes(b"half")
     assert checkpointing.steps(folder) == [1, 2]
     assert checkpointing.restore(folder, abstract(state_at(0)))[1] == 2
     checkpointing.save(folder, 3, state_at(3), keep=2)
     assert sorted(path.name for path in folder.iterdir()) == ["00000002", "00000003"]
-    (folder / "00000004.saving").mkdir()
+    (folder / "00000004.unfinished").mkdir()
     checkpointing.remove_leftovers(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["00000002", "00000003"]
     checkpointing.remove_leftovers(folder / "missing")
@@ -236,3 +273,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: pathlib.Path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="could not be saved"):
         checkpointing.save(tmp_path / "file" / "checkpoints", 1, state_at(1), keep=1)
+
+
+def test_a_checkpoint_of_another_dtype_is_refused_by_the_array(tmp_path: pathlib.Path):
+    checkpointing.save(tmp_path, 1, {"kernel": jnp.ones(3)}, keep=1)
+    with pytest.raises(UserError, match=r"'kernel'\] is float32 \[3\] there and bfloat16 \[3\] here"):
+        checkpointing.restore(tmp_path, {"kernel": jax.ShapeDtypeStruct((3,), jnp.bfloat16)})

@@ -1,4 +1,4 @@
-"""Writing whole pieces with a trained composer, window after window."""
+"""Generating whole pieces with a trained composer, phrase after phrase."""
 
 from __future__ import annotations
 
@@ -10,223 +10,150 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.composer import dataset, onset_encoding
-from vae_jax.composer.conditioning import Ensemble
-from vae_jax.composer.network import NO_LINK
-from vae_jax.composer.sampling import Temperatures, write_window
+from vae_jax.composer import conditioning, onset_encoding
+from vae_jax.composer.network import AnyArray, WindowConditions
+from vae_jax.composer.requests import Request, sample_request
+from vae_jax.composer.sampling import Temperatures, sample_window
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.composer.structure import Form, phrase_steps
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
 from vae_jax.representations.arrays import concatenate
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.context import default_context
-from vae_jax.representations.pianoroll.encoding import DURATION, PART, PITCH, STEP, RollPiece
+from vae_jax.representations.pianoroll.encoding import RollPiece
 
-_MORE_ONSETS = 8  # Than the longest window in training: room for a busier one.
-_HEARD_BEATS = 1  # How long a note is taken to last while the piece is being written.
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Order:
-    """What is to be composed.
-
-    Attributes:
-      ensemble: who plays.
-      form: of the phrases, which are windows of as many whole bars as fit.
-      num_bars: length.
-      meter: numerator and denominator.
-      opening: [N, 4] int32 notes with which the piece begins.
-      opening_steps: steps that they take, whole bars.
-      models: latents [U, Z] of a window to follow for each phrase, instead of an earlier one of the piece itself, as
-        closely as the form says; None where there are none.
-    """
-
-    ensemble: Ensemble
-    form: Form
-    num_bars: int
-    meter: tuple[int, int] = (4, 4)
-    opening: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.int32))
-    opening_steps: int = 0
-    models: np.ndarray | None = None
+_EXTRA_ONSETS = 8  # Beyond the longest training window.
+_MIN_TEMPERATURE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Composition:
-    """A composed piece: its roll, its latents [W, Z] in windows without gaps, and the score."""
+    """A generated piece."""
 
     roll: RollPiece
-    latents: np.ndarray
+    latents: np.ndarray  # [W, Z], of consecutive windows from the start.
     score: Score
 
 
-def bar_steps(meter: tuple[int, int], steps_per_beat: int) -> int:
-    """Steps in a bar; a meter that does not fit the grid gives 0."""
-    steps, rest = divmod(4 * steps_per_beat * meter[0], meter[1])
-    return 0 if rest else steps
+def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Composition]:
+    """Generates pieces with conditions sampled from the training pieces; the same arguments give the same pieces."""
+    requests = [sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
+    return generate_pieces(composer, requests, jax.random.key(seed), temperature)
 
 
-def num_phrases(num_bars: int, bar: int, window_steps: int, opening_steps: int = 0) -> int:
-    """How many phrases are written after an opening."""
-    return max(-(-(num_bars * bar - opening_steps) // phrase_steps(bar, window_steps)), 0)
-
-
-def write_pieces(
-    composer: TrainedComposer, orders: Sequence[Order], key: jax.Array, temperature: float = 1.0
+def generate_pieces(
+    composer: TrainedComposer, requests: Sequence[Request], key: jax.Array, temperature: float = 1.0
 ) -> list[Composition]:
-    """Writes pieces side by side (the key is consumed).
+    """Generates pieces in one batch (the key is consumed).
 
     Args:
       composer: the trained composer.
-      orders: what to write.
+      requests: the pieces.
       key: consumed.
-      temperature: scales the temperatures of the config; near 0 always the likeliest is chosen.
+      temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
-    plans = [_Plan.of(composer, order) for order in orders]
-    pieces = [_begin(composer, plan) for plan in plans]
-    write = _writer(composer)
-    for n in range(max(plan.count for plan in plans)):
-        arrays = _before(composer, pieces, plans, n)
-        temperatures = _temperatures(composer, plans, n, max(temperature, 1e-3))
-        written = jax.device_get(write(composer.variables, arrays, jax.random.fold_in(key, n), temperatures))
-        for b, notes in enumerate(onset_encoding.to_notes(written, composer.kit, composer.stage.shape)):
-            pieces[b] = _add(pieces[b], notes, plans[b], n)
+    pieces = [_start_piece(composer, request) for request in requests]
+    sample = _jitted_sampler(composer)
+    for n in range(max(request.num_phrases for request in requests)):
+        # Complete pieces stay in the batch, at their last phrase.
+        phrases = [min(n, request.num_phrases - 1) for request in requests]
+        conditions = _conditions(composer, pieces, requests, phrases)
+        temperatures = _temperatures(composer, requests, phrases, max(temperature, _MIN_TEMPERATURE))
+        lists = jax.device_get(sample(composer.variables, conditions, jax.random.fold_in(key, n), temperatures))
+        sampled = onset_encoding.to_notes(lists, composer.drum_pitches, composer.stage.shape)
+        for b, (notes, request) in enumerate(zip(sampled, requests, strict=True)):
+            if n < request.num_phrases:
+                pieces[b] = _add_phrase(pieces[b], notes, request, n)
     return [_finish(composer, piece) for piece in pieces]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Plan:
-    """An order in steps: of a bar, of a phrase, of the whole piece, and how many phrases are written."""
-
-    order: Order
-    bar: int
-    phrase: int
-    num_steps: int
-    count: int
-
-    @classmethod
-    def of(cls, composer: TrainedComposer, order: Order) -> _Plan:
-        config = composer.stage.representation
-        bar = bar_steps(order.meter, config.steps_per_beat)
-        phrase = phrase_steps(bar, config.window_steps)
-        count = num_phrases(order.num_bars, bar, config.window_steps, order.opening_steps)
-        return cls(order, bar, phrase, order.num_bars * bar, count)
-
-    def start(self, n: int) -> int:
-        """Where phrase n starts; a piece that is complete stays at its last one while others go on."""
-        return self.order.opening_steps + min(n, self.count - 1) * self.phrase
-
-    def source(self, n: int) -> int:
-        """Where the window starts that phrase n returns to."""
-        return self.start(n) - int(self.order.form.back[min(n, self.count - 1)]) * self.phrase
-
-    def similarity(self, n: int) -> float:
-        """How closely phrase n returns, or NO_LINK."""
-        n = min(n, self.count - 1)
-        linked = self.order.form.back[n] > 0 or self.order.models is not None
-        return float(self.order.form.similarity[n]) if linked else NO_LINK
-
-
 @functools.cache
-def _writer(composer: TrainedComposer):
+def _jitted_sampler(composer: TrainedComposer):
     stage = composer.stage
-    max_onsets = stage.shape.max_onsets + _MORE_ONSETS
+    max_onsets = stage.shape.max_onsets + _EXTRA_ONSETS
 
-    def write(variables, arrays, key, temperatures):
-        inputs = stage.memory_inputs(variables, arrays)
-        return stage.net.apply(
-            {"params": variables["params"]}, inputs, key, temperatures, max_onsets, method=write_window
-        )
+    def sample(variables, conditions, key, temperatures):
+        conditions, params = stage.decode_conditions(variables, conditions), {"params": variables["params"]}
+        return stage.net.apply(params, conditions, key, temperatures, max_onsets, method=sample_window)[0]
 
-    return jax.jit(write)
+    return jax.jit(sample)
 
 
-def _temperatures(composer: TrainedComposer, plans: Sequence[_Plan], n: int, temperature: float) -> Temperatures:
-    """Temperatures for phrase n of every piece; the notes of the last one have their own: an end is expected."""
+def _temperatures(
+    composer: TrainedComposer, requests: Sequence[Request], phrases: Sequence[int], temperature: float
+) -> Temperatures:
+    """The temperatures of a phrase of every piece; the notes of the last one have their own."""
     config = composer.stage.config
-    is_last = np.array([n >= plan.count - 1 for plan in plans])
+    is_last = np.array([n == request.num_phrases - 1 for n, request in zip(phrases, requests, strict=True)])
     note = np.where(is_last, config.last_note_temperature, config.note_temperature)
-    step = np.full(len(plans), config.step_temperature)
+    step = np.full(len(requests), config.step_temperature)
     return Temperatures(jnp.asarray(temperature * step, jnp.float32), jnp.asarray(temperature * note, jnp.float32))
 
 
-def _begin(composer: TrainedComposer, plan: _Plan) -> RollPiece:
-    """The piece before anything is composed: its context and its opening."""
-    players = plan.order.ensemble
+def _start_piece(composer: TrainedComposer, request: Request) -> RollPiece:
+    """The piece before anything is generated: its context and its opening."""
+    conditions, representation = request.conditions, composer.stage.representation
     context = default_context(
-        plan.num_steps,
-        composer.stage.representation.steps_per_beat,
-        beats_per_minute=players.beats_per_minute,
-        meter=plan.order.meter,
-        tonic=Tonic(players.pitch_class, players.style.minor, 1.0),
-        programs=players.programs,
-        velocities=players.velocities,
+        request.num_steps,
+        representation.steps_per_beat,
+        beats_per_minute=conditions.beats_per_minute,
+        meter=conditions.meter,
+        tonic=Tonic(conditions.pitch_class, conditions.style.minor, 1.0),
+        programs=conditions.programs,
+        velocities=conditions.velocities,
     )
-    empty = composer.stage.representation.empty_piece(context, plan.num_steps)
-    return dataclasses.replace(empty, notes=plan.order.opening)
+    return dataclasses.replace(representation.empty_piece(context, request.num_steps), notes=request.opening)
 
 
-def _before(
-    composer: TrainedComposer, pieces: Sequence[RollPiece], plans: Sequence[_Plan], n: int
-) -> dict[str, np.ndarray]:
-    """What the composer hears and knows before phrase n of every piece."""
+def _conditions(
+    composer: TrainedComposer, pieces: Sequence[RollPiece], requests: Sequence[Request], phrases: Sequence[int]
+) -> WindowConditions[AnyArray]:
+    """The conditions of a phrase of every piece."""
     representation = composer.stage.representation
-    length, steps_per_beat = representation.window_steps, representation.steps_per_beat
-    sounding = [_sounding(piece) for piece in pieces]
-    places = [[plan.start(n) - length for plan in plans], [plan.source(n) for plan in plans]]
-    heard = [
-        representation.encode_at(piece, np.array([start]))
-        for starts in places
-        for piece, start in zip(sounding, starts, strict=True)
+    starts, sources, similarities = zip(*(r.phrase(n) for r, n in zip(requests, phrases, strict=True)), strict=True)
+    windows = [
+        representation.encode_at(piece, np.array([step]))
+        for steps in (np.array(starts) - representation.window_steps, sources)
+        for piece, step in zip(pieces, steps, strict=True)
     ]
-    previous, link = np.split(composer.inference.encode(concatenate(heard)).mean, 2)
-    for b, plan in enumerate(plans):
-        if plan.order.models is not None:
-            link[b] = plan.order.models[min(n, plan.count - 1)]
-    starts, ends = np.array([plan.start(n) for plan in plans]), np.array([plan.num_steps for plan in plans])
-    bars = np.array([plan.bar for plan in plans])
-    return {
-        "previous": previous,
-        "link": link,
-        "similarity": np.array([plan.similarity(n) for plan in plans], dtype=np.float32),
-        "place": dataset.describe_place(starts, np.zeros_like(starts), bars, 0, ends, steps_per_beat),
-        "style": np.stack([plan.order.ensemble.style.vector() for plan in plans]),
-    }
+    previous, link = np.split(composer.inference.encode(concatenate(windows)).mean, 2)
+    for b, (request, n) in enumerate(zip(requests, phrases, strict=True)):
+        if request.references is not None:
+            link[b] = request.references[n]
+    columns = [(0, r.bar_steps, r.num_steps - start, start) for r, start in zip(requests, starts, strict=True)]
+    since_bar, bar_steps, until_end, since_start = np.array(columns).T
+    return WindowConditions(
+        previous,
+        link,
+        similarity=np.array(similarities, dtype=np.float32),
+        place=conditioning.encode_place(since_bar, bar_steps, until_end, since_start, representation.steps_per_beat),
+        style=np.stack([request.conditions.style.vector() for request in requests]),
+    )
 
 
-def _sounding(piece: RollPiece) -> RollPiece:
-    """The piece so far, with every note a beat long: durations play no part in what is heard."""
-    notes = piece.notes.copy()
-    notes[:, DURATION] = _HEARD_BEATS * piece.config.steps_per_beat
-    return dataclasses.replace(piece, notes=notes)
-
-
-def _add(piece: RollPiece, notes: np.ndarray, plan: _Plan, n: int) -> RollPiece:
-    """Adds what phrase n of a piece is to hold of the notes of a window; nothing to a piece that is complete."""
-    start = plan.start(n)
-    if n >= plan.count:
-        return piece
-    mine = notes[notes[:, STEP] < min(plan.phrase, plan.num_steps - start)]
-    mine = mine + np.array([start, 0, 0, 0], dtype=mine.dtype)
-    mine[:, DURATION] = np.minimum(mine[:, DURATION], plan.num_steps - mine[:, STEP])
-    joined = np.concatenate([piece.notes, mine])
-    order = np.lexsort((joined[:, PITCH], joined[:, PART], joined[:, STEP]))
-    return dataclasses.replace(piece, notes=joined[order])
+def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -> RollPiece:
+    """Adds to a piece those notes of a window that belong to phrase n."""
+    start, _, _ = request.phrase(n)
+    notes = notes[notes[:, STEP] < min(request.phrase_steps, request.num_steps - start)]
+    notes = notes + np.array([start, 0, 0, 0], dtype=notes.dtype)
+    notes[:, DURATION] = np.minimum(notes[:, DURATION], request.num_steps - notes[:, STEP])
+    return dataclasses.replace(piece, notes=onset_encoding.sort_notes(np.concatenate([piece.notes, notes])))
 
 
 def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
     representation = composer.stage.representation
     starts = np.arange(0, piece.num_steps, representation.window_steps)
-    latents = composer.inference.encode(representation.encode_at(_sounding(piece), starts)).mean
-    piece = dataclasses.replace(piece, notes=_released(piece.notes))
+    latents = composer.inference.encode(representation.encode_at(piece, starts)).mean
+    piece = dataclasses.replace(piece, notes=_without_overlaps(piece.notes))
     return Composition(piece, latents, representation.decode_notes(piece))
 
 
-def _released(notes: np.ndarray) -> np.ndarray:
-    """Ends every note where its part strikes the same pitch again, at the latest."""
+def _without_overlaps(notes: np.ndarray) -> np.ndarray:
+    """Ends every note at the latest where its part starts the same pitch again."""
     order = np.lexsort((notes[:, STEP], notes[:, PITCH], notes[:, PART]))
-    sorted_notes = notes[order]
-    again = np.all(sorted_notes[1:, [PART, PITCH]] == sorted_notes[:-1, [PART, PITCH]], axis=1)
-    gap = np.diff(sorted_notes[:, STEP])
-    released = notes.copy()
-    released[order[:-1][again], DURATION] = np.minimum(sorted_notes[:-1, DURATION], gap)[again]
-    return released
+    by_pitch = notes[order]
+    is_repeated = np.all(by_pitch[1:, [PART, PITCH]] == by_pitch[:-1, [PART, PITCH]], axis=1)
+    shortened = np.minimum(by_pitch[:-1, DURATION], np.diff(by_pitch[:, STEP]))
+    notes = notes.copy()
+    notes[order[:-1][is_repeated], DURATION] = shortened[is_repeated]
+    return notes

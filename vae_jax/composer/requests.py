@@ -1,4 +1,4 @@
-"""Orders for the composer: drawn from what the training pieces are like, or taken from a piece to continue or vary."""
+"""Requests for new pieces: sampled from what the training pieces are like, or made from a piece to continue or vary."""
 
 from __future__ import annotations
 
@@ -7,131 +7,152 @@ import dataclasses
 import numpy as np
 
 from vae_jax.composer import conditioning, structure
-from vae_jax.composer.conditioning import Ensemble
-from vae_jax.composer.generate import Order, bar_steps, num_phrases
+from vae_jax.composer.conditioning import PieceConditions
+from vae_jax.composer.network import NO_LINK
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.composer.structure import Form, phrase_steps
+from vae_jax.composer.structure import Form
 from vae_jax.data.corpus import Piece
-from vae_jax.music import quantization as grid_lib
 from vae_jax.music.key import Tonic
+from vae_jax.music.quantization import first_downbeat
 from vae_jax.representations.pianoroll import encoding
-from vae_jax.representations.pianoroll.encoding import DURATION, STEP, RollPiece
+from vae_jax.representations.pianoroll.config import DURATION, STEP
+from vae_jax.representations.pianoroll.encoding import RollPiece
 from vae_jax.runtime.errors import UserError
 
 MAX_BARS = 1000
-_BARS_LIKE_CORPUS = (8, 64)
+_SAMPLED_BARS = (8, 64)  # Limits.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """A piece to generate."""
+
+    conditions: PieceConditions
+    form: Form  # Of the U phrases to generate.
+    bar_steps: int
+    phrase_steps: int  # As many whole bars as fit into a window.
+    opening_steps: int = 0  # Whole bars.
+    opening: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.int32))  # Notes [N, 4].
+    references: np.ndarray | None = None  # [U, Z], what each phrase repeats if not an earlier window of the piece.
+
+    @property
+    def num_steps(self) -> int:
+        """Length of the piece."""
+        return self.conditions.num_bars * self.bar_steps
+
+    @property
+    def num_phrases(self) -> int:
+        """U."""
+        return len(self.form.back)
+
+    def phrase(self, n: int) -> tuple[int, int, float]:
+        """Returns the start of phrase n, the start of the window that it repeats, and their similarity or NO_LINK."""
+        start, back = self.opening_steps + n * self.phrase_steps, int(self.form.back[n])
+        is_linked = back > 0 or self.references is not None
+        return start, start - back * self.phrase_steps, float(self.form.similarity[n]) if is_linked else NO_LINK
 
 
 def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
-    """Reads a meter such as 3/4.
-
-    Raises:
-      UserError: for anything else, or a meter whose bar does not fit the grid or a window.
-    """
+    """Reads a meter such as 3/4. Raises UserError for anything else, or a meter whose bar does not fit the grid or a
+    window."""
     numerator, slash, denominator = text.partition("/")
-    digits = numerator.isascii() and numerator.isdigit() and len(numerator) <= 3
-    if not (slash and digits and denominator in ("1", "2", "4", "8", "16")):
+    is_number = numerator.isascii() and numerator.isdigit() and len(numerator) <= 3
+    if not (slash and is_number and denominator in ("1", "2", "4", "8", "16")):
         raise UserError(f"--meter must be written as 4/4 or 6/8, got {text!r}")
     meter = int(numerator), int(denominator)
-    if not _fits(composer, meter):
+    if not bar_steps(composer, meter):
         longest = composer.stage.representation.window_beats
         raise UserError(f"--meter={text}: a bar must lie on the grid and last {longest} quarter notes at most")
     return meter
 
 
-def draw_order(
-    composer: TrainedComposer, num_bars: int, meter: tuple[int, int], key: Tonic | None, rng: np.random.Generator
-) -> Order:
-    """Draws players, form and, where it is None, the key of a piece from those of the training pieces."""
-    players = _draw_ensemble(composer, key, rng)
-    return Order(players, _draw_form(composer, num_bars, meter, 0, rng), num_bars, meter)
+def bar_steps(composer: TrainedComposer, meter: tuple[int, int]) -> int:
+    """Returns the steps of a bar; 0 where it does not lie on the grid or is longer than a window."""
+    config = composer.stage.representation
+    steps, rest = divmod(4 * config.steps_per_beat * meter[0], meter[1])
+    return steps if not rest and steps <= config.window_steps else 0
 
 
-def draw_like_corpus(composer: TrainedComposer, rng: np.random.Generator) -> Order:
-    """Draws a piece as long as a training piece and in its meter, within limits, with its players."""
-    players = _draw_ensemble(composer, None, rng)
-    meter = players.meter if _fits(composer, players.meter) else (4, 4)
-    num_bars = int(np.clip(players.num_bars, *_BARS_LIKE_CORPUS))
-    return Order(players, _draw_form(composer, num_bars, meter, 0, rng), num_bars, meter)
+def sample_request(
+    composer: TrainedComposer,
+    rng: np.random.Generator,
+    *,
+    num_bars: int | None = None,
+    meter: tuple[int, int] | None = None,
+    key: Tonic | None = None,
+) -> Request:
+    """Samples the conditions of a training piece and a form.
 
-
-def continue_order(
-    composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
-) -> Order:
-    """Orders a piece that begins with the first full bars of another.
-
-    Raises:
-      UserError: where the other has too few bars, or changes meter in them.
+    Length (within limits), meter and key are those of the training piece unless given; with a key given, the training
+    piece is one in its mode where there is one.
     """
-    rolled, players = _read(composer, piece)
-    meter = players.meter
-    first = int(np.searchsorted(rolled.bars, grid_lib.first_downbeat(rolled.bars)))
-    if first + prompt_bars >= len(rolled.bars):
-        raise UserError(f"{piece.path} has only {len(rolled.bars) - 1 - first} full bars; --prompt_bars={prompt_bars}")
+    known = list(composer.piece_conditions)
+    if key is not None:
+        known = [one for one in known if one.style.minor == key.minor] or known
+    conditions = known[rng.integers(len(known))]
+    if key is not None:
+        style = dataclasses.replace(conditions.style, minor=key.minor)
+        conditions = dataclasses.replace(conditions, style=style, pitch_class=key.pitch_class)
+    meter = meter or (conditions.meter if bar_steps(composer, conditions.meter) else (4, 4))
+    num_bars = num_bars or int(np.clip(conditions.num_bars, *_SAMPLED_BARS))
+    return _with_sampled_form(composer, dataclasses.replace(conditions, meter=meter, num_bars=num_bars), rng)
+
+
+def continuation_request(
+    composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
+) -> Request:
+    """Requests a piece that begins with the first full bars of another. Raises UserError where the other has too few
+    bars, or changes meter in them."""
+    roll, conditions = _read(composer, piece)
+    bars = roll.bars[roll.bars >= first_downbeat(roll.bars)]
+    if prompt_bars >= len(bars):
+        raise UserError(f"{piece.path} has only {len(bars) - 1} full bars; --prompt_bars={prompt_bars}")
     if prompt_bars >= num_bars:
         raise UserError(f"--bars={num_bars} leaves nothing to compose after --prompt_bars={prompt_bars}")
-    begin, end = int(rolled.bars[first]), int(rolled.bars[first + prompt_bars])
-    bar = bar_steps(meter, composer.stage.representation.steps_per_beat)
-    if end - begin != prompt_bars * bar:
+    start, length = int(bars[0]), int(bars[prompt_bars] - bars[0])
+    bar = bar_steps(composer, conditions.meter)
+    if length != prompt_bars * bar:
         raise UserError(f"{piece.path} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
-    mine = (rolled.notes[:, STEP] >= begin) & (rolled.notes[:, STEP] < end)
-    opening = rolled.notes[mine] - np.array([begin, 0, 0, 0], dtype=np.int32)
-    # A note that is held for long must not outlast the new piece.
+    steps = roll.notes[:, STEP]
+    opening = roll.notes[(steps >= start) & (steps < start + length)] - np.array([start, 0, 0, 0], dtype=np.int32)
+    # No note outlasts the new piece.
     opening[:, DURATION] = np.minimum(opening[:, DURATION], num_bars * bar - opening[:, STEP])
-    form = _draw_form(composer, num_bars, meter, end - begin, rng)
-    return Order(players, form, num_bars, meter, opening, end - begin)
+    request = _with_sampled_form(composer, dataclasses.replace(conditions, num_bars=num_bars), rng, length)
+    return dataclasses.replace(request, opening=opening)
 
 
-def vary_order(composer: TrainedComposer, piece: Piece, amount: float) -> Order:
-    """Orders a variation of a piece: every phrase follows the original's, the less closely the larger the amount."""
-    rolled, players = _read(composer, piece)
-    starts = structure.window_starts(rolled)
-    bar = bar_steps(players.meter, composer.stage.representation.steps_per_beat)
-    num_bars = max(-(-(int(rolled.bars[-1]) - int(starts[0])) // bar), 1)
-    phrases = num_phrases(num_bars, bar, rolled.config.window_steps)
-    starts = starts[0] + phrase_steps(bar, rolled.config.window_steps) * np.arange(phrases)
-    windows = composer.stage.representation.encode_at(rolled, starts)
-    models = composer.inference.encode(windows).mean
+def variation_request(composer: TrainedComposer, piece: Piece, amount: float) -> Request:
+    """Requests a variation of a piece: every phrase repeats the original's, the less closely the larger the amount."""
+    roll, conditions = _read(composer, piece)
+    representation, bar = composer.stage.representation, bar_steps(composer, conditions.meter)
+    phrase = structure.phrase_steps(bar, representation.window_steps)
+    first = first_downbeat(roll.bars)
+    num_bars = max(-(-(int(roll.bars[-1]) - first) // bar), 1)
+    starts = np.arange(first, first + num_bars * bar, phrase)
+    references = composer.inference.encode(representation.encode_at(roll, starts)).mean
     form = Form(np.zeros(len(starts), dtype=np.int64), np.full(len(starts), 1.0 - amount))
-    return Order(players, form, num_bars, players.meter, models=models)
+    return Request(dataclasses.replace(conditions, num_bars=num_bars), form, bar, phrase, references=references)
 
 
-def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, Ensemble]:
-    """The roll of a piece and its players."""
-    config = composer.stage.representation
-    rolled = encoding.encode(piece.score, config)
-    if not len(rolled.notes):
+def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, PieceConditions]:
+    """The roll of a piece and its conditions."""
+    roll = encoding.encode(piece.score, composer.stage.representation)
+    if not len(roll.notes):
         raise UserError(f"{piece.path} holds no notes to go on from")
-    players = conditioning.read_ensemble(piece.score, rolled)
-    if not _fits(composer, players.meter):
-        raise UserError(f"{piece.path}: bars of {'/'.join(map(str, players.meter))} are too long or not on the grid")
-    return rolled, players
+    conditions = conditioning.read_conditions(piece.score, roll)
+    if not bar_steps(composer, conditions.meter):
+        meter = "/".join(map(str, conditions.meter))
+        raise UserError(f"{piece.path}: bars of {meter} are too long or not on the grid")
+    return roll, conditions
 
 
-def _fits(composer: TrainedComposer, meter: tuple[int, int]) -> bool:
-    """Whether a bar lies on the grid and inside a window."""
-    config = composer.stage.representation
-    return 0 < bar_steps(meter, config.steps_per_beat) <= config.window_steps
-
-
-def _draw_ensemble(composer: TrainedComposer, key: Tonic | None, rng: np.random.Generator) -> Ensemble:
-    known = list(composer.ensembles)
-    if key is None:
-        return known[rng.integers(len(known))]
-    alike = [players for players in known if players.style.minor == key.minor] or known
-    players = alike[rng.integers(len(alike))]
-    style = dataclasses.replace(players.style, minor=key.minor)
-    return dataclasses.replace(players, style=style, pitch_class=key.pitch_class)
-
-
-def _draw_form(
-    composer: TrainedComposer, num_bars: int, meter: tuple[int, int], opening_steps: int, rng: np.random.Generator
-) -> Form:
-    """Draws a form for what is written after an opening, which may return to the opening."""
-    config = composer.stage.representation
-    bar = bar_steps(meter, config.steps_per_beat)
-    phrase = phrase_steps(bar, config.window_steps)
-    nearest, heard = -(-config.window_steps // phrase), opening_steps // phrase
-    count = num_phrases(num_bars, bar, config.window_steps, opening_steps)
-    form = composer.form_model.draw(heard + count, nearest, rng)
-    return Form(form.back[heard:], form.similarity[heard:])
+def _with_sampled_form(
+    composer: TrainedComposer, conditions: PieceConditions, rng: np.random.Generator, opening_steps: int = 0
+) -> Request:
+    """Samples a form for what follows an opening, which may repeat the opening."""
+    window_steps, bar = composer.stage.representation.window_steps, bar_steps(composer, conditions.meter)
+    phrase = structure.phrase_steps(bar, window_steps)
+    num_given, num_phrases = opening_steps // phrase, -(-(conditions.num_bars * bar - opening_steps) // phrase)
+    form = composer.form_model.sample(num_given + num_phrases, -(-window_steps // phrase), rng)
+    form = Form(form.back[num_given:], form.similarity[num_given:])
+    return Request(conditions, form, bar, phrase, opening_steps=opening_steps)

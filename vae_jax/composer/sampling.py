@@ -1,158 +1,129 @@
-"""Writing a window with the composer: the same heads as in training, one onset after another."""
+"""Sampling a window from the composer, one onset after another."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from vae_jax.composer.heads import chosen_nats
-from vae_jax.composer.network import Composer, Memory, Onset, end_steps, first_onset, make_onset
-from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS
-
-_NEVER = -1e9
+from vae_jax.composer import network
+from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, DecodedWindow, bernoulli_nats, categorical_nats
+from vae_jax.composer.network import Composer, EncodedConditions, Notes, Onset, WindowConditions
+from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS, OnsetLists
 
 
 class Temperatures(NamedTuple):
-    """What the logits are divided by before drawing: those of steps and durations; those of pitches, parts and drums.
+    """Divisors of the logits, a number or [B] each."""
 
-    One for all pieces, or [B].
-    """
-
-    step: jax.Array | float
-    note: jax.Array | float
+    step: Array | float  # Of steps and durations.
+    note: Array | float  # Of pitches, parts and drums.
 
 
-def write_window(
-    composer: Composer, memory_inputs: dict[str, Any], key: jax.Array, temperatures: Temperatures, max_onsets: int
-) -> dict[str, jax.Array]:
-    """Draws the next window of B pieces (the key is consumed); to be called by `composer.apply(..., method=...)`.
+def sample_window(
+    composer: Composer,
+    conditions: WindowConditions[DecodedWindow],
+    key: Array,
+    temperatures: Temperatures,
+    max_onsets: int,
+) -> tuple[OnsetLists[Array], Array]:
+    """Samples the next window of B pieces (the key is consumed), for `composer.apply(..., method=sample_window)`.
 
-    Args:
-      composer: bound.
-      memory_inputs: the arguments of `Composer.remember`. Parts that the style does not have do not play.
-      key: consumed.
-      temperatures: see `Temperatures`.
-      max_onsets: K, onsets after which a window ends.
+    A window ends after `max_onsets`, K, at the latest; parts that the style does not have do not play.
 
     Returns:
-      Onset lists as in `onset_encoding`, [B, K, ...], and "nats" [B]: minus the log likelihood of the steps, pitches,
-      durations and drums drawn, at temperature one.
+      Onset lists, int32 [B, K, ...], and the negative log likelihood, in nats at temperature 1, of their steps,
+      pitches, durations and drums, [B].
     """
-    memory = composer.remember(**memory_inputs)
-    step_temperature, note_temperature = (jnp.reshape(jnp.asarray(values), (-1, 1)) for values in temperatures)
-    style = memory_inputs["style"]
-    allowed, drums_allowed = style[:, :NUM_PITCHED_PARTS] > 0, style[:, NUM_PITCHED_PARTS] > 0
-    shape = composer.shape
-    batch = len(style)
+    temperature = Temperatures(*(jnp.reshape(jnp.asarray(values), (-1, 1)) for values in temperatures))
+    sampler = _Sampler(composer, composer.encode_conditions(conditions), temperature)
+    shape, batch = composer.shape, len(conditions.style)
+    none_held = jnp.zeros((batch, shape.num_pitches), jnp.int32)
+    start = (jnp.tanh(sampler.encoded.summary), network.first_onset(batch, shape), none_held, jnp.zeros(batch, bool))
+    _, (lists, nats) = jax.lax.scan(sampler.sample_onset, start, jax.random.split(key, max_onsets))
+    return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), lists), nats.sum(axis=0)
 
-    def write_onset(carry, onset_key):
-        h, before, until, over = carry
-        step_key, pitch_key, duration_key, part_key, drum_key = jax.random.split(onset_key, 5)
-        x = composer.read_onset(memory, before) + memory.summary
-        h, output = composer.cell(h, x)
-        last = jnp.where(before.step > shape.window_steps, -1, before.step)
-        logits = composer.step_logits(memory, output, last)
-        step = jnp.where(over, shape.window_steps, jax.random.categorical(step_key, logits / step_temperature))
-        nats = jnp.where(over, 0.0, chosen_nats(logits, step))
-        over = step == shape.window_steps
+
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+    """The composer with what is the same for all onsets."""
+
+    composer: Composer
+    encoded: EncodedConditions
+    temperature: Temperatures  # [B, 1] each.
+
+    def sample_onset(self, carry, key: Array):
+        """Samples an onset; carries the GRU's state, the previous onset, the ends of pitches and of the window."""
+        (h, previous, until, is_over), shape = carry, self.composer.shape
+        step_key, pitch_key, duration_key, part_key, drum_key = jax.random.split(key, 5)
+        h, output = self.composer.cell(h, self.composer.embed_onset(self.encoded, previous) + self.encoded.summary)
+        last = jnp.where(previous.step > shape.window_steps, -1, previous.step)
+        logits = self.composer.step_logits(self.encoded, output, last)
+        step = jnp.where(is_over, shape.window_steps, jax.random.categorical(step_key, logits / self.temperature.step))
+        nats = jnp.where(is_over, 0.0, categorical_nats(logits, step))
+        is_over = step == shape.window_steps
         held = (until > step[:, None]).astype(jnp.float32)
-        chord, features = composer.chord(memory, output, step, before, held)
-        pitches, pitch_nats = _write_pitches(composer, chord, pitch_key, note_temperature, over)
-        durations, duration_nats = _draw_durations(
-            composer, features, pitches, before.duration, duration_key, step_temperature
-        )
-        played_by = _choose_parts(
-            composer, memory, features, step, pitches, before, part_key, note_temperature, allowed
-        )
-        drum_logits = composer.drum_head(memory.heard, features, step)
-        struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / note_temperature))
-        drums = (struck & drums_allowed[:, None] & ~over[:, None]).astype(jnp.float32)
-        drum_nats = jnp.sum(jax.nn.softplus(drum_logits) - drums * drum_logits, axis=-1)
-        onset = make_onset(step, pitches, durations, played_by, drums, shape.num_pitches)
-        nats += jnp.where(over, 0.0, pitch_nats + duration_nats + drum_nats)
-        ends = jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32) * end_steps(step, durations)[..., None]
-        until = jnp.maximum(until, jnp.max(ends, axis=1))
-        return (h, onset, until, over), (step, pitches, durations, _pack(played_by), _pack(drums), nats)
+        chord, features = self.composer.chord_inputs(self.encoded, output, step, previous, held)
+        pitches, pitch_nats = self._sample_pitches(chord, pitch_key, is_over)
+        notes, duration_nats = self._sample_notes(features, step, pitches, previous, duration_key, part_key)
+        drum_logits = self.composer.drum_head(self.encoded.windows, features, step)
+        is_struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / self.temperature.note))
+        has_drums = self.encoded.style[:, NUM_PITCHED_PARTS] > 0
+        drums = (is_struck & has_drums[:, None] & ~is_over[:, None]).astype(jnp.float32)
+        nats += jnp.where(is_over, 0.0, pitch_nats + duration_nats + bernoulli_nats(drum_logits, drums))
+        ends = network.end_steps(step, notes.durations)[..., None]
+        until = jnp.maximum(until, jnp.max(jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32) * ends, axis=1))
+        onset = network.make_onset(step, notes, drums, shape.num_pitches)
+        lists = OnsetLists(step, pitches, notes.durations, _pack_bits(notes.parts), _pack_bits(drums))
+        return (h, onset, until, is_over), (lists, nats)
 
-    nothing_held = jnp.zeros((batch, shape.num_pitches), jnp.int32)
-    start = (composer.start(memory), first_onset(batch, shape), nothing_held, jnp.zeros(batch, bool))
-    _, written = jax.lax.scan(write_onset, start, jax.random.split(key, max_onsets))
-    *written, nats = written
-    written = dict(zip(("steps", "pitches", "durations", "parts", "drums"), written, strict=True))
-    return {name: jnp.moveaxis(values, 0, 1) for name, values in written.items()} | {"nats": nats.sum(axis=0)}
+    def _sample_pitches(self, chord: ChordInputs, key: Array, is_over: Array) -> tuple[Array, Array]:
+        """Samples the pitches of an onset from high to low, [B, M], and their nats, [B]."""
+        num_pitches, batch = self.composer.shape.num_pitches, len(is_over)
 
+        def sample(carry, key):
+            chosen, last, is_complete = carry
+            logits = self.composer.pitch_head(chord, chosen, last)
+            pitch = jax.random.categorical(key, logits / self.temperature.note)
+            nats = jnp.where(is_complete, 0.0, categorical_nats(logits, pitch))
+            pitch = jnp.where(is_complete, num_pitches, pitch)
+            is_complete = pitch == num_pitches
+            chosen += jax.nn.one_hot(pitch, num_pitches)
+            return (chosen, jnp.where(is_complete, 0, pitch), is_complete), (pitch, nats)
 
-def _write_pitches(
-    composer: Composer, chord: Any, key: jax.Array, temperature: jax.Array, over: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Draws the pitches of an onset from high to low, [B, M], and their nats, [B]."""
-    num_pitches, max_pitches = composer.shape.num_pitches, composer.shape.max_pitches
-    batch = len(over)
+        start = (jnp.zeros((batch, num_pitches)), jnp.full(batch, num_pitches + 1, jnp.int32), is_over)
+        _, (pitches, nats) = jax.lax.scan(sample, start, jax.random.split(key, self.composer.shape.max_pitches))
+        return pitches.T, nats.sum(axis=0)
 
-    def write(carry, pitch_key):
-        chosen, last, complete = carry
-        logits = composer.pitch_head(chord, chosen, last)
-        pitch = jax.random.categorical(pitch_key, logits / temperature)
-        nats = jnp.where(complete, 0.0, chosen_nats(logits, pitch))
-        pitch = jnp.where(complete, num_pitches, pitch)
-        complete = pitch == num_pitches
-        return (chosen + jax.nn.one_hot(pitch, num_pitches), jnp.where(complete, 0, pitch), complete), (pitch, nats)
+    def _sample_notes(
+        self, features: Array, step: Array, pitches: Array, previous: Onset, duration_key: Array, part_key: Array
+    ) -> tuple[Notes, Array]:
+        """Samples durations and parts of pitches [B, M]; returns the notes and the durations' nats, [B].
 
-    start = (jnp.zeros((batch, num_pitches)), jnp.full(batch, num_pitches + 1, jnp.int32), over)
-    _, (pitches, nats) = jax.lax.scan(write, start, jax.random.split(key, max_pitches))
-    return pitches.T, nats.sum(axis=0)
+        Where no part is sampled, the likeliest of the style's plays.
+        """
+        has_part = self.encoded.style[:, :NUM_PITCHED_PARTS] > 0
 
+        def sample(carry, inputs):
+            (duration, parts), (pitch, duration_key, part_key) = carry, inputs
+            is_note = pitch < self.composer.shape.num_pitches
+            logits = self.composer.duration_head(features, pitch, duration)
+            duration = jnp.where(is_note, jax.random.categorical(duration_key, logits / self.temperature.step), 0)
+            nats = jnp.where(is_note, categorical_nats(logits, duration), 0.0)
+            logits = self.composer.part_head(self.encoded.windows, features, step, pitch, parts)
+            logits = jnp.where(has_part, logits, IMPOSSIBLE)
+            plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / self.temperature.note))
+            likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
+            plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest)
+            parts = (plays & is_note[:, None]).astype(jnp.float32)
+            return (duration, parts), (duration, parts, nats)
 
-def _draw_durations(
-    composer: Composer,
-    features: jax.Array,
-    pitches: jax.Array,
-    before: jax.Array,
-    key: jax.Array,
-    temperature: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Draws how long every pitch lasts, classes [B, M], and their nats, [B]."""
-
-    def draw(ahead, inputs):
-        pitch, duration_key = inputs
-        logits = composer.duration_head(features, pitch, ahead)
-        sounds = pitch < composer.shape.num_pitches
-        drawn = jnp.where(sounds, jax.random.categorical(duration_key, logits / temperature), 0)
-        return drawn, (drawn, jnp.where(sounds, chosen_nats(logits, drawn), 0.0))
-
-    keys = jax.random.split(key, composer.shape.max_pitches)
-    _, (durations, nats) = jax.lax.scan(draw, before, (pitches.T, keys))
-    return durations.T, nats.sum(axis=0)
+        keys = [jax.random.split(key, pitches.shape[1]) for key in (duration_key, part_key)]
+        _, (durations, parts, nats) = jax.lax.scan(sample, (previous.duration, previous.parts), (pitches.T, *keys))
+        return Notes(pitches, durations.T, jnp.moveaxis(parts, 0, 1)), nats.sum(axis=0)
 
 
-def _choose_parts(
-    composer: Composer,
-    memory: Memory,
-    features: jax.Array,
-    step: jax.Array,
-    pitches: jax.Array,
-    before: Onset,
-    key: jax.Array,
-    temperature: jax.Array,
-    allowed: jax.Array,
-) -> jax.Array:
-    """Draws the parts of every pitch, [B, M, parts] float32: at least the likeliest that is allowed."""
-
-    def choose(ahead, inputs):
-        pitch, part_key = inputs
-        logits = jnp.where(allowed, composer.part_head(memory.heard, features, step, pitch, ahead), _NEVER)
-        plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / temperature))
-        likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
-        plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest)
-        plays = (plays & (pitch < composer.shape.num_pitches)[:, None]).astype(jnp.float32)
-        return plays, plays
-
-    keys = jax.random.split(key, composer.shape.max_pitches)
-    _, played_by = jax.lax.scan(choose, before.parts, (pitches.T, keys))
-    return jnp.moveaxis(played_by, 0, 1)
-
-
-def _pack(bits: jax.Array) -> jax.Array:
+def _pack_bits(bits: Array) -> Array:
     return jnp.sum(bits.astype(jnp.int32) << jnp.arange(bits.shape[-1]), axis=-1)

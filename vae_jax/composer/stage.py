@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,13 +12,15 @@ import numpy as np
 import optax
 
 from vae_jax.composer import conditioning, dataset, onset_encoding, structure
-from vae_jax.composer.conditioning import Ensemble
-from vae_jax.composer.heads import Heard
-from vae_jax.composer.network import STYLE_SIZE, Composer
-from vae_jax.composer.onset_encoding import OnsetShape
+from vae_jax.composer.conditioning import PieceConditions
+from vae_jax.composer.dataset import ComposerExamples
+from vae_jax.composer.heads import DecodedWindow
+from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, WindowConditions
+from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.models.pianoroll_vae import RollVAE
@@ -27,15 +29,14 @@ from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.json_dataclass import from_json, to_json
 from vae_jax.training import checkpointing, loop, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
 from vae_jax.training.experiment import Experiment, TrainedRun
 from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.trainable import Metrics, Trainable
 
-_ONSET_LISTS = ("steps", "pitches", "durations", "parts", "drums")
 _KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from those of the first stage.
-Batch = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,109 +44,78 @@ class ComposerConfig(config.Section):
     """The config's `composer` section, without its `optimizer` and `train` sections.
 
     Attributes:
-      hidden: units of the recurrent state.
-      dropout: rate of dropout.
-      max_onsets, max_pitches: onsets in a window and pitches at an onset.
-      num_drums: drum pitches, the most common of the corpus.
-      dropped_parts_copies: copies of every training piece without some of its parts.
       latent_noise: standard deviation of the noise on the latents of the conditioning windows in training.
       forget_link: how often in training the window to return to is not given.
-      step_temperature, note_temperature, last_note_temperature: of sampling; the last one of the last phrase.
-      num_scored: pieces composed for the scores.
     """
 
-    hidden: int = config.number(at_least=1)
-    dropout: float = config.number(at_least=0, at_most=1)
-    max_onsets: int = config.number(at_least=1)
+    hidden: int = config.number(at_least=1)  # Units of the recurrent state.
+    dropout: float = config.number(at_least=0, at_most=1)  # Rate of dropout.
+    max_onsets: int = config.number(at_least=1)  # Onsets in a window and pitches at an onset.
     max_pitches: int = config.number(at_least=1)
-    num_drums: int = config.number(at_least=1)
-    dropped_parts_copies: int = config.number(at_least=0)
+    num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
+    dropped_parts_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its parts.
     latent_noise: float = config.number(at_least=0)
     forget_link: float = config.number(at_least=0, at_most=1)
-    step_temperature: float = config.number(at_least=0)
+    step_temperature: float = config.number(at_least=0)  # Of sampling; the last one of the last phrase.
     note_temperature: float = config.number(at_least=0)
     last_note_temperature: float = config.number(at_least=0)
-    num_scored: int = config.number(at_least=0)
+    num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
 
 
 @dataclasses.dataclass(frozen=True)
-class ComposerStage(Trainable[Batch]):
+class ComposerStage(Trainable[ComposerExamples]):
     """The composer that a config describes, on top of the first stage.
 
     Attributes:
-      first_stage: the first stage's model.
-      representation: the first stage's.
-      config: the config's `composer` section.
-      net: the network.
-      optimizer_config, train: its optimiser and training loop.
-      first_variables, kit: the first stage's trained variables and the drum pitches; None before training.
+      first_variables, drum_pitches: the first stage's trained variables and drum pitches [D]; None before training.
     """
 
-    first_stage: VAE
-    representation: RollRepresentation
-    config: ComposerConfig
-    net: Composer
-    optimizer_config: OptimizerConfig
+    first_stage: VAE  # The first stage's model.
+    representation: RollRepresentation  # The first stage's.
+    config: ComposerConfig  # The config's `composer` section.
+    net: Composer  # The network.
+    optimizer_config: OptimizerConfig  # Its optimiser and training loop.
     train: TrainConfig
     first_variables: Variables | None = None
-    kit: np.ndarray | None = None
+    drum_pitches: np.ndarray | None = None
 
     @property
     def shape(self) -> OnsetShape:
         """The shape of onset lists."""
         return self.net.shape
 
-    def init(self, key: jax.Array, dataset: Dataset[Batch] | None) -> Variables:
-        """Draws the parameters (the key is consumed); the first stage's variables and the kit become constants."""
+    def init(self, key: jax.Array, dataset: Dataset[ComposerExamples] | None) -> Variables:
+        """Draws the parameters (the key is consumed); the first stage's variables and the drums become constants."""
         del dataset
-        shape = self.shape
-        pitch_lists = jnp.zeros((1, shape.max_onsets, shape.max_pitches), jnp.int32)
-        written = {
-            "steps": jnp.full((1, shape.max_onsets), shape.window_steps),
-            "pitches": jnp.full(pitch_lists.shape, shape.num_pitches),
-            "durations": pitch_lists,
-            "parts": pitch_lists,
-            "drums": jnp.zeros((1, shape.max_onsets), jnp.int32),
-        }
-        first_variables, kit = self._constants()
-
-        def inputs() -> dict[str, Any]:
-            decoded = self.hear(first_variables, kit, jnp.zeros((1, self.first_stage.latent_dim)))
-            return {
-                "previous": decoded,
-                "link": decoded,
-                "place": jnp.zeros((1, 4), jnp.int32),
-                "style": jnp.zeros((1, STYLE_SIZE)),
-                "similarity": jnp.zeros(1),
-            }
-
+        first_stage = dict(zip(("variables", "drum_pitches"), self._constants(), strict=True))
+        z = jnp.zeros((1, self.first_stage.latent_dim))
+        conditions = WindowConditions[AnyArray](
+            z, z, similarity=jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
+        )
+        onsets = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
         # The shapes are enough: only the parameters are computed, as they would be with the inputs.
-        shapes = jax.eval_shape(lambda: (written, inputs()))
+        shapes = jax.eval_shape(lambda: (onsets, self.decode_conditions({"first_stage": first_stage}, conditions)))
         params = step.draw_variables(lambda key: self.net.lazy_init(key, *shapes)["params"], key)
         # A copy: a train step donates the state, and the first stage goes on using its variables.
-        first_stage = jax.tree.map(jnp.copy, {"variables": first_variables, "kit": kit})
-        return {"params": dict(params), "first_stage": first_stage}
+        return {"params": dict(params), "first_stage": jax.tree.map(jnp.copy, first_stage)}
 
-    def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
+    def loss(
+        self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, Metrics]:
         """Negative log likelihood of windows in nats, [B], and its terms; noise and dropout in training only."""
-        arrays = dict(batch)
-        dropout_key = key
+        conditions, rngs = batch.conditions, {}
         if train:
-            previous_key, link_key, forget_key, dropout_key = jax.random.split(key, 4)
+            previous_key, link_key, forget_key, rngs["dropout"] = jax.random.split(key, 4)
             # The composer's own music is decoded less clearly than the training pieces.
-            for name, noise_key in (("previous", previous_key), ("link", link_key)):
-                latents = arrays[name].astype(jnp.float32)
-                arrays[name] = latents + self.config.latent_noise * jax.random.normal(noise_key, latents.shape)
-            forgotten = jax.random.bernoulli(forget_key, self.config.forget_link, arrays["similarity"].shape)
-            arrays["similarity"] = jnp.where(forgotten, -1.0, arrays["similarity"])
-        written = {name: arrays[name] for name in _ONSET_LISTS}
-        terms: Any = self.net.apply(
-            {"params": variables["params"]},
-            written,
-            self.memory_inputs(variables, arrays),
-            not train,
-            rngs={"dropout": dropout_key} if train else {},
-        )
+            previous, link = (
+                latents.astype(jnp.float32) + self.config.latent_noise * jax.random.normal(noise_key, latents.shape)
+                for latents, noise_key in ((conditions.previous, previous_key), (conditions.link, link_key))
+            )
+            forgotten = jax.random.bernoulli(forget_key, self.config.forget_link, conditions.similarity.shape)
+            similarity = jnp.where(forgotten, NO_LINK, conditions.similarity)
+            conditions = conditions._replace(previous=previous, link=link, similarity=similarity)
+        inputs = batch.onsets, self.decode_conditions(variables, conditions)
+        terms: Any = self.net.apply({"params": variables["params"]}, *inputs, rngs=rngs)
         return terms["loss"], {name: values for name, values in terms.items() if name != "loss"}
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
@@ -153,57 +123,45 @@ class ComposerStage(Trainable[Batch]):
         return self.optimizer_config.make(num_steps)
 
     def _constants(self) -> tuple[Variables, jax.Array]:
-        """The first stage's variables and the kit; zeros of their shapes where only shapes are asked for."""
-        if self.first_variables is not None and self.kit is not None:
-            return self.first_variables, jnp.asarray(self.kit)
+        """The first stage's variables and the drum pitches; zeros of their shapes where only shapes are asked for."""
+        if self.first_variables is not None and self.drum_pitches is not None:
+            return self.first_variables, jnp.asarray(self.drum_pitches)
         x = jax.ShapeDtypeStruct((1, *self.representation.example_shape), jnp.float32)
         key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
         shapes = jax.eval_shape(self.first_stage.init, key, x, key)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
         return zeros, jnp.zeros(self.shape.num_drums, jnp.int32)
 
-    def hear(self, vae_variables: Any, kit: jax.Array, latents: jax.Array) -> Heard:
-        """Decodes latents [B, Z] for the composer to listen to."""
-        logits = self.first_stage.apply(vae_variables, latents, method="decode")
-        return Heard(latents, logits.onset, logits.drum[:, :, kit], logits.share)
-
-    def memory_inputs(self, variables: Variables, arrays: Mapping[str, jax.Array]) -> dict[str, Any]:
-        """Makes the arguments of `Composer.remember` from "previous" and "link" latents and the other arrays."""
+    def decode_conditions(
+        self, variables: Variables, conditions: WindowConditions[AnyArray]
+    ) -> WindowConditions[DecodedWindow]:
+        """Decodes the windows of conditions from their latents."""
         first = variables["first_stage"]
-        heard = {
-            name: self.hear(first["variables"], first["kit"], arrays[name].astype(jnp.float32))
-            for name in ("previous", "link")
-        }
-        return heard | {name: arrays[name] for name in ("place", "style", "similarity")}
+
+        def decode(latents: AnyArray) -> DecodedWindow:
+            z = jnp.asarray(latents, jnp.float32)
+            logits = self.first_stage.apply(first["variables"], z, method="decode")
+            return DecodedWindow(z, logits.onset, logits.drum[:, :, first["drum_pitches"]], logits.share)
+
+        previous, link, *others = conditions
+        return WindowConditions(decode(previous), decode(link), *others)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedComposer:
-    """A composer that is ready to write.
+    """A composer that is ready to generate."""
 
-    Attributes:
-      stage: the second stage.
-      inference: the first stage.
-      variables: of the second stage.
-      kit: [D] drum pitches.
-      form_model: forms of the training pieces.
-      ensembles: of the training pieces.
-    """
-
-    stage: ComposerStage
-    inference: Inference
-    variables: Variables
-    kit: np.ndarray
-    form_model: FormModel
-    ensembles: Sequence[Ensemble]
+    stage: ComposerStage  # The second stage.
+    inference: Inference  # The first stage.
+    variables: Variables  # Of the second stage.
+    drum_pitches: np.ndarray  # [D].
+    form_model: FormModel  # Forms of the training pieces.
+    piece_conditions: Sequence[PieceConditions]  # Of the training pieces.
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
-    """Builds the second stage that a config describes.
-
-    Raises:
-      UserError: where the config has none, or one that does not fit its representation.
-    """
+    """Builds the second stage that a config describes. Raises UserError where the config has none, or one that does not
+    fit its representation."""
     raw = experiment.raw.get("composer")
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
@@ -243,30 +201,30 @@ def train_composer(
     """Trains the second stage of a run, or goes on with it, in the run's `composer` folder."""
     stage = build_stage(experiment)
     pieces = [encoding.encode(piece.score, stage.representation) for piece in corpus.pieces]
-    ensembles = [
-        conditioning.read_ensemble(piece.score, rolled) for piece, rolled in zip(corpus.pieces, pieces, strict=True)
+    conditions = [
+        conditioning.read_conditions(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
     ]
     training = [n for n in split.train if len(pieces[n].notes)]
-    form_model = structure.fit_forms([structure.read_form(pieces[n]) for n in training])
-    known = {"forms": form_model.pack(), "ensembles": [conditioning.pack(ensembles[n]) for n in training]}
+    form_model = structure.fit_forms([structure.read_form(pieces[n], stage.representation) for n in training])
+    known = {"forms": to_json(form_model), "conditions": [to_json(conditions[n]) for n in training]}
     if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
     windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).examples for n in training])
-    kit = onset_encoding.choose_kit(np.asarray(windows.notes), np.asarray(windows.mask), stage.shape)
-    stage = dataclasses.replace(stage, first_variables=variables, kit=kit)
+    drum_pitches = onset_encoding.choose_drum_pitches(windows, stage.shape)
+    stage = dataclasses.replace(stage, first_variables=variables, drum_pitches=drum_pitches)
 
-    def examples(index: Sequence[int], copies: int) -> Batch:
+    def examples(index: Sequence[int], copies: int) -> ComposerExamples:
         chosen = [pieces[n] for n in index]
         for copy in range(copies):
             rngs = [np.random.default_rng([experiment.seed, n, copy]) for n in index]
-            chosen += [dataset.thin(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
+            chosen += [dataset.drop_parts(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
         styles = [
-            dataset.describe_style(piece, ensembles[n].style.minor)
+            conditioning.measure_style(piece, conditions[n].style.minor)
             for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
         ]
         encode = lambda lists: inference.encode(lists).mean  # noqa: E731
-        return dataset.make_examples(chosen, styles, stage.representation, encode, kit, stage.shape)
+        return dataset.make_examples(chosen, styles, stage.representation, encode, drum_pitches, stage.shape)
 
     held_out = [n for n in split.held_out if len(pieces[n].notes)]
     state = loop.fit(
@@ -280,15 +238,12 @@ def train_composer(
         key=_key(experiment),
         order_seed=experiment.seed,
     )
-    return TrainedComposer(stage, inference, state.trained_variables, kit, form_model, [ensembles[n] for n in training])
+    known_conditions = [conditions[n] for n in training]
+    return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_conditions)
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
-    """Loads the composer of a trained run.
-
-    Raises:
-      UserError: where the run has none, or it is not trained yet.
-    """
+    """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
     stage = build_stage(run.experiment)
     folder = run.folder.composer
     abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))
@@ -301,7 +256,7 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
         stage,
         run.inference(),
         variables,
-        np.asarray(variables["first_stage"]["kit"]),
-        structure.unpack(known["forms"]),
-        [conditioning.unpack(packed) for packed in known["ensembles"]],
+        np.asarray(variables["first_stage"]["drum_pitches"]),
+        from_json(FormModel, known["forms"]),
+        [from_json(PieceConditions, packed) for packed in known["conditions"]],
     )

@@ -1,4 +1,4 @@
-"""Corpora: where the MIDI files come from, what became of each, and which are held out."""
+"""Corpora: where the MIDI files come from and what was read from each."""
 
 from __future__ import annotations
 
@@ -7,41 +7,28 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vae_jax.data import deduplication, download, parallel, sources
+from vae_jax.data import deduplication, download, parallel, parsing, sources
+from vae_jax.data.config import DataConfig
+from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.sources import Source
+from vae_jax.data.splits import Split
 from vae_jax.music.score import Score
 from vae_jax.runtime.errors import UserError
 
+if TYPE_CHECKING:  # JAX is not imported by commands that only read files.
+    from vae_jax.data.dataset import Examples
+    from vae_jax.representations.base import AnyRepresentation
 
-@dataclasses.dataclass(frozen=True)
-class IngestedFile:
-    """What became of one file.
-
-    Attributes:
-      path: the file's path inside its folder or zip, with forward slashes.
-      sha256: hash of its bytes; empty where they could not be read.
-      score: the music; None where the file was refused.
-      reasons: what was repaired, or why it was refused.
-    """
-
-    path: str
-    sha256: str = ""
-    score: Score | None = None
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def status(self) -> str:
-        """One of loaded, repaired, refused."""
-        if self.score is None:
-            return "refused"
-        return "repaired" if self.reasons else "loaded"
+MIN_POOL_BYTES = 4 * 2**20  # One process parses fewer bytes before others have started.
+_MAX_CHUNK_FILES = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,216 +42,114 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-    """A set of MIDI files in order of their paths.
+    """A corpus. Of one in shards only some files are in memory: those of the pieces that are evaluated.
 
     Attributes:
-      name: what reports call it.
-      files: every MIDI file found, refused ones included.
+      files: the files in memory, in order of their paths; refused ones included, but for shards.
     """
 
-    name: str
-    files: tuple[IngestedFile, ...]
+    name: str  # Its name in reports.
+    files: tuple[ParsedFile, ...]
+    tune_groups: tuple[int, ...]  # For each of `pieces` a number that it shares with the pieces of the same tune.
+    num_pieces: int  # Number of all loaded pieces, in memory or not.
+    fingerprint: str  # Hash of the paths and contents of all loaded files: equal corpora have equal fingerprints.
+    totals: Mapping[str, int]  # Counts over all files.
 
     @functools.cached_property
     def pieces(self) -> tuple[Piece, ...]:
-        """The files that could be loaded."""
-        loaded = [file for file in self.files if file.score is not None]
-        labels = label_paths([file.path for file in loaded])
-        return tuple(
-            Piece(file.path, label, file.score)
-            for file, label in zip(loaded, labels, strict=True)
-            if file.score is not None
-        )
-
-    @functools.cached_property
-    def tune_groups(self) -> tuple[int, ...]:
-        """For each piece the index of the first piece with the same tune."""
-        loaded = [file for file in self.files if file.score is not None]
-        return tuple(
-            deduplication.group_tunes([piece.score for piece in self.pieces], [file.sha256 for file in loaded])
-        )
-
-    @property
-    def num_pieces(self) -> int:
-        """Number of files that could be loaded."""
-        return len(self.pieces)
-
-    @property
-    def whole_totals(self) -> Mapping[str, int] | None:
-        """The totals of the ingest report where these are only some pieces of a larger corpus."""
-        return None
+        """The loaded files in memory."""
+        loaded = [(file.path, file.score) for file in self.files if file.score is not None]
+        labels = label_paths([path for path, _ in loaded])
+        return tuple(Piece(path, label, score) for (path, score), label in zip(loaded, labels, strict=True))
 
     def training_paths(self, split: Split) -> list[str]:
-        """The files that a model is trained on."""
+        """Paths of all pieces that a model is trained on."""
         return [self.pieces[n].path for n in split.train]
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the paths and contents of the loaded files: equal corpora have equal fingerprints."""
-        return fingerprint([(file.path, file.sha256) for file in self.files if file.score is not None])
+    def training_examples(self, representation: AnyRepresentation, split: Split) -> Examples:
+        """The examples of these pieces."""
+        from vae_jax.data.dataset import ArrayExamples
+        from vae_jax.representations import arrays
+
+        encoded = [representation.encode_training(self.pieces[n].score) for n in split.train]
+        return ArrayExamples(arrays.concatenate(encoded))
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Indices into a corpus's pieces, ascending."""
+def make_corpus(name: str, files: Sequence[ParsedFile]) -> Corpus:
+    """Returns a corpus of files that are all in memory."""
+    shingles = [deduplication.pack_shingles(file.score) for file in files if file.score is not None]
+    groups, fingerprint, totals = summarize(files, shingles)
+    return Corpus(name, tuple(files), tuple(groups), len(groups), fingerprint, totals)
 
-    train: tuple[int, ...]
-    held_out: tuple[int, ...]
 
-
-def fingerprint(loaded: Sequence[tuple[str, str]]) -> str:
-    """Hashes the paths and content hashes of a corpus's loaded files, in order of the paths."""
-    return hashlib.sha256(repr(list(loaded)).encode()).hexdigest()
+def summarize(
+    files: Sequence[ParsedFile] | Sequence[FileRow], shingles: Sequence[np.ndarray]
+) -> tuple[list[int], str, dict[str, int]]:
+    """Returns the tune groups, the fingerprint and the totals (see `Corpus`) of files and the loaded ones' shingles."""
+    loaded = [file for file in files if file.status != "refused"]
+    groups = deduplication.group_tunes(shingles, [file.sha256 for file in loaded])
+    fingerprint = hashlib.sha256(repr([(file.path, file.sha256) for file in loaded]).encode()).hexdigest()
+    counts = collections.Counter(file.status for file in files)
+    totals = {
+        "files": len(files),
+        "loaded": len(loaded),
+        "repaired": counts["repaired"],
+        "refused": counts["refused"],
+        "notes": sum(file.notes for file in files),
+        "tunes": len(set(groups)),
+    }
+    return groups, fingerprint, totals
 
 
 def label_paths(paths: Sequence[str]) -> list[str]:
-    """Short labels that are unique in a corpus: the file's stem, the whole path where two files share it."""
+    """Short labels that are unique in a corpus: the file's stem, or the whole path if two files share it."""
     stems = [pathlib.PurePosixPath(path).stem for path in paths]
     taken = collections.Counter(stems) + collections.Counter(paths)
     return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
-def find_corpus(
-    path: str = "",
-    *,
-    url: str = download.ANTHEMS_URL,
-    allow_synthetic: bool = True,
-    num_synthetic: int = 135,
-    synthetic_seed: int = 0,
-) -> Corpus:
-    """Finds the corpus of a run: the path given, else the anthem archive (cached or downloaded), else the synthetic
-    corpus.
-
-    Args:
-      path: a MIDI file, a folder or a zip; empty for the national anthems.
-      url: where the anthem archive is published.
-      allow_synthetic: whether to fall back on the synthetic corpus, with a warning, where the archive cannot be had.
-      num_synthetic: number of pieces in the synthetic corpus.
-      synthetic_seed: seed of the synthetic corpus.
-
-    Raises:
-      UserError: where the path holds no usable file, or the archive cannot be had and the synthetic corpus is not
-        allowed.
-    """
-    if path == sources.SYNTHETIC_NAME:
-        return synthetic_corpus(num_synthetic, synthetic_seed)
-    if path:
-        return load_corpus(path)
-    try:
-        archive = download.fetch_anthems(url)
-    except download.DownloadError as error:
-        if not allow_synthetic:
-            raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
-        print(f"warning: {error}; using the synthetic corpus of {num_synthetic} pieces instead", file=sys.stderr)
-        return synthetic_corpus(num_synthetic, synthetic_seed)
-    return load_corpus(str(archive))
-
-
-def fetch_anthems(url: str) -> str:
-    """Returns the path of the anthem archive, cached or downloaded.
-
-    Raises:
-      UserError: where it cannot be had.
-    """
-    try:
-        return str(download.fetch_anthems(url))
-    except download.DownloadError as error:
-        raise UserError(f"{error}; give your own files with --path=FOLDER_OR_ZIP") from error
-
-
-def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
-    """Returns the synthetic corpus, read back from its own MIDI bytes as any file is."""
-    if num_pieces < 1:
-        raise UserError(f"the synthetic corpus needs at least one piece, got {num_pieces}")
-    source = sources.list_synthetic(num_pieces, seed)
-    return Corpus(source.name, _ingest(source))
+def find_source(data: DataConfig, path: str = "", *, allow_synthetic: bool) -> Source:
+    """Finds the files of a run: at the path given, else at the config's; without one, the anthem archive (cached or
+    downloaded), or if allowed, with a warning, the synthetic corpus. Raises UserError if there are none."""
+    path = path or data.path
+    if path and path != sources.SYNTHETIC_NAME:
+        return sources.list_source(path)
+    if not path:
+        try:
+            return sources.list_source(str(download.fetch_anthems(data.url)))
+        except UserError as error:
+            if not allow_synthetic:
+                raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
+            instead = f"the synthetic corpus of {data.num_synthetic} pieces"
+            print(f"warning: {error}; using {instead} instead", file=sys.stderr)
+    return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
 
 
 def load_corpus(path: str) -> Corpus:
-    """Reads a MIDI file, a folder (recursively) or a zip.
+    """Reads a MIDI file, a folder (recursively) or a zip; raises UserError if it holds no usable MIDI file."""
+    return read_source(sources.list_source(path))
 
-    Raises:
-      UserError: where the path cannot be read or holds no usable MIDI file.
-    """
-    source = sources.list_source(path)
-    files = _ingest(source)
+
+def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
+    """Returns the synthetic corpus, parsed from its own MIDI bytes."""
+    return read_source(sources.list_synthetic(num_pieces, seed))
+
+
+def read_source(source: Source) -> Corpus:
+    """Reads the files of a source, a large one on all cores; raises UserError if none of them is usable."""
+    chunk_files, num_workers = len(source.files), 1
+    if sum(file.size for file in source.files) >= MIN_POOL_BYTES:
+        num_workers = parallel.num_cores()
+        chunk_files = min(_MAX_CHUNK_FILES, chunk_files // (4 * num_workers) + 1)
+    chunks = source.split(chunk_files)
+    with contextlib.closing(parallel.map_ordered(parsing.parse_all, chunks, num_workers)) as parsed:
+        files = tuple(itertools.chain.from_iterable(parsed))
     if all(file.score is None for file in files):
-        detail = f"{files[0].path}: {files[0].reasons[0]}"
-        raise UserError(f"{path}: no usable MIDI file among {len(files)} ({detail})")
-    return Corpus(source.name, files)
+        raise no_usable_file(source, files[0])
+    return make_corpus(source.name, files)
 
 
-def split_corpus(
-    corpus: Corpus, num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
-) -> Split:
-    """Splits a corpus at random, or into folds: `split_groups` of its tunes."""
-    return split_groups(corpus.tune_groups, num_held_out, seed, by, num_folds=num_folds, fold=fold)
-
-
-def split_groups(
-    tune_groups: Sequence[int], num_held_out: int, seed: int, by: str = "tune", *, num_folds: int = 0, fold: int = 0
-) -> Split:
-    """Splits pieces at random, or into folds.
-
-    Args:
-      tune_groups: of each piece the index of the first with the same tune.
-      num_held_out: how many tunes (or files) are held out; at most a half of what there is.
-      seed: seed of the split.
-      num_folds: above zero, the tunes are dealt into so many folds and `num_held_out` does not count.
-      fold: which of the folds is held out, from 0.
-      by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
-
-    Raises:
-      UserError: for an unknown `by`, a negative count or a fold that does not exist.
-    """
-    if by not in ("tune", "file"):
-        raise UserError(f"config.data.split_by must be 'tune' or 'file', got {by!r}")
-    if num_held_out < 0:
-        raise UserError(f"config.data.num_held_out must not be negative, got {num_held_out}")
-    groups = tune_groups if by == "tune" else tuple(range(len(tune_groups)))
-    names = sorted(set(groups))
-    order = np.random.default_rng(seed).permutation(len(names))
-    if num_folds:
-        if not 2 <= num_folds <= len(names) or not 0 <= fold < num_folds:
-            raise UserError(
-                f"config.data.num_folds must lie in 2..{len(names)} and fold below it, got {num_folds}, {fold}"
-            )
-        chosen = order[fold::num_folds]
-    else:
-        chosen = order[: min(num_held_out, len(names) // 2)]
-    held_out_groups = {names[n] for n in chosen}
-    held_out = tuple(n for n, group in enumerate(groups) if group in held_out_groups)
-    return Split(tuple(n for n, group in enumerate(groups) if group not in held_out_groups), held_out)
-
-
-def _ingest(source: Source) -> tuple[IngestedFile, ...]:
-    """Reads the files of a source in their order."""
-    files = []
-    found = ((file.path, data) for file, data in sources.read_listed(source, source.files))
-    with contextlib.closing(parallel.read_files(found)) as outcomes:
-        for path, outcome in outcomes:
-            if isinstance(outcome, str):
-                files.append(IngestedFile(path, reasons=(outcome,)))
-            else:
-                files.append(IngestedFile(path, outcome.sha256, outcome.verdict.score, outcome.verdict.reasons))
-    return tuple(files)
-
-
-def find_split(data: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
-    """Finds the corpus that a config's `data` section describes, or takes the one at another path, and splits it."""
-    source = find_corpus(
-        path or data["path"],
-        url=data["url"],
-        allow_synthetic=data["allow_synthetic"],
-        num_synthetic=data["num_synthetic"],
-        synthetic_seed=data["synthetic_seed"],
-    )
-    split = split_corpus(
-        source,
-        data["num_held_out"],
-        data["split_seed"],
-        data["split_by"],
-        num_folds=data["num_folds"],
-        fold=data["fold"],
-    )
-    return source, split
+def no_usable_file(source: Source, first: ParsedFile | FileRow) -> UserError:
+    """The error of a corpus without a piece; names its first file."""
+    reason = f"among {len(source.files)} ({first.path}: {first.reasons[0]})"
+    return UserError(f"{source.path or source.name}: no usable MIDI file {reason}")

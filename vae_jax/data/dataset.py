@@ -1,4 +1,4 @@
-"""The examples that a model is trained on: whole in memory, or read from shards as they are needed."""
+"""The examples that a model is trained on: in memory, or read from shards when they are needed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,13 @@ from vae_jax.runtime import sharding
 
 @flax.struct.dataclass
 class Batch(Generic[B]):
-    """The batch of a step on the devices.
+    """The batch of a step on the devices."""
 
-    Attributes:
-      rows: which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
-      size: how many of the rows count, the first ones, int32 []; the others fill up the last batch of an epoch.
-    """
-
-    rows: Any
-    size: np.ndarray
+    rows: Any  # Which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
+    size: np.ndarray  # How many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
 
     @classmethod
-    def place(cls, rows: Any, num_rows: int, size: int) -> Batch[B]:
+    def place(cls, rows: object, num_rows: int, size: int) -> Batch[B]:
         """Shards a batch over the devices: this process's rows of `num_rows` (`sharding.process_rows`)."""
         return cls(sharding.shard_batch(rows, num_rows), np.asarray(size, np.int32))
 
@@ -40,8 +35,7 @@ class Batch(Generic[B]):
 
 
 class Examples(Protocol[B]):
-    """Training examples in a fixed order. The batch of step n is a function of their number, the batch size, the seed
-    and n alone, whether they are in memory or not."""
+    """Training examples in a fixed order. A batch depends on their number, its size, the seed and the step alone."""
 
     def __len__(self) -> int:
         """Number of examples of all processes."""
@@ -66,7 +60,7 @@ class ArrayExamples(Generic[B]):
         return arrays.num_examples(self.examples)
 
     def resident(self) -> B:
-        """Returns all of them."""
+        """Returns all examples."""
         return sharding.replicate(self.examples)
 
     def batches(self, steps: range, *, batch_size: int, seed: int) -> Generator[Batch[B], None, None]:
@@ -76,7 +70,7 @@ class ArrayExamples(Generic[B]):
             yield Batch.place(rows[sharding.process_rows(len(rows))], len(rows), size)
 
     def sample(self, limit: int) -> B:
-        """Picks them."""
+        """Selects examples."""
         return arrays.subsample(self.examples, limit)
 
 
@@ -87,12 +81,7 @@ def take(resident: B | None, batch: Batch[B]) -> B:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset(Generic[B]):
-    """What a model is trained and evaluated on.
+    """What a model is trained and evaluated on."""
 
-    Attributes:
-      train: the training examples.
-      held_out: the held-out examples, arrays [N, ...]; None where nothing is held out.
-    """
-
-    train: Examples[B]
-    held_out: B | None
+    train: Examples[B]  # The training examples.
+    held_out: B | None  # The held-out examples, arrays [N, ...]; None where nothing is held out.

@@ -1,11 +1,10 @@
-"""The published archive of the national anthems: fetched once into the user's cache folder, verified by its hash."""
+"""The published archive of the national anthems, downloaded once into the user's cache folder and verified by hash."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import pathlib
-import urllib.error
 import urllib.request
 
 import tqdm
@@ -20,53 +19,31 @@ _TIMEOUT_SEC = 20
 _CHUNK_BYTES = 2**15
 
 
-class DownloadError(Exception):
-    """The archive cannot be had; the message says why, in one line."""
-
-
-def fetch_anthems(
-    url: str = ANTHEMS_URL,
-    *,
-    sha256: str = ANTHEMS_SHA256,
-    num_bytes: int = ANTHEMS_BYTES,
-    cache: pathlib.Path | None = None,
-) -> pathlib.Path:
-    """Returns the path of the anthem archive in the user's cache folder, downloading it where it is not there.
-
-    Args:
-      url: where it is published.
-      sha256: the hash that the bytes must have.
-      num_bytes: its size; a longer answer is cut off and refused.
-      cache: the cache folder; by default this user's (`user_cache`).
-
-    Raises:
-      DownloadError: where it can neither be found nor downloaded.
-    """
-    cache = cache or cache_dir.folder()
-    target = cache / "NationalAnthems.zip"
+def fetch_anthems(url: str = ANTHEMS_URL) -> pathlib.Path:
+    """Returns the path of the anthem archive in the cache folder, after downloading it if it is not there; raises
+    UserError if it cannot be downloaded, or what the URL gives is not the archive."""
+    target = cache_dir.folder() / "NationalAnthems.zip"
     try:
-        if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
+        if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == ANTHEMS_SHA256:
             return target
-        data = _download(url, num_bytes)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise DownloadError(f"the national anthems from {url} are not the published file (wrong sha256)")
+        data = _download(url)
+        if hashlib.sha256(data).hexdigest() != ANTHEMS_SHA256:
+            raise UserError(f"the national anthems from {url} are not the published file (wrong sha256)")
         files.write_bytes(target, data)
-    except UserError as error:
-        raise DownloadError(str(error)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise DownloadError(f"the national anthems could not be downloaded from {url} ({reason})") from error
+        raise UserError(f"the national anthems could not be downloaded from {url} ({reason})") from error
     return target
 
 
-def _download(url: str, num_bytes: int) -> bytes:
-    """Reads at most one byte more than expected, with a progress bar."""
+def _download(url: str) -> bytes:
+    """Reads at most one chunk more than expected, with a progress bar."""
     received = bytearray()
     with (
         urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer,
-        tqdm.tqdm(total=num_bytes, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar,
+        tqdm.tqdm(total=ANTHEMS_BYTES, unit="B", unit_scale=True, desc="national anthems", leave=False) as bar,
     ):
-        while len(received) <= num_bytes and (chunk := answer.read(_CHUNK_BYTES)):
+        while len(received) <= ANTHEMS_BYTES and (chunk := answer.read(_CHUNK_BYTES)):
             received += chunk
             bar.update(len(chunk))
     return bytes(received)

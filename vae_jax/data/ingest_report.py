@@ -1,45 +1,33 @@
-"""The ingest report: what became of every file of a corpus."""
+"""The ingest report: the status of every file of a corpus."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
-from vae_jax.data.corpus import Corpus, IngestedFile
-from vae_jax.music.score import KeySignature, Score
-from vae_jax.runtime.files import printable
-
-_MAJOR_KEYS = "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split()
-_MINOR_KEYS = "Ab Eb Bb F C G D A E B F# C# G# D# A#".split()
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.parsing import ParsedFile
+from vae_jax.music import theory
+from vae_jax.music.score import Score
+from vae_jax.runtime.files import Json, printable
 
 
-def describe_corpus(source: Corpus) -> dict[str, Any]:
+def describe_corpus(corpus: Corpus) -> Json:
     """Describes a corpus for `ingest.json`: totals, files in order of their paths, and groups of duplicate tunes."""
-    described = [_describe(file) for file in source.files]
-    statuses = collections.Counter(file.status for file in source.files)
     groups = collections.defaultdict(list)
-    for piece, group in zip(source.pieces, source.tune_groups, strict=True):
+    for piece, group in zip(corpus.pieces, corpus.tune_groups, strict=True):
         groups[group].append(piece.path)
-    totals = source.whole_totals or {
-        "files": len(source.files),
-        "loaded": statuses["loaded"] + statuses["repaired"],
-        "repaired": statuses["repaired"],
-        "refused": statuses["refused"],
-        "notes": sum(file["notes"] for file in described),
-        "tunes": len(groups),
-    }
     return {
-        "corpus": source.name,
-        "fingerprint": source.fingerprint,
-        "totals": dict(totals),
-        "files": described,
+        "corpus": corpus.name,
+        "fingerprint": corpus.fingerprint,
+        "totals": dict(corpus.totals),
+        "files": [_describe(file) for file in corpus.files],
         "duplicates": [paths for paths in groups.values() if len(paths) > 1],
     }
 
 
-def render_report(report: dict[str, Any]) -> str:
-    """Shows an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
+def render_report(report: Json) -> str:
+    """Renders an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
     width = max(len(printable(file["path"])) for file in report["files"])
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
     for file in report["files"]:
@@ -51,47 +39,35 @@ def render_report(report: dict[str, Any]) -> str:
         lines.append(row)
         lines.extend(f"    {printable(reason)}" for reason in file["reasons"])
     lines.extend("same tune: " + ", ".join(map(printable, paths)) for paths in report["duplicates"])
-    lines.append(render_totals(report["totals"]))
-    return "\n".join(lines)
+    return "\n".join([*lines, render_totals(report["totals"])])
 
 
 def render_totals(totals: Mapping[str, int]) -> str:
-    """Shows the totals of a report as a line."""
+    """Renders the totals of a report as a line."""
     return (
         f"{totals['files']} files: {totals['loaded']} loaded ({totals['repaired']} of them repaired), "
         f"{totals['refused']} refused, {totals['notes']:,} notes, {totals['tunes']} tunes"
     )
 
 
-def key_name(key: KeySignature) -> str:
-    """Names a key signature: "Eb major", "C minor"."""
-    return f"{_MINOR_KEYS[key.fifths + 7]} minor" if key.minor else f"{_MAJOR_KEYS[key.fifths + 7]} major"
-
-
-def _describe(file: IngestedFile) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "path": file.path,
-        "status": file.status,
-        "reasons": list(file.reasons),
-        "sha256": file.sha256,
-        "notes": 0,
-    }
-    if file.score is not None:
-        score = file.score
+def _describe(file: ParsedFile) -> Json:
+    described: Json = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
+    described["reasons"] = list(file.reasons)
+    if (score := file.score) is not None:
+        key = score.keys[0] if score.keys else None
         described |= {
-            "notes": len(score.notes),
             "drum_notes": int(score.notes.is_drum.sum()),
             "tracks": len(score.note_bearing_tracks()),
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": key_name(score.keys[0]) if score.keys else None,
+            "key": theory.key_name(key.fifths, key.minor) if key else None,
         }
     return described
 
 
 def _main_meter(score: Score) -> str | None:
-    """The meter that holds longest, so that a pick-up bar stated as 1/4 does not name the piece."""
+    """The meter that holds longest, so that a pick-up bar notated as 1/4 does not name the piece."""
     ticks: collections.Counter[str] = collections.Counter()
     ends = [meter.tick for meter in score.meters[1:]] + [score.end_tick]
     for meter, end in zip(score.meters, ends, strict=False):

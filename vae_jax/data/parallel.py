@@ -1,245 +1,99 @@
-"""Reading many files: what the cache knows is not read again, the rest is read on all cores; in order, and with a
-bounded number of bytes waiting.
+"""A function applied to many tasks by worker processes.
 
-The workers are processes of their own that import the reader alone. They are neither forked, which JAX's threads
-forbid, nor spawned by `multiprocessing`, which would run the user's script again where it has no `__main__` guard.
+They are spawned, because JAX's threads forbid a fork, and do not import the user's script, as spawned processes
+otherwise do: a script without a `__main__` guard runs once.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
-import hashlib
+import multiprocessing
+import multiprocessing.connection
 import os
-import pathlib
-import queue
-import subprocess
+import signal
 import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import types
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TypeVar
 
-from vae_jax.data import parsing, read_worker, score_cache
-from vae_jax.data.parsing import Verdict
-from vae_jax.data.score_cache import ScoreCache
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
-MAX_WORKERS = 32  # The one process that hands out the files and stores the scores cannot feed more.
-MIN_POOL_BYTES = 4 * 2**20  # What one process reads in the time that workers take to start.
-_CHUNK_BYTES, _CHUNK_FILES = 16 * 2**20, 1024
-_START_SEC = 60.0
-_DIED = "the process that read it died, twice: too little memory for it?"
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The content hash (sha256, hexadecimal) of a file and the verdict on it."""
-
-    sha256: str
-    verdict: Verdict
-
-
-def read_files(
-    found: Iterable[tuple[str, bytes | str]], num_workers: int | None = None
-) -> Generator[tuple[str, Outcome | str]]:
-    """Reads files, in the order given; to be closed where it is not read to its end.
-
-    Args:
-      found: the path of each with its bytes, or with the reason why there are none, which is passed on.
-      num_workers: processes to read with where there is enough to read; as many as there are cores by default.
-    """
-    with score_cache.open_cache() as cache, contextlib.closing(WorkerPool(num_workers)) as pool:
-        waiting: list[_Chunk] = []
-        for part in _split(found):
-            waiting.append(_Chunk(part, cache, pool))
-            if len(waiting) > 1:  # The workers have the next chunk before this one is stored.
-                yield from waiting.pop(0).outcomes()
-        for chunk in waiting:
-            yield from chunk.outcomes()
-
-
-class WorkerPool:
-    """Processes that read files, started when there is enough to read."""
-
-    def __init__(self, num_workers: int | None = None):
-        self._size = min(num_cores() if num_workers is None else num_workers, MAX_WORKERS)
-        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._all: list[_Worker] = []
-        self._lock = threading.Lock()
-        self._is_closed = self._is_broken = False
-
-    def judge(self, blobs: Sequence[bytes]) -> Iterator[bytes | None]:
-        """Returns the packed verdict on each, in order; None for one on which two workers died.
-
-        The workers begin at once; without workers each is read when it is asked for.
-        """
-        num_bytes = sum(map(len, blobs))
-        if self._executor is None and (self._size < 2 or num_bytes < MIN_POOL_BYTES or not _can_start()):
-            return map(_judge_here, blobs)
-        if self._executor is None:
-            self._executor = concurrent.futures.ThreadPoolExecutor(self._size)
-        futures = [self._executor.submit(self._judge_there, data) for data in blobs]
-        return (future.result() for future in futures)
-
-    def close(self) -> None:
-        """Ends the workers at once."""
-        with self._lock:
-            self._is_closed = True
-            for worker in self._all:
-                worker.kill()
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-        for worker in self._all:
-            worker.wait()
-
-    def _judge_there(self, data: bytes) -> bytes | None:
-        for must_be_new in (False, True):  # Whatever ended one worker may have ended those that are idle, too.
-            worker = self._start() if must_be_new else self._take()
-            if worker is None:
-                return _judge_here(data)
-            try:
-                packed = worker.judge(data)
-            except (OSError, EOFError, ValueError):  # ValueError: its pipe was closed.
-                worker.kill()
-                continue
-            self._idle.put(worker)
-            return packed
-        return None
-
-    def _take(self) -> _Worker | None:
-        """Returns an idle worker or a new one; None where none can be started."""
-        with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait()
-        return self._start()
-
-    def _start(self) -> _Worker | None:
-        """Returns a new worker; None where none can be started."""
-        if self._is_broken:
-            return None
-        try:
-            with self._lock:
-                if self._is_closed:
-                    raise concurrent.futures.CancelledError
-                worker = _Worker()
-                self._all.append(worker)
-            worker.wait_until_ready()
-        except (OSError, EOFError, ValueError):
-            self._is_broken = not self._is_closed
-            return None
-        return worker
-
-
-class _Worker:
-    """One process that reads."""
-
-    def __init__(self):
-        paths = [os.path.abspath(path) for path in [str(pathlib.Path(__file__).parents[2]), *sys.path]]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", read_worker.__name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
-        )
-
-    def wait_until_ready(self) -> None:
-        """Raises EOFError where the process is not the reader."""
-        timer = threading.Timer(_START_SEC, self.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            if self._read(len(read_worker.READY)) != read_worker.READY:
-                raise EOFError
-        finally:
-            timer.cancel()
-
-    def judge(self, data: bytes) -> bytes:
-        """Returns the packed verdict; raises OSError or EOFError where the process is no more."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(read_worker.LENGTH.pack(len(data)) + data)
-        self._process.stdin.flush()
-        (size,) = read_worker.LENGTH.unpack(self._read(read_worker.LENGTH.size))
-        return self._read(size)
-
-    def kill(self) -> None:
-        """Ends the process at once, in the middle of a file too."""
-        self._process.kill()
-
-    def wait(self) -> None:
-        """Waits for the end of a killed process and closes its pipes."""
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):  # A request that was not sent.
-                pipe.close()
-
-    def _read(self, size: int) -> bytes:
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(size)
-        if len(data) < size:
-            raise EOFError
-        return data
-
-
-class _Chunk:
-    """Some files on their way: looked up when it is made, stored when its outcomes are taken."""
-
-    def __init__(self, files: Sequence[tuple[str, bytes | str]], cache: ScoreCache, pool: WorkerPool):
-        self._cache = cache
-        self._files: list[tuple[str, str, str | None]] = []  # Path, content hash, why there is no content.
-        contents: dict[str, bytes] = {}
-        for path, data in files:
-            if isinstance(data, str):
-                self._files.append((path, "", data))
-            else:
-                content_hash = hashlib.sha256(data).hexdigest()
-                self._files.append((path, content_hash, None))
-                contents[content_hash] = data
-        self._packed = cache.get(list(contents))
-        missing = {one: data for one, data in contents.items() if one not in self._packed}
-        self._missing = list(missing)
-        self._judged = pool.judge(list(missing.values()))
-
-    def outcomes(self) -> Iterator[tuple[str, Outcome | str]]:
-        """Waits for the verdicts, keeps the new ones and returns all."""
-        judged = zip(self._missing, self._judged, strict=True)
-        made = {one: packed for one, packed in judged if packed is not None}
-        self._cache.put(made)
-        packed = self._packed | made
-        for path, content_hash, reason in self._files:
-            if reason is not None:
-                yield path, reason
-            elif content_hash in packed:
-                yield path, Outcome(content_hash, parsing.unpack(packed[content_hash]))
-            else:
-                yield path, Outcome(content_hash, Verdict(None, (_DIED,)))
+_MAX_WORKERS = 32
+_GRACE_SEC = 5.0
+_is_closing = threading.Event()  # Set in workers when their results are no longer needed.
 
 
 def num_cores() -> int:
     """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _can_start() -> bool:
-    """Whether this interpreter can be started once more: not where it is built into another program."""
-    return bool(sys.executable) and not getattr(sys, "frozen", False)
+def map_ordered(
+    function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int
+) -> Generator[Result, None, None]:
+    """Yields `function(task)` of every task, in order; to be closed if it is not exhausted.
+
+    The tasks are computed in this process if there is one worker or one task, if this is itself a worker, or if the
+    interpreter is built into another program. If a worker dies, the remaining tasks are, after a warning.
+
+    Args:
+      function: of an importable module; it calls `raise_if_closing` about once a second.
+      tasks: picklable.
+      num_workers: number of processes.
+    """
+    num_done = 0
+    num_workers = min(num_workers, len(tasks), _MAX_WORKERS)
+    is_embedded = not sys.executable or hasattr(sys, "frozen")
+    if num_workers > 1 and multiprocessing.parent_process() is None and not is_embedded:
+        try:
+            with _open_pool(num_workers) as executor:
+                main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+                try:
+                    results = executor.map(function, tasks)  # Spawns the workers.
+                finally:
+                    sys.modules["__main__"] = main
+                for result in results:
+                    yield result
+                    num_done += 1
+        except (BrokenProcessPool, OSError) as error:
+            print(f"warning: worker processes failed ({error}); continuing in one process", file=sys.stderr)
+    yield from map(function, tasks[num_done:])
 
 
-def _judge_here(data: bytes) -> bytes:
-    return parsing.pack(parsing.judge(data))
+def raise_if_closing() -> None:
+    """Raises CancelledError in a worker whose results are no longer needed."""
+    if _is_closing.is_set():
+        raise concurrent.futures.CancelledError
 
 
-def _split(found: Iterable[tuple[str, bytes | str]]) -> Iterator[list[tuple[str, bytes | str]]]:
-    """Yields chunks of bounded size; one file may pass it."""
-    part: list[tuple[str, bytes | str]] = []
-    size = 0
-    for path, data in found:
-        part.append((path, data))
-        size += len(data)
-        if size >= _CHUNK_BYTES or len(part) >= _CHUNK_FILES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+@contextlib.contextmanager
+def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    closed, closing = context.Pipe(duplex=False)  # Never written to: the workers wait for its end.
+    with closed, ProcessPoolExecutor(num_workers, context, _start_worker, (closed,)) as executor:
+        try:
+            yield executor
+        finally:
+            closing.close()
+            executor.shutdown(cancel_futures=True)
+
+
+def _start_worker(closed: Connection) -> None:
+    """Leaves Ctrl-C to the parent and the accelerators alone, and watches for the end of the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ |= {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
+    threading.Thread(target=_watch_parent, args=(closed,), daemon=True).start()
+
+
+def _watch_parent(closed: Connection) -> None:
+    """Waits until the parent closes the pipe, or dies; a worker that is still busy some time later is ended."""
+    multiprocessing.connection.wait([closed])
+    _is_closing.set()
+    parent = multiprocessing.parent_process()
+    multiprocessing.connection.wait([parent.sentinel] if parent else [], _GRACE_SEC)
+    os._exit(1)

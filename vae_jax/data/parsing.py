@@ -1,61 +1,68 @@
-"""What a file's bytes are: a score with its repairs, or the reason for refusing them; and that as bytes.
-
-Worker processes import this room: nothing in it may import more than NumPy and mido.
-"""
+"""Bytes of MIDI files to scores. Worker processes import this module: it rests on NumPy and mido alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import struct
+import hashlib
 
-from vae_jax.music import midi, serialization
+from vae_jax.data import parallel, sources
+from vae_jax.data.sources import Source
+from vae_jax.music import midi
 from vae_jax.music.score import Score
-
-_LENGTH = struct.Struct("<I")  # Of the reasons in bytes.
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What became of the bytes of a file.
+class ParsedFile:
+    """A file of a corpus and what was read from it."""
 
-    Attributes:
-      score: the music; None where they were refused.
-      reasons: what was repaired, or why they were refused.
-    """
+    path: str  # Its path inside its folder or zip, with forward slashes.
+    sha256: str = ""  # Hash of its bytes; empty if they could not be read.
+    score: Score | None = None  # The music; None if the file was refused.
+    reasons: tuple[str, ...] = ()  # What was repaired, or why it was refused.
 
-    score: Score | None
-    reasons: tuple[str, ...]
+    @property
+    def status(self) -> str:
+        """One of loaded, repaired, refused."""
+        loaded = "repaired" if self.reasons else "loaded"
+        return "refused" if self.score is None else loaded
+
+    @property
+    def notes(self) -> int:
+        """Number of notes."""
+        return 0 if self.score is None else len(self.score.notes)
 
 
-def judge(data: bytes) -> Verdict:
-    """Reads the bytes of a file."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileRow:
+    """A `ParsedFile` without its music, as shards list it, with the number of its examples and its tune."""
+
+    path: str
+    sha256: str
+    status: str
+    reasons: list[str]
+    notes: int
+    examples: int = 0
+    tune: int = -1
+
+
+def parse(path: str, data: bytes | str) -> ParsedFile:
+    """Parses the bytes of a file; a str is the reason why there are none."""
+    if isinstance(data, str):
+        return ParsedFile(path, reasons=(data,))
+    sha256 = hashlib.sha256(data).hexdigest()
     try:
         reading = midi.read_midi(data)
     except midi.MidiError as error:
-        return Verdict(None, (str(error),))
-    if not len(reading.score.notes):
-        return Verdict(None, (*reading.warnings, "the file holds no note"))
-    return Verdict(reading.score, reading.warnings)
+        return ParsedFile(path, sha256, reasons=(str(error),))
+    if len(reading.score.notes):
+        return ParsedFile(path, sha256, reading.score, reading.warnings)
+    return ParsedFile(path, sha256, reasons=(*reading.warnings, "the file holds no note"))
 
 
-def pack(verdict: Verdict) -> bytes:
-    """Packs a verdict: the length of the reasons, the reasons as JSON, the packed score where there is one."""
-    reasons = json.dumps(verdict.reasons).encode()
-    score = b"" if verdict.score is None else serialization.pack_score(verdict.score)
-    return b"".join([_LENGTH.pack(len(reasons)), reasons, score])
-
-
-def unpack(data: bytes) -> Verdict:
-    """Turns packed bytes back into the equal verdict.
-
-    Raises:
-      ValueError: where they are not what `pack` made.
-    """
-    try:
-        (length,) = _LENGTH.unpack_from(data)
-    except struct.error as error:
-        raise ValueError(f"not a packed verdict ({error})") from error
-    start = _LENGTH.size + length
-    reasons = tuple(json.loads(data[_LENGTH.size : start]))
-    return Verdict(serialization.unpack_score(data[start:]) if len(data) > start else None, reasons)
+def parse_all(source: Source) -> list[ParsedFile]:
+    """Reads and parses the files of a source in their order."""
+    parsed = []
+    for path, data in sources.read_files(source):
+        parallel.raise_if_closing()
+        parsed.append(parse(path, data))
+    return parsed

@@ -54,35 +54,21 @@ class _Phrase(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is drawn once a piece.
+    """What is drawn once a piece."""
 
-    Attributes:
-      fifths, minor: the key signature.
-      meter: time signature and rhythms.
-      pickup: steps before the first bar line, and by which each phrase starts before its own.
-      form: names of the phrases in order, see `_FORMS`.
-      ensemble: name, program and role of each track.
-      rhythms: note lengths of each accompanying role in a bar.
-      voicings: the lowest scale degree that the chord of each bar of a phrase may have.
-      bass: scale steps above the root that the bass plays in turn.
-      arpeggio: which notes of the chord (0 to 3, from below) an arpeggio plays in turn.
-      ticks_per_beat, beats_per_minute: of the file.
-      jitter_ticks: the largest deviation of an onset from its step.
-    """
-
-    fifths: int
+    fifths: int  # The key signature.
     minor: bool
     meter: _Rhythms
-    pickup: int
-    form: tuple[str, ...]
-    ensemble: tuple[tuple[str, int, str], ...]
-    rhythms: dict[str, tuple[int, ...]]
-    voicings: tuple[int, ...]
-    bass: tuple[int, ...]
-    arpeggio: tuple[int, ...]
+    pickup: int  # Steps before the first bar line, and by which each phrase starts before its own.
+    form: tuple[str, ...]  # Names of the phrases in order, see `_FORMS`.
+    ensemble: tuple[tuple[str, int, str], ...]  # Name, program and role of each track.
+    rhythms: dict[str, tuple[int, ...]]  # Note lengths of each accompanying role in a bar.
+    voicings: tuple[int, ...]  # The lowest scale degree that the chord of each bar of a phrase may have.
+    bass: tuple[int, ...]  # Scale steps above the root that the bass plays in turn.
+    arpeggio: tuple[int, ...]  # Which notes of the chord (0 to 3, from below) an arpeggio plays in turn.
     ticks_per_beat: int
     beats_per_minute: int
-    jitter_ticks: int
+    jitter_ticks: int  # The largest deviation of an onset from its step.
 
     def pitch(self, degree: int, chord: int) -> int:
         """Returns the MIDI note of a scale degree; the dominant of a minor key has the raised seventh."""
@@ -139,11 +125,8 @@ _BASS_DRUM, _SNARE, _CLOSED_HAT, _CRASH = 36, 38, 42, 49
 
 
 def make_score(seed: int, index: int) -> Score:
-    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone.
-
-    Raises:
-      ValueError: where seed or index is negative.
-    """
+    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone. Raises ValueError where
+    seed or index is negative."""
     rng = _generator(seed, index)
     plan = _draw_plan(rng)
     phrases = _compose_phrases(rng, plan)
@@ -176,7 +159,7 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 
 
 def _title(plan: Plan, index: int) -> str:
-    return f"synthetic_{index:04d}_{theory.tonic_name(plan.fifths, plan.minor)}_{'minor' if plan.minor else 'major'}"
+    return f"synthetic_{index:04d}_{theory.key_name(plan.fifths, plan.minor).replace(' ', '_')}"
 
 
 def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
@@ -187,7 +170,7 @@ def _draw_plan(rng: np.random.Generator) -> Plan:
     meter = _pick(rng, _METERS)
     ticks_per_beat = _pick(rng, (480, 480, 192, 384))
     return Plan(
-        fifths=int(rng.integers(-4, 4)),
+        fifths=int(rng.integers(-5, 3)),  # No sharp in a tonic: it becomes part of file names.
         minor=int(rng.integers(4)) == 0,
         meter=meter,
         pickup=_pick(rng, meter.pickups),

@@ -1,1 +1,1 @@
-"""Scores of reconstructions and of composed music."""
+"""Scores of reconstructions and of composed music, and the baselines they are compared with."""

@@ -1,62 +1,50 @@
-"""A discriminator: classifiers that try to tell composed pieces from real ones, and the features they use.
+"""A discriminator: classifiers of composed and real pieces, and the features that they use.
 
 A balanced accuracy of 0.5 is chance: composed music has the features of real music. Well below 0.5 the composed pieces
 are copies, which resemble real pieces of the training folds. The test is most sensitive with as many composed as real
-pieces; with few, the trees call nearly everything real.
+pieces; with few, the trees classify nearly everything as real.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from vae_jax.evaluation.bar_grid import BarGrid
-from vae_jax.evaluation.discriminator_features import discriminator_features
+from vae_jax.evaluation.bar_grid import PieceSet
+from vae_jax.evaluation.features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
+from vae_jax.runtime.files import Json
 
-# From features and classes to train on, those to test on and a seed to the test pieces recognized and feature weights.
-TrainAndTest = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+# Features [N, F] and classes [N] to train on, then those to test on.
+Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+TrainAndTest = Callable[[Fold, int], tuple[np.ndarray, np.ndarray]]
 NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
-_MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
 
 
-def evaluate_discriminator(
-    real: Sequence[BarGrid],
-    composed: Sequence[BarGrid],
-    *,
-    real_tunes: Sequence[int] | np.ndarray,
-    seed: int,
-    num_samples: int = 1000,
-) -> dict[str, Any] | None:
-    """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
+def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Json | None:
+    """Trains classifiers to recognize composed pieces, by repeated cross-validation.
 
-    Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold); each composed
-    piece is a tune of its own. Both classes weigh the same. The seed is that of folds, models and resampling.
-
-    Returns:
-      For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees):
-        balanced_accuracy: mean of the shares of real and of composed pieces that are recognized; 0.5 is chance.
-        balanced_accuracy_interval: 95%, by resampling tunes.
-        top_features: the most discriminative features, each with its `name`, its `weight` (logistic: the mean
-          standardized coefficient, above zero where composed pieces have more of it; boosting: what balanced accuracy
-          loses on the test fold when the feature is permuted), and its mean over `real` and over `composed` pieces.
-      None where either class has fewer than four tunes.
+    Folds are stratified and keep the pieces of a tune together. Both classes weigh the same. The seed is that of folds,
+    models and resampling. Returns for "logistic" (regression on standardized features) and "boosting" (gradient-boosted
+    trees) the scores in docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature
+    is the mean standardized coefficient, above zero where composed pieces have more of it, or what the balanced
+    accuracy loses on the test fold when the feature is permuted.
     """
-    tunes, real_groups = np.unique(np.asarray(real_tunes, dtype=np.int64), return_inverse=True)
-    groups = np.concatenate([real_groups, len(tunes) + np.arange(len(composed))])
-    num_groups = min(len(tunes), len(composed))
-    if num_groups < _MIN_GROUPS:
+    real_tunes, real_groups = np.unique(real.tunes, return_inverse=True)
+    composed_tunes, composed_groups = np.unique(composed.tunes, return_inverse=True)
+    num_groups = min(len(real_tunes), len(composed_tunes))
+    if num_groups < 4:  # Too few to train on in each fold.
         return None
-    rows = [discriminator_features(grid) for grid in [*real, *composed]]
-    names, x = list(rows[0]), np.array([list(row.values()) for row in rows])
-    is_composed = np.repeat([False, True], [len(real), len(composed)])
+    groups = np.concatenate([real_groups, len(real_tunes) + composed_groups])
+    is_composed = np.repeat([False, True], [len(real.grids), len(composed.grids)])
+    rows = [discriminator_features(grid) for grid in [*real.grids, *composed.grids]]
+    names, x = [*rows[0]], np.array([[*row.values()] for row in rows])
     results = {}
     for name, train_and_test in (("logistic", _logistic), ("boosting", _boosting)):
         correct, weights = _cross_validate(train_and_test, x, is_composed, groups, min(NUM_FOLDS, num_groups), seed)
-        importance = np.abs(weights) if name == "logistic" else weights
+        top = np.argsort(-(np.abs(weights) if name == "logistic" else weights), kind="stable")[:NUM_TOP_FEATURES]
         rng, recalls = np.random.default_rng(seed), []
         for mine in (is_composed, ~is_composed):
             sums = resample_group_sums([correct[mine], np.ones(mine.sum())], groups[mine], rng, num_samples)
@@ -65,13 +53,9 @@ def evaluate_discriminator(
             "balanced_accuracy": _balanced_accuracy(correct, is_composed),
             "balanced_accuracy_interval": interval_95(np.mean(recalls, axis=0)),
             "top_features": [
-                {
-                    "name": names[n],
-                    "weight": float(weights[n]),
-                    "real": float(x[~is_composed, n].mean()),
-                    "composed": float(x[is_composed, n].mean()),
-                }
-                for n in np.argsort(-importance, kind="stable")[:NUM_TOP_FEATURES]
+                {"name": names[n], "weight": float(weights[n])}
+                | {"real": float(x[~is_composed, n].mean()), "composed": float(x[is_composed, n].mean())}
+                for n in top
             ],
         }
     return results
@@ -87,28 +71,30 @@ def _cross_validate(
     for repeat in range(NUM_REPEATS):
         folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed + repeat)
         for train, test in folds.split(x, y, groups):
-            correct, weights = train_and_test(x[train], y[train], x[test], y[test], seed)
+            correct, weights = train_and_test((x[train], y[train], x[test], y[test]), seed)
             recognized[test] += correct
             total += weights
     return recognized / NUM_REPEATS, total / (NUM_REPEATS * num_folds)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Logistic regression; weights are standardized coefficients."""
+def _logistic(fold: Fold, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which test pieces are recognized, [M], and the standardized coefficients, [F]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    x, y, test_x, test_y = fold
     # With about a hundred features and as many pieces, less shrinkage than this overfits.
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)).fit(x, y)
     return model.predict(test_x) == test_y, model[-1].coef_[0]
 
 
-def _boosting(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, seed: int):
-    """Gradient-boosted trees; weights are permutation importances on the test pieces."""
+def _boosting(fold: Fold, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which test pieces are recognized, [M], and the permutation importance of each feature on them, [F]."""
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.utils.class_weight import compute_sample_weight
 
+    x, y, test_x, test_y = fold
     model = GradientBoostingClassifier(
         n_estimators=100, max_depth=3, min_samples_leaf=3, subsample=0.8, max_features="sqrt", random_state=seed
     ).fit(x, y, sample_weight=compute_sample_weight("balanced", y))

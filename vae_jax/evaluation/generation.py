@@ -7,77 +7,54 @@ the rest too. Of eight features with 95% intervals, real music itself misses one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from vae_jax.evaluation.bar_grid import make_bar_grid
+from vae_jax.evaluation.bar_grid import PieceSet
 from vae_jax.evaluation.discriminator import evaluate_discriminator
-from vae_jax.evaluation.distribution_overlap import overlapping_area
-from vae_jax.evaluation.features import FEATURES, piece_features
+from vae_jax.evaluation.features import FEATURES, overlapping_area, piece_features
 from vae_jax.evaluation.intervals import interval_95
 from vae_jax.evaluation.memorization import score_memorization
 from vae_jax.evaluation.tables import Cell, format_table
-from vae_jax.music.score import Score
+from vae_jax.runtime.files import Json
 
-_WIDTHS = (28, 10, 10, 10, 20, 9)
 _SUBSETS = ("training", "held_out", "composed")
-_NUM_LISTED = 5  # Discriminative features in the summary.
 
 
 def score_compositions(
-    training: Sequence[Score],
-    held_out: Sequence[Score],
-    composed: Sequence[Score],
-    *,
-    training_tunes: Sequence[int],
-    held_out_tunes: Sequence[int],
-    seed: int,
-    num_samples: int = 200,
-) -> dict[str, Any]:
+    training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 200
+) -> Json:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
-    The seed is that of all resampling and of the discriminator; `num_samples` are drawn for the intervals of features.
-
-    Returns:
-      A dict for JSON, in which a figure that cannot be computed (too few pieces) is None:
-        pieces: the number of "training", "held_out" and "composed" pieces.
-        sample_size: n, the tunes in a draw: as many as are held out; as many as are composed, where these are fewer or
-          none is held out; half the real tunes at most.
-        features: for each name in `features.FEATURES`
-          training, held_out, composed: the mean over the pieces.
-          mean_interval: 95% interval of the mean of n real tunes drawn from all real pieces.
-          mean_inside: whether the mean of the composed pieces lies in it.
-          overlap_held_out: overlapping area of held-out against training.
-          overlap_composed: median overlapping area of n composed pieces, drawn again and again, against training.
-          overlap_interval: 95% interval of the overlapping area of n real tunes against all the others.
-          overlap_inside: whether overlap_composed lies in it.
-        memorization: see `score_memorization`.
-        discriminator: see `evaluate_discriminator`; real pieces are the training and the held-out ones.
+    Returns the scores under `composed` in docs/metrics.md; a figure that cannot be computed (too few pieces) is None.
+    The seed is that of all resampling and of the discriminator. Each of the `num_samples` draws has n tunes, the
+    `sample_size`: as many as are held out; as many as are composed, where these are fewer or none is held out; half the
+    real tunes at most. For each feature, `mean_interval` is 95% of the means of n real tunes, `overlap_interval` 95% of
+    the overlapping areas of n real tunes with all others, and `overlap_composed` the median overlapping area of n
+    composed pieces with the training pieces.
     """
-    real_tunes = np.array([*training_tunes, *held_out_tunes], dtype=np.int64)
-    scores = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
-    grids = {subset: [make_bar_grid(score) for score in mine] for subset, mine in scores.items()}
+    subsets = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
     tables = {
-        subset: np.array([[*piece_features(grid).values()] for grid in mine]).reshape(-1, len(FEATURES))
-        for subset, mine in grids.items()
+        subset: np.array([[*piece_features(grid).values()] for grid in pieces.grids]).reshape(-1, len(FEATURES))
+        for subset, pieces in subsets.items()
     }
-    size = min(len(set(held_out_tunes)) or len(composed), len(composed), len(np.unique(real_tunes)) // 2)
+    real = PieceSet([*training.grids, *held_out.grids], [*training.tunes, *held_out.tunes])
+    num_held_out, num_composed = len(set(held_out.tunes)), len(composed.grids)
+    size = min(num_held_out or num_composed, num_composed, len(set(real.tunes)) // 2)
     compared = {}
     for n, name in enumerate(FEATURES):
-        values = {subset: table[:, n] for subset, table in tables.items()}
-        compared[name] = _compare_feature(values, real_tunes, size, np.random.default_rng([seed, n]), num_samples)
-    real = [*grids["training"], *grids["held_out"]]
+        values, rng = {subset: table[:, n] for subset, table in tables.items()}, np.random.default_rng([seed, n])
+        compared[name] = _compare_feature(values, np.array(real.tunes, dtype=np.int64), size, rng, num_samples)
     return {
-        "pieces": {subset: len(mine) for subset, mine in scores.items()},
+        "pieces": {subset: len(pieces.grids) for subset, pieces in subsets.items()},
         "sample_size": size,
         "features": compared,
-        "memorization": score_memorization(*grids.values(), held_out_tunes=held_out_tunes, seed=seed),
-        "discriminator": evaluate_discriminator(real, grids["composed"], real_tunes=real_tunes, seed=seed),
+        "memorization": score_memorization(training, held_out, composed, seed),
+        "discriminator": evaluate_discriminator(real, composed, seed),
     }
 
 
-def summarise_compositions(results: Mapping[str, Any]) -> str:
+def summarise_compositions(results: Json) -> str:
     """Formats the scores as a table for the terminal; a figure that could not be computed is "-"."""
     rows: list[Sequence[Cell]] = [("pieces", *(results["pieces"][subset] for subset in _SUBSETS)), ()]
     rows.append(("feature: mean", "training", "held-out", "composed", f"{results['sample_size']} real tunes", "inside"))
@@ -91,8 +68,8 @@ def summarise_compositions(results: Mapping[str, Any]) -> str:
     for window, found in results["memorization"].items():
         for label, figure in (("mean", "mean"), ("95th percentile", "p95"), ("near-exact share", "near_exact")):
             cells = [found["held_out"][figure], found["composed"][figure], found["held_out"][f"{figure}_interval"]]
-            exceeds = found["exceeds_real"] if figure == "mean" else ""
-            rows.append((f"{window.replace('_', ' ')}: {label}", "", *cells, exceeds))
+            cells.append(found["exceeds_real"] if figure == "mean" else "")
+            rows.append((f"{window.replace('_', ' ')}: {label}", "", *cells))
     classifiers = results["discriminator"] or {}
     columns = ("accuracy", "95% interval") if classifiers else (None, None)
     rows += [(), ("discriminator (chance 0.5)", "", "", *columns)]
@@ -100,14 +77,14 @@ def summarise_compositions(results: Mapping[str, Any]) -> str:
         rows.append((name, "", "", found["balanced_accuracy"], found["balanced_accuracy_interval"]))
     for name, found in classifiers.items():
         rows += [(), (f"top features ({name})", "", "real", "composed", "weight")]
-        for feature in found["top_features"][:_NUM_LISTED]:
+        for feature in found["top_features"][:5]:
             rows.append((feature["name"], "", feature["real"], feature["composed"], f"{feature['weight']:+.3f}"))
-    return format_table(rows, _WIDTHS)
+    return format_table(rows, (28, 10, 10, 10, 20, 9))
 
 
 def _compare_feature(
     values: Mapping[str, np.ndarray], real_tunes: np.ndarray, size: int, rng: np.random.Generator, num_samples: int
-) -> dict[str, Any]:
+) -> Json:
     """Compares one feature of composed and real pieces, each subset [N]."""
     real, tunes = np.concatenate([values["training"], values["held_out"]]), np.unique(real_tunes)
     means, areas, composed_areas = [], [], []
@@ -117,7 +94,7 @@ def _compare_feature(
         areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
         composed_areas.append(overlapping_area(rng.choice(values["composed"], size, replace=False), values["training"]))
     known = [area for area in composed_areas if area is not None]
-    described: dict[str, Any] = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
+    described: Json = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
     described["mean_interval"] = interval_95(means) if means else None
     described["overlap_held_out"] = overlapping_area(values["held_out"], values["training"])
     described["overlap_composed"] = float(np.median(known)) if known else None

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic
 
+import chex
 import jax
 import numpy as np
 
@@ -21,23 +22,14 @@ _BATCH = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstruction(Generic[B, C]):
-    """A piece and its reconstruction.
+    """A piece and its reconstruction."""
 
-    Attributes:
-      original: the piece.
-      encoded: the piece as examples, with its context and what the representation left out.
-      ceiling: the piece after encoding and decoding with no model between.
-      decoded: the examples decoded from the posterior mean.
-      score: the piece decoded from the posterior mean.
-      posterior: NumPy arrays [W, Z], one row an example of the piece.
-    """
-
-    original: Score
-    encoded: Encoded[B, C]
-    ceiling: Score
-    decoded: B
-    score: Score
-    posterior: Posterior
+    original: Score  # The piece.
+    encoded: Encoded[B, C]  # The piece as examples, with its context and what the representation left out.
+    ceiling: Score  # The piece after encoding and decoding with no model between.
+    decoded: B  # The examples decoded from the posterior mean.
+    score: Score  # The piece decoded from the posterior mean.
+    posterior: Posterior  # NumPy arrays [W, Z], one row an example of the piece.
 
 
 class Inference:
@@ -52,7 +44,7 @@ class Inference:
         )
         self._decode = jax.jit(lambda variables, z: model.apply(variables, z, method="decode"))
 
-    def encode(self, examples: Any) -> Posterior:
+    def encode(self, examples: object) -> Posterior:
         """Maps examples, arrays [W, ...], to the posterior, float32 [W, Z] each."""
         batches = [self._encode(self._variables, batch) for batch in _batches(examples)]
         return arrays.take(arrays.concatenate(jax.device_get(batches)), slice(arrays.num_examples(examples)))
@@ -81,7 +73,7 @@ class Inference:
             start = rows.stop
         return result
 
-    def decode_score(self, z: np.ndarray, context: Any = None) -> Score:
+    def decode_score(self, z: np.ndarray, context: object = None) -> Score:
         """Decodes the latents of one piece, [W, Z], with the context given or that of music without an original."""
         context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context))
@@ -99,11 +91,11 @@ class Inference:
         ]
 
 
-def calibrate(model: VAE, representation: AnyRepresentation, variables: Variables, examples: Any) -> Calibration:
+def calibrate(model: VAE, representation: AnyRepresentation, variables: Variables, examples: object) -> Calibration:
     """Tunes how outputs become notes, on some of the training examples."""
 
     @jax.jit
-    def reconstruct(variables: Variables, x: jax.Array) -> Any:
+    def reconstruct(variables: Variables, x: jax.Array) -> chex.ArrayTree:
         return model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")
 
     batches = []

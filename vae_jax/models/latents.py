@@ -1,4 +1,4 @@
-"""Densities over latents, samples from them and interpolation between pieces."""
+"""Gaussians over latents, samples from them, and interpolation between pieces."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ PRIOR, POSTERIOR = "prior", "posterior"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LatentDensity:
-    """A Gaussian over latents.
+    """A Gaussian over latents."""
 
-    Attributes:
-      mean: [Z].
-      factor: [Z, Z], a lower triangle L with covariance L L^T.
-    """
-
-    mean: np.ndarray
-    factor: np.ndarray
+    mean: np.ndarray  # [Z].
+    factor: np.ndarray  # [Z, Z], a lower triangle L with covariance L L^T.
 
     def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
         """Turns standard normal noise [N, Z] into latents [N, Z]; temperature scales the standard deviations."""
@@ -31,7 +26,7 @@ class LatentDensity:
 
 
 def prior_density(latent_dim: int) -> LatentDensity:
-    """The model's prior, a standard normal."""
+    """The prior of the model, a standard normal."""
     return LatentDensity(np.zeros(latent_dim), np.eye(latent_dim))
 
 
@@ -40,12 +35,12 @@ def fit_density(means: np.ndarray) -> LatentDensity:
     import sklearn.covariance
 
     fitted = sklearn.covariance.LedoitWolf().fit(means)
-    jitter = 1e-6 * np.eye(means.shape[1])  # Of a collapsed posterior nothing else is left.
+    jitter = 1e-6 * np.eye(means.shape[1])  # Keeps the covariance of a collapsed posterior positive definite.
     return LatentDensity(fitted.location_, np.linalg.cholesky(fitted.covariance_ + jitter))
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
-    """Spherical interpolation along the last axis (Shoemake 1985); straight where the two point the same way.
+    """Spherical interpolation along the last axis (Shoemake 1985); linear between vectors of one direction.
 
     Args:
       start, end: [..., Z].
@@ -55,28 +50,28 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     cosine = np.clip(np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
     angle = np.arccos(cosine)
     sine = np.sin(angle)
-    bent = (sine > 1e-6) & (lengths > 1e-12)
-    safe = np.where(bent, sine, 1.0)
-    start_weight = np.where(bent, np.sin((1 - fraction) * angle) / safe, 1 - fraction)
-    end_weight = np.where(bent, np.sin(fraction * angle) / safe, fraction)
+    spherical = (sine > 1e-6) & (lengths > 1e-12)
+    safe = np.where(spherical, sine, 1.0)
+    start_weight = np.where(spherical, np.sin((1 - fraction) * angle) / safe, 1 - fraction)
+    end_weight = np.where(spherical, np.sin(fraction * angle) / safe, fraction)
     return start_weight * start + end_weight * end
 
 
 def sample_scores(
     inference: Inference, density: LatentDensity, num: int, seed: int, temperature: float = 1.0
 ) -> list[Score]:
-    """Draws latents from a density and decodes each into a piece of one example."""
+    """Samples latents from a density and decodes each into a piece of one example."""
     noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
     return inference.decode_scores(list(density.sample(noise, temperature)[:, None]))
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes pieces that lie between two, both ends included.
+    """Decodes points between two pieces, ends included: window n of one is interpolated with window n of the other.
 
     Args:
       inference: the trained model.
-      start, end: the pieces; window n of one goes to window n of the other, spherically.
-      num_steps: scores to return, at least 2.
+      start, end: the pieces.
+      num_steps: number of scores to return, at least 2.
       num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
     """
     means = []
@@ -84,7 +79,6 @@ def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, 
         encoded = inference.representation.encode(score)
         first = inference.representation.first_full_example(encoded.context)
         means.append(inference.encode(encoded.examples).mean[first:][:num_windows])
-    count = min(len(mean) for mean in means)
-    return inference.decode_scores(
-        [slerp(means[0][:count], means[1][:count], fraction) for fraction in np.linspace(0, 1, num_steps)]
-    )
+    count = min(map(len, means))
+    fractions = np.linspace(0, 1, num_steps)
+    return inference.decode_scores([slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions])

@@ -1,24 +1,22 @@
-"""Makes a run's page again from what lies in its folder: `python -m vae_jax.report --workdir=RUN`."""
+"""Makes the page of a run again from the files in its folder: `python -m vae_jax.report --workdir=RUN`."""
 
 from __future__ import annotations
 
 from absl import flags
 
-from vae_jax import report
 from vae_jax.runtime import cli
-from vae_jax.training import checkpointing, run_dir
-from vae_jax.training.experiment import load_experiment
 
 
 def main() -> None:
-    """Writes the page and says where it is."""
+    """Writes the page and prints its path."""
+    from vae_jax.report import page
+    from vae_jax.training import checkpointing, run_dir
+    from vae_jax.training.experiment import load_experiment
+
     args = cli.flag_values("workdir")
     folder, _, _ = run_dir.load_run(args.workdir)
-    inference = None
-    if checkpointing.steps(folder.checkpoints):
-        run = load_experiment(args.workdir)
-        inference = run.inference()
-    size = report.write_report(folder, inference)
+    inference = load_experiment(args.workdir).inference() if checkpointing.steps(folder.checkpoints) else None
+    size = page.write_report(folder, inference)
     print(f"{folder.report}: {size / 2**20:.1f} MB; open it in a browser")
 
 

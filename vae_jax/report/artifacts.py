@@ -1,166 +1,134 @@
-"""What a run leaves to look at and to listen to, written after training."""
+"""The MIDI files, plots and latents that a run writes after training."""
 
 from __future__ import annotations
 
-import io
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from vae_jax.composer import attributes
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
-from vae_jax.models.latent_io import load_density
+from vae_jax.models.latent_io import load_density, save_corpus
 from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
 from vae_jax.music import midi
 from vae_jax.music.score import Score
-from vae_jax.report import latent_map as latent_map_lib
 from vae_jax.report import plots
-from vae_jax.representations.base import Representation
-from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.report.latent_map import map_latents
+from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import files
+from vae_jax.runtime.files import Json
 from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
 from vae_jax.training.run_dir import RunFolder
 
-_MAX_TRAINING = 200  # Training pieces whose reconstructions are kept: of a large corpus not all are listened to.
 
-
-def write_latents(folder: RunFolder, split: Split, reconstructions: Sequence[Reconstruction]) -> None:
-    """Saves the posterior of every example: "mean" and "log_var" [N, Z], "piece" [N] and "is_training" [N]."""
-    posteriors = [one.posterior for one in reconstructions]
-    piece = np.repeat(np.arange(len(posteriors)), [len(posterior.mean) for posterior in posteriors])
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        mean=np.concatenate([posterior.mean for posterior in posteriors]),
-        log_var=np.concatenate([posterior.log_var for posterior in posteriors]),
-        piece=piece,
-        is_training=np.isin(piece, split.train),
-    )
-    files.write_bytes(folder.latents, buffer.getvalue())
-
-
-def write_pictures(
-    folder: RunFolder,
-    experiment: Experiment,
-    corpus: Corpus,
-    split: Split,
-    reconstructions: Sequence[Reconstruction],
-    results: dict[str, Any],
-) -> None:
-    """Draws the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
-    scores = [piece.score for piece in corpus.pieces]
-    labels = [piece.label for piece in corpus.pieces]
-    kept_notes = experiment.raw["representation"].get("num_notes")
-    plots.save(plots.plot_histograms(scores, kept_notes, corpus.name), folder.plots / "corpus.png")
-
-    constants = {
-        f"best constant, {part.replace('_', '-')}": results[part]["baseline_mean_loss"]
-        for part in ("training", "held_out")
-        if "baseline_mean_loss" in results.get(part, {})
-    }
-    title = f"{experiment.name} on {corpus.name}"
-    plots.save(plots.plot_losses(logging.read_log(folder), constants, title), folder.plots / "losses.png")
-
-    means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = latent_map_lib.map_latents(means, experiment.seed)
-    held_out = [n in set(split.held_out) for n in range(len(labels))]
-    plots.save(
-        plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"), folder.plots / "latents.png"
-    )
-    plots.save(plots.plot_elbow(latent_map), folder.plots / "elbow.png")
-    plots.save(plots.plot_dendrogram(latent_map, labels), folder.plots / "dendrogram.png")
-
-
-def write_music(
+def write_all(
     folder: RunFolder,
     experiment: Experiment,
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
     inference: Inference,
+    results: Json,
 ) -> None:
-    """Writes reconstructions of the first piece (the post's) and of all held-out pieces, and samples.
+    """Writes latents, plots, samples, and reconstructions of the first piece (the post's) and the held-out pieces.
 
-    The reconstructions of training pieces follow as MIDI alone, of the first 200.
+    The plots show the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram.
+    Reconstructions of the first 200 training pieces are written as MIDI only.
     """
-    shown = sorted({0, *split.held_out})
-    labels = [piece.label for piece in corpus.pieces]
+    posteriors = [one.posterior for one in reconstructions]
+    save_corpus(folder.latents, posteriors, split.train)
+    labels, scores = [piece.label for piece in corpus.pieces], [piece.score for piece in corpus.pieces]
+    title, kept_notes = f"{experiment.name} on {corpus.name}", experiment.raw["representation"].get("num_notes")
+    latent_map = map_latents(np.stack([posterior.mean.mean(axis=0) for posterior in posteriors]), experiment.seed)
+    held_out = np.isin(np.arange(len(labels)), split.held_out).tolist()
+    figures = {
+        "corpus": plots.plot_histograms(scores, kept_notes, corpus.name),
+        "losses": plots.plot_losses(logging.read_log(folder), constant_losses(results), title),
+        "latents": plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"),
+        "elbow": plots.plot_elbow(latent_map),
+        "dendrogram": plots.plot_dendrogram(latent_map, labels),
+    }
+    for name, figure in figures.items():
+        plots.save(figure, folder.plots / f"{name}.png")
+
     names = files.safe_names(labels)
-    representation = experiment.representation
-    write_reconstructions(
-        folder.reconstructions,
-        representation,
-        [names[n] for n in shown],
-        [labels[n] for n in shown],
-        [reconstructions[n] for n in shown],
-    )
-    for n in [n for n in split.train if n not in shown][:_MAX_TRAINING]:
-        write_pair(folder.training_reconstructions, names[n], reconstructions[n])
-    config = experiment.sample
+    chosen = sorted({0, *split.held_out})
+    rows = [(names[n], labels[n], reconstructions[n]) for n in chosen]
+    write_reconstructions(folder.reconstructions, experiment.representation, rows)
+    for n in [n for n in split.train if n not in chosen][:200]:
+        _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
     for kind in (PRIOR, POSTERIOR):
         density = load_density(kind, folder.latents, inference.latent_dim)
-        scores = sample_scores(inference, density, config.num, config.seed)
-        write_samples(folder.samples, representation, scores, kind)
+        scores = sample_scores(inference, density, experiment.sample.num, experiment.sample.seed)
+        write_scores(folder.samples, kind, scores, experiment.representation)
+
+
+def constant_losses(results: Json) -> dict[str, float]:
+    """Returns the losses of the best constant prediction by their names in a legend, where they were computed."""
+    names = {"training": "best constant, training", "held_out": "best constant, held-out"}
+    losses = {name: results.get(subset, {}).get("baseline_mean_loss") for subset, name in names.items()}
+    return {name: loss for name, loss in losses.items() if loss is not None}
 
 
 def write_compositions(
     folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
-) -> dict[str, dict[str, Any] | None]:
-    """Composes and scores, fits the attributes, writes some pieces and the directions; returns the scores of both."""
-    num, seed = experiment.sample.num, experiment.sample.seed
-    composed, pieces = composer_lib.score_composer(
-        composer, corpus, split, folder, composer.stage.config.num_scored, seed
-    )
-    write_composed_scores(folder.compositions, [piece.score for piece in pieces[:num]])
+) -> dict[str, Json | None]:
+    """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
+    seed, stage = experiment.sample.seed, composer.stage
+    composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, stage.config.num_scored, seed)
+    scores = [piece.score for piece in pieces[: experiment.sample.num]]
+    write_scores(folder.compositions, "composition", scores, stage.representation)
     directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
     attributes.save(folder.attributes, directions)
     return {"composed": composed, "attributes": effect}
 
 
 def write_reconstructions(
-    folder: pathlib.Path,
-    representation: Representation,
-    names: Sequence[str],
-    labels: Sequence[str],
-    reconstructions: Sequence[Reconstruction],
+    folder: pathlib.Path, representation: AnyRepresentation, pieces: Iterable[tuple[str, str, Reconstruction]]
 ) -> None:
-    """Writes each original and its reconstruction as MIDI, and both in one picture, under a file name for each."""
-    draw = plots.plot_rolls if isinstance(representation, RollRepresentation) else plots.plot_lines
-    for name, label, one in zip(names, labels, reconstructions, strict=True):
-        write_pair(folder, name, one)
-        plots.save(draw(one.original, one.score, label), folder / f"{name}.png")
+    """Writes pieces (file name, label, reconstruction) as MIDI, the original too, with one plot of both."""
+    for name, label, one in pieces:
+        figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=representation.grid is not None)
+        _write_midi_and_plot(folder, name, _pair(name, one), figure)
 
 
-def write_pair(folder: pathlib.Path, name: str, one: Reconstruction) -> None:
-    """Writes an original and its reconstruction as MIDI."""
-    for path, score in zip(pair_paths(folder, name), (one.original, one.score), strict=True):
-        files.write_bytes(path, midi.write_midi(score))
-
-
-def pair_paths(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """Paths of an original and of its reconstruction in a folder."""
-    return folder / f"{name}.original.mid", folder / f"{name}.reconstruction.mid"
-
-
-def write_samples(folder: pathlib.Path, representation: Representation, scores: Sequence[Score], name: str) -> None:
-    """Writes each piece as MIDI and as a picture."""
-    on_grid = isinstance(representation, RollRepresentation)
+def write_scores(folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation) -> None:
+    """Writes each piece as `<kind>_<number>.mid`, with a plot."""
     for n, score in enumerate(scores):
-        title = f"{name}_{n:03d}"
-        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
-        picture = plots.plot_roll_row([score], [title]) if on_grid else plots.plot_score_lines(score, title)
-        plots.save(picture, folder / f"{title}.png")
+        name = f"{kind}_{n:03d}"
+        figure = plots.plot_score(score, name, as_roll=representation.grid is not None)
+        _write_midi_and_plot(folder, name, {name: score}, figure)
 
 
-def write_composed_scores(folder: pathlib.Path, scores: Sequence[Score]) -> None:
-    """Writes each piece as MIDI and as a picture of its roll."""
-    for n, score in enumerate(scores):
-        title = f"composition_{n:03d}"
-        files.write_bytes(folder / f"{title}.mid", midi.write_midi(score))
-        plots.save(plots.plot_roll(score, title), folder / f"{title}.png")
+def write_interpolation(folder: pathlib.Path, scores: Sequence[Score], start: str, end: str) -> None:
+    """Writes the points of an interpolation as `step_<number>.mid`, with one plot of all."""
+    last = len(scores) - 1
+    titles = [start, *(f"{100 * n // last}%" for n in range(1, last)), end]
+    steps = {f"step_{n:02d}": score for n, score in enumerate(scores)}
+    _write_midi_and_plot(folder, "interpolation", steps, plots.plot_roll_row(scores, titles))
+
+
+def pair_paths(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the paths of an original and of its reconstruction in a folder."""
+    return [folder / f"{name}.{kind}.mid" for kind in ("original", "reconstruction")]
+
+
+def _pair(name: str, one: Reconstruction) -> dict[str, Score]:
+    return {f"{name}.original": one.original, f"{name}.reconstruction": one.score}
+
+
+def _write_midi_and_plot(
+    folder: pathlib.Path, name: str, scores: Mapping[str, Score], figure: Figure | None = None
+) -> None:
+    """Writes each score as MIDI under its own name, and a figure where there is one under `name`."""
+    for stem, score in scores.items():
+        files.write_bytes(folder / f"{stem}.mid", midi.write_midi(score))
+    if figure is not None:
+        plots.save(figure, folder / f"{name}.png")

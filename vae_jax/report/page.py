@@ -1,55 +1,73 @@
-"""The page itself: text, style and scripts of `template/` in one file, everything that comes from files escaped."""
+"""The page of a run, `report.html`: one file that needs no network, made from what the folder of the run holds.
+
+It can be made again without the corpus and without training; a section says what it lacks. `template/` holds its
+text, style and scripts. Sound is synthesised in the page. Everything that comes from files is escaped.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
-from typing import Any
 
 import jinja2
 
+from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
-from vae_jax.runtime.files import printable
+from vae_jax.report import artifacts, content, decoded_points, pieces
+from vae_jax.runtime import files
+from vae_jax.runtime.files import Json
+from vae_jax.training.run_dir import RunFolder
 
-# In the order in which they need one another.
+# In the order of their dependencies.
 SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.js", "map.js", "chart.js", "page.js")
 
 
-def render(words: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """Renders the page.
+def write_report(folder: RunFolder, inference: Inference | None) -> int:
+    """Writes the page of a run and returns its size in bytes.
 
-    Args:
-      words: what the template writes, from `figures.describe`.
-      data: what the scripts draw and play; anything that JSON can hold.
+    The trained model decodes points between pieces; it is None where there is no checkpoint.
+
+    Raises:
+      UserError: where a file of the run is damaged, or the page cannot be written.
     """
+    run = pieces.read_run(folder.path)
+    corpus = pieces.read_pieces(run)
+    latent_map = decoded_points.map_run(run, len(corpus.pieces))
+    data = {
+        "groups": instruments.PART_NAMES,
+        "pieces": corpus.pack(latent_map),
+        "samples": pieces.pack_folder(folder.samples, folder),
+        "compositions": pieces.pack_folder(folder.compositions, folder),
+        "interpolations": decoded_points.interpolations(inference, corpus.pieces),
+        "grid": decoded_points.grid(inference, run, latent_map),
+        "log": run.log,
+        "constants": artifacts.constant_losses(run.metrics),
+        "distortion": "distortion",
+    }
+    page = _render(content.describe(run, corpus), data).encode("utf-8", "replace")
+    files.write_bytes(folder.report, page)
+    return len(page)
+
+
+def _render(variables: Json, data: Json) -> str:
+    """Renders the page from the variables of its template and the JSON data of its scripts."""
+    loader, undefined = jinja2.FunctionLoader(_read), jinja2.StrictUndefined
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["printable"] = printable
-    # `tojson` writes <, > and & as escapes, so that no text of a file ends the script that holds it.
+    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
+    # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     scripts = [_read(name) for name in SCRIPTS]
+    # A content security policy that allows these scripts only and no network: a second defence.
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
     return environment.get_template("report.html.j2").render(
-        words,
-        data=dict(data) | {"parts": list(instruments.PART_NAMES)},
-        style=_read("report.css"),
-        scripts=scripts,
-        policy=_policy(scripts),
+        variables, data=data, style=_read("report.css"), scripts=scripts, policy=policy
     )
 
 
 def _read(name: str) -> str:
     return importlib.resources.files("vae_jax.report").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """Lets the browser run these scripts and no other, and fetch nothing: a second wall behind the escapes."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"

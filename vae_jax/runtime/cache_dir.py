@@ -1,6 +1,6 @@
-"""Where a user's cache lies: the published archive, scores that were read, programs that were compiled.
+"""The user's cache folder, for the published archive and for compiled programs.
 
-The environment variable `VAE_JAX_CACHE` names another folder, or is `off`: then nothing is kept but the archive.
+The environment variable `VAE_JAX_CACHE` names another folder, or is `off`: then only the archive is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OFF = "off"
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder, which may not be there yet: the platform's own for this user, unless told otherwise."""
+    """Returns the folder, which may not exist yet; by default the platform's own for this user."""
     chosen = os.environ.get(VARIABLE, "")
     if chosen and chosen != _OFF:
         return pathlib.Path(chosen).expanduser()
@@ -23,5 +23,5 @@ def folder() -> pathlib.Path:
 
 
 def is_on() -> bool:
-    """Whether what can be made again may be kept."""
+    """Whether what can be computed again may be kept."""
     return os.environ.get(VARIABLE) != _OFF

@@ -1,11 +1,12 @@
-"""How every command starts and ends: flags are parsed, and a user's mistake becomes one line and a non-zero exit."""
+"""How every command starts and ends: flags are parsed; a user's mistake becomes one line and a non-zero exit."""
 
 from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
 
@@ -13,10 +14,16 @@ from vae_jax.runtime import compilation_cache, distributed, signals
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import printable
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+# XLA reports everything as a RuntimeError.
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
+
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags, runs `main` and turns a UserError, a signal or a machine without room into one line on stderr
-    and a non-zero exit status."""
+    """Parses the flags and runs `main`; a UserError, a signal, a full disk or too little memory ends in one line on
+    stderr and a non-zero exit status, any other error in its traceback."""
 
     def checked(arguments: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -25,48 +32,42 @@ def run(main: Callable[[], None]) -> None:
             if len(arguments) > 1:
                 raise UserError(f"unexpected argument {arguments[1]!r}; every option is written as --name=value")
             signals.handle_signals()
-            compilation_cache.keep()
+            compilation_cache.enable()
             main()
         except UserError as error:
             _fail(str(error))
         except signals.Interrupted as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)
-        except OSError as error:  # The machine's doing, wherever it happened: a full disk, a folder that went away.
+        except OSError as error:  # A full disk, a folder that was removed.
             _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
-        except (MemoryError, RuntimeError) as error:
-            if _is_out_of_memory(error):
+        except Exception as error:
+            if isinstance(error, MemoryError) or (
+                isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
+            ):
                 _fail("not enough memory for this config; try a smaller batch_size or model")
-            if not distributed.is_one_of_several():
+            if not distributed.is_joined():
                 raise
-            reason = str(error).splitlines()[0][:200]
-            _fail(f"another process of the run is gone, or this one failed ({reason}); start all again to resume")
+            traceback.print_exc()
+            _fail("this process, or another one of the run, has failed; start all of them again to resume")
 
     app.run(checked, flags_parser=_parse)
 
 
 def flag_values(*required: str) -> flags.FlagValues:
-    """Returns the parsed flags.
-
-    Raises:
-      UserError: where a required one was not given.
-    """
+    """Returns the parsed flags. Raises UserError where a required one was not given."""
     for name in required:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is missing; --help lists every option")
     return flags.FLAGS
 
 
-def config_value(holder: flags.FlagHolder[Any]) -> Any:
-    """Returns the config of a config-file flag.
-
-    Raises:
-      UserError: where the file cannot be loaded.
-    """
+def config_value() -> ConfigDict:
+    """Returns the config of the flag --config. Raises UserError where the file cannot be loaded."""
     try:
-        value = holder.value
-        value.to_dict()  # A file that cannot be loaded is told of only here.
-        return value
+        config: ConfigDict = flags.FLAGS["config"].value
+        config.to_dict()  # This loads the file.
+        return config
     except OSError as error:
         path = " ".join(argument for argument in sys.argv if argument.startswith(("--config=", "-config=")))
         raise UserError(f"{path}: no such config file") from error
@@ -83,11 +84,6 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         _fail(f"{error.filename}: not a config file ({error})")
     except (flags.Error, OSError, TypeError, ValueError, IndexError) as error:
         _fail(" ".join(str(error).split()))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python or XLA, which has an error type for everything, had no memory left."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def _fail(message: str) -> NoReturn:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from vae_jax.runtime.errors import UserError
 
+Fields = Mapping[str, Any]  # A section of a config, or a whole one, as its file gives it.
+
 _LIMIT = 2**32  # Of every number: what is larger is a typing error.
 _KINDS: dict[str, tuple[type, str]] = {
     "bool": (bool, "True or False"),
@@ -28,19 +30,19 @@ class FieldError(ValueError):
 
 
 def number(
-    *, at_least: float | None = None, above: float | None = None, at_most: float | None = None, default: Any = ...
+    *, at_least: float | None = None, above: float | None = None, at_most: float | None = None, default: object = ...
 ) -> Any:
     """Returns a dataclass field that holds a number in a range; `...` for a field without a default."""
     limits = {"at_least": at_least, "above": above, "at_most": at_most}
     return _field(default, {name: limit for name, limit in limits.items() if limit is not None})
 
 
-def choice(names: Collection[str], default: Any = ...) -> Any:
+def choice(names: Collection[str], default: object = ...) -> Any:
     """Returns a dataclass field that holds one of some names."""
     return _field(default, {"choice": names})
 
 
-def _field(default: Any, metadata: Mapping[str, Any]) -> Any:
+def _field(default: object, metadata: Mapping[str, object]) -> Any:
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -60,7 +62,7 @@ class Section:
             _check_range(field, getattr(self, field.name))
 
 
-def _check_type(field: dataclasses.Field, value: Any) -> None:
+def _check_type(field: dataclasses.Field, value: object) -> None:
     name = field.type if isinstance(field.type, str) else field.type.__name__
     if name not in _KINDS:
         return
@@ -89,12 +91,9 @@ SectionType = TypeVar("SectionType")
 Option = TypeVar("Option")
 
 
-def choose(options: Mapping[str, Option], fields: Mapping[str, Any], section: str) -> tuple[Option, dict[str, Any]]:
-    """Returns the option that a config section's field `name` names, and the other fields.
-
-    Raises:
-      UserError: where the name is missing or unknown.
-    """
+def choose(options: Mapping[str, Option], fields: Fields, section: str) -> tuple[Option, Fields]:
+    """Returns the option that a config section's field `name` names, and the other fields. Raises UserError where the
+    name is missing or unknown."""
     if "name" not in fields:
         raise UserError(f"{section}.name is missing")
     name = fields["name"]
@@ -103,7 +102,7 @@ def choose(options: Mapping[str, Option], fields: Mapping[str, Any], section: st
     return options[name], {key: value for key, value in fields.items() if key != "name"}
 
 
-def make_section(section: type[SectionType], values: Mapping[str, Any], name: str) -> SectionType:
+def make_section(section: type[SectionType], values: Fields, name: str) -> SectionType:
     """Builds a section from a config's values.
 
     Args:

@@ -1,4 +1,4 @@
-"""Several processes as one run: `jax.distributed`, told by flags or by what the cluster's launcher has set."""
+"""Several processes as one run: `jax.distributed`, set up by flags or by the cluster's launcher."""
 
 from __future__ import annotations
 
@@ -10,27 +10,7 @@ from absl import flags
 
 from vae_jax.runtime.errors import UserError
 
-_SHUTDOWN_SEC = 24 * 3600  # The others wait while the first process writes what the run leaves.
-
-
-class _Joined:
-    """Whether this process is one of several."""
-
-    several = False
-
-
-def is_one_of_several() -> bool:
-    """Whether `join` found others."""
-    return _Joined.several
-
-
-def end(exit_code: int) -> NoReturn:
-    """Ends this process; one of several does not wait for the others, which wait for it: they notice, and end too."""
-    if _Joined.several:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_code)
-    sys.exit(exit_code)
+_SHUTDOWN_SEC = 24 * 3600  # The others wait while the main process writes what the run leaves.
 
 
 def define_flags() -> None:
@@ -49,7 +29,7 @@ def define_flags() -> None:
 def join() -> None:
     """Joins the other processes where the flags say so; to be called before anything is computed.
 
-    The first process alone goes on printing to stdout. Where a process dies the others end too, with a message by JAX:
+    Only the main process goes on printing to stdout. Where a process dies the others end too, with a message by JAX:
     start all of them again to resume, as many as there are then.
 
     Raises:
@@ -67,7 +47,7 @@ def join() -> None:
         raise UserError(f"--process_id must be below --num_processes, got {args.process_id} of {args.num_processes}")
     import jax
 
-    jax.config.update("jax_enable_preemption_service", False)  # It would take SIGTERM away from us.
+    jax.config.update("jax_enable_preemption_service", False)  # It would handle SIGTERM in our place.
     try:
         jax.distributed.initialize(
             coordinator_address=args.coordinator_address or None,
@@ -81,7 +61,20 @@ def join() -> None:
             f"the run's other processes cannot be joined ({' '.join(str(error).split())[:300]}); without a launcher "
             "that JAX knows give --coordinator_address, --num_processes and --process_id"
         ) from error
-    _Joined.several = jax.process_count() > 1
     print(f"process {jax.process_index()} of {jax.process_count()}, {jax.device_count()} devices in all", flush=True)
     if jax.process_index():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # To the end of the process.
+
+
+def is_joined() -> bool:
+    """Whether this process has joined others."""
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def end(exit_code: int) -> NoReturn:
+    """Ends this process, without waiting for those that it has joined: they notice, and end too."""
+    if is_joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one, and file names made from other people's names."""
+"""Files that are written whole or not at all, and file names made from untrusted names."""
 
 from __future__ import annotations
 
@@ -8,73 +8,55 @@ import json
 import os
 import pathlib
 import re
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vae_jax.runtime.errors import UserError
 
+Json = dict[str, Any]  # A JSON object.
+
 _MAX_NAME_BYTES = 160
-_TEMPORARY_NAME = r"\..+\.\w{8}\.tmp"  # What `tempfile` makes of prefix and suffix.
-
-
-def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file under a temporary name beside it and moves it into place.
-
-    Raises:
-      UserError: where it cannot be written, a full disk for instance.
-    """
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives the name of an empty temporary file beside a file, and moves it into place where all went well.
-
-    Raises:
-      UserError: where it cannot be written, a full disk for instance.
-    """
-    temporary = None
+    """Gives an empty temporary file in the same folder, and renames it to `path` where no exception is raised. Raises
+    UserError where it cannot be written, a full disk for instance."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = pathlib.Path(name)
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
+        temporary.touch(exist_ok=False)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
-    """Deletes the temporary files of writers that were killed, in a folder and those below it."""
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            if re.fullmatch(_TEMPORARY_NAME, name):
-                with contextlib.suppress(OSError):
-                    pathlib.Path(directory, name).unlink()
+    """Deletes the temporary files of killed writers, in a folder and those below it."""
+    for path in folder.rglob(".*.????????.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a value as indented JSON; a number that is not finite is refused rather than written as invalid JSON."""
-    write_bytes(
-        path,
-        (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"),
-    )
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file; raises UserError as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """Writes a value as indented JSON; raises ValueError for a number that is not finite, UserError as `replacing`."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-      UserError: where it cannot be read or is not JSON.
-    """
+    """Reads a JSON file. Raises UserError where it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -104,9 +86,3 @@ def safe_names(names: Sequence[str]) -> list[str]:
 def printable(text: str) -> str:
     """Returns a text that is safe to print: control characters, which steer a terminal, become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

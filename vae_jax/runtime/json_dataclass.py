@@ -1,8 +1,8 @@
 """Frozen dataclasses to JSON and back, by their field annotations.
 
-A field is a str, int, float, bool, NumPy array, another such dataclass, a tuple of these or `None | ...` of one. A
-tuple becomes a list; an array becomes its dtype, shape and flat values, and is annotated `np.ndarray`, or
-`numpy.typing.NDArray[np.int64]` where only that dtype may be read back.
+A field is a str, int, float, bool, NumPy array, another such dataclass, a tuple of these, or one of these or None. A
+tuple becomes a list; an array becomes its dtype, shape and flat values. An array is annotated `np.ndarray`, or
+`numpy.typing.NDArray[np.int64]` where no other dtype may be read back.
 """
 
 from __future__ import annotations
@@ -30,11 +30,8 @@ def to_json(instance: DataclassInstance) -> dict[str, object]:
 
 
 def from_json(cls: type[T], packed: object) -> T:
-    """Returns the instance of `cls` that `to_json` turned into `packed`; every value and dtype is the same.
-
-    Raises:
-      ValueError: where `packed` does not fit the annotations of `cls`; the message names the field.
-    """
+    """Returns the instance of `cls` that `to_json` turned into `packed`; every value and dtype is the same. Raises
+    ValueError where `packed` does not fit the annotations of `cls`; the message names the field."""
     return typing.cast(T, _unpack(cls, packed, cls.__name__))
 
 

@@ -7,12 +7,13 @@ functions in the same order. Only the main process writes files.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
@@ -45,7 +46,7 @@ def process_rows(num_rows: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def shard_batch(rows: Any, num_rows: int) -> Any:
+def shard_batch(rows: Tree, num_rows: int) -> Tree:
     """Shards a batch along the first axis of its arrays.
 
     Args:
@@ -65,12 +66,12 @@ def shard_batch(rows: Any, num_rows: int) -> Any:
     return jax.tree.map(place, rows)
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: Tree) -> Tree:
     """Puts arrays, the same in all processes, whole on every device."""
     if jax.process_count() == 1:
         return jax.device_put(tree, replicated())
 
-    def place(leaf: Any) -> jax.Array:
+    def place(leaf: jax.Array | np.ndarray) -> jax.Array:
         values = np.asarray(leaf)
         return jax.make_array_from_callback(values.shape, replicated(), lambda index: values[index])
 
@@ -79,11 +80,7 @@ def replicate(tree: Any) -> Any:
 
 def broadcast(tree: Tree) -> Tree:
     """Returns the arrays of the main process in every process, so that no rounding of another machine differs."""
-    if jax.process_count() == 1:
-        return tree
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.broadcast_one_to_all(tree)
+    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
 def local(tree: Tree) -> Tree:
@@ -99,6 +96,11 @@ def all_reduce_max(value: int) -> int | jax.Array:
     return _jitted_max()(shard_batch(mine, jax.device_count()))
 
 
+@functools.cache
+def _jitted_max() -> Callable[[np.ndarray], jax.Array]:
+    return jax.jit(jnp.max, out_shardings=replicated())
+
+
 def is_main_process() -> bool:
     """Whether this process writes the files."""
     return jax.process_index() == 0
@@ -107,12 +109,10 @@ def is_main_process() -> bool:
 def barrier(name: str) -> None:
     """Waits until every process has reached the barrier of this name."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices(name)
 
 
-def describe() -> Mapping[str, Any]:
+def describe() -> dict[str, str | int]:
     """Describes the devices for `run.json`."""
     device = jax.devices()[0]
     return {
@@ -121,8 +121,3 @@ def describe() -> Mapping[str, Any]:
         "count": jax.device_count(),
         "processes": jax.process_count(),
     }
-
-
-@functools.cache
-def _jitted_max() -> Any:
-    return jax.jit(jnp.max, out_shardings=replicated())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from vae_jax.data.corpus import Corpus, Split
-from vae_jax.data.dataset import ArrayExamples, Dataset, Examples
-from vae_jax.data.shards.corpus_view import ShownCorpus
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.dataset import Dataset
+from vae_jax.data.shards import corpus_view
+from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference
@@ -18,6 +18,7 @@ from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, Calibration
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, sharding
+from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import checkpointing, run_dir, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
@@ -46,50 +47,28 @@ class SampleConfig(config.Section):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts that a config describes.
+    """The parts that a config describes."""
 
-    Attributes:
-      name: of the config.
-      seed: of the initial parameters, training and evaluation.
-      raw: the resolved config, as `config.json` holds it.
-      representation: Score to examples and back.
-      model: the network with its likelihood.
-      trainable: the first stage.
-      train: its training loop.
-      sample: what is sampled from it.
-    """
-
-    name: str
-    seed: int
-    raw: Mapping[str, Any]
-    representation: AnyRepresentation
-    model: VAE
-    trainable: TrainableVAE[Any]
-    train: TrainConfig
-    sample: SampleConfig
+    name: str  # Of the config.
+    seed: int  # Of the initial parameters, training and evaluation.
+    raw: Fields  # The resolved config, as `config.json` holds it.
+    representation: AnyRepresentation  # Score to examples and back.
+    model: VAE  # The network with its likelihood.
+    trainable: TrainableVAE[Any]  # The first stage.
+    train: TrainConfig  # Its training loop.
+    sample: SampleConfig  # What is sampled from it.
 
     def key(self) -> jax.Array:
         """The key of the first stage."""
         return jax.random.key(self.seed)
 
     def make_dataset(self, corpus: Corpus, split: Split) -> Dataset[Any]:
-        """Encodes a corpus: the training examples, those of shards where the corpus lies in shards, and the held-out
-        ones where there are any.
-
-        Raises:
-          UserError: where nothing is left to train on.
-        """
+        """Encodes a corpus: the training examples, unless they are in shards, and the held-out ones if there are any.
+        Raises UserError where nothing is left to train on."""
         if not split.train:
             raise UserError("the corpus leaves nothing to train on")
-        pieces, representation = corpus.pieces, self.representation
-        examples: Examples[Any]
-        if isinstance(corpus, ShownCorpus):
-            examples = corpus.training_examples(representation.example_type)
-        else:
-            examples = ArrayExamples(
-                arrays.concatenate([representation.encode_training(pieces[n].score) for n in split.train])
-            )
-        held_out = [representation.encode(pieces[n].score).examples for n in split.held_out]
+        held_out = [self.representation.encode(corpus.pieces[n].score).examples for n in split.held_out]
+        examples = corpus.training_examples(self.representation, split)
         return Dataset(examples, arrays.concatenate(held_out) if held_out else None)
 
 
@@ -99,7 +78,7 @@ class TrainedRun:
 
     folder: RunFolder
     experiment: Experiment
-    description: Mapping[str, Any]
+    description: Fields
     variables: Variables
     calibration: Calibration
     step: int
@@ -108,19 +87,28 @@ class TrainedRun:
         """The trained model as functions of scores and latents."""
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
+    def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
+        """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
+        UserError where there is no corpus, or it is another one."""
+        raw, known = self.experiment.raw, self.description["corpus"]
+        source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
+        if source.fingerprint != known["fingerprint"]:
+            raise UserError(
+                f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
+                f"({source.name}, {source.num_pieces} pieces); give it by --path"
+            )
+        return source, split
 
-def build_experiment(raw: Mapping[str, Any]) -> Experiment:
-    """Builds the parts that a config describes.
 
-    Raises:
-      UserError: where a section lacks a field, has an unknown one or a value outside its range; names it.
-    """
+def build_experiment(raw: Fields) -> Experiment:
+    """Builds the parts that a config describes. Raises UserError where a section lacks a field, has an unknown one or a
+    value outside its range; names it."""
     for section in ("representation", "model", "loss", "optimizer", "train", "sample"):
         if section not in raw:
             raise UserError(f"config.{section} is missing")
     top = config.make_section(_Top, {key: raw[key] for key in ("name", "seed") if key in raw}, "config")
     representation = make_representation(raw["representation"])
-    model = make_model(raw["model"], raw["representation"]["name"], representation.example_shape)
+    model = make_model(raw["model"], raw["representation"], representation.example_shape)
     augmentation = raw.get("augment", {})
     representation.make_augmentation(augmentation)  # Refuses unknown fields.
     trainable = TrainableVAE[Any](
@@ -144,11 +132,8 @@ def build_experiment(raw: Mapping[str, Any]) -> Experiment:
 
 
 def load_experiment(workdir: str) -> TrainedRun:
-    """Builds the experiment of a run's folder and restores its newest whole checkpoint.
-
-    Raises:
-      UserError: where there is no run, or no checkpoint yet.
-    """
+    """Builds the experiment of a run's folder and restores its newest whole checkpoint. Raises UserError where there is
+    no run, or no checkpoint yet."""
     folder, raw, description = run_dir.load_run(workdir)
     experiment = build_experiment(raw)
     abstract = step.abstract_state(experiment.trainable, experiment.train.average_decay, experiment.key())

@@ -6,8 +6,9 @@ import collections
 import contextlib
 import dataclasses
 import math
-from typing import Any, Generic
+from typing import Generic
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,10 +60,8 @@ def fit(
     if sharding.is_main_process():
         checkpointing.remove_leftovers(folder.checkpoints)
     if not sharding.divides(config.batch_size):
-        print(
-            f"batches of {config.batch_size} cannot be sharded over {jax.device_count()} devices: each computes "
-            "the whole; a multiple is faster"
-        )
+        devices = f"{jax.device_count()} devices"
+        print(f"batches of {config.batch_size} cannot be sharded over {devices}: each computes the whole batch")
     init_key, train_key, eval_key = jax.random.split(key, 3)
     optimizer = trainable.optimizer(config.num_steps(len(dataset.train)))
 
@@ -195,7 +194,7 @@ def _save(run: _Run[B], state: TrainState, num_updates: int, history: History) -
 
 
 @jax.jit
-def _all_finite(tree: Any) -> jax.Array:
+def _all_finite(tree: chex.ArrayTree) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
@@ -227,7 +226,7 @@ def _weighted_means(history: History) -> dict[str, float]:
     return {name: float(np.average([float(terms[name]) for _, terms in history], weights=sizes)) for name in names}
 
 
-def _evaluate(state: TrainState, eval_step: EvalStep, held_out: Any, batch_size: int) -> dict[str, float]:
+def _evaluate(state: TrainState, eval_step: EvalStep, held_out: chex.ArrayTree, batch_size: int) -> dict[str, float]:
     """Means over the held-out examples."""
     count = arrays.num_examples(held_out)
     length = min(batch_size, count)

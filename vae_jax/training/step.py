@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -23,21 +24,13 @@ from vae_jax.training.trainable import Metrics, Trainable
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that training changes, and the model's constants: data only.
+    """Everything that training changes, and the model's constants: data only."""
 
-    Attributes:
-      step: number of updates made, int32 [].
-      params: the model's parameters.
-      constants: the model's other variables by collection, fixed before the first step.
-      opt_state: the optimiser's state.
-      average: moving average of the parameters; () where none is kept.
-    """
-
-    step: jax.Array
-    params: Any
-    constants: Variables
-    opt_state: optax.OptState
-    average: Any
+    step: jax.Array  # Number of updates made, int32 [].
+    params: chex.ArrayTree  # The model's parameters.
+    constants: Variables  # The model's other variables by collection, fixed before the first step.
+    opt_state: optax.OptState  # The optimiser's state.
+    average: chex.ArrayTree  # Moving average of the parameters; () where none is kept.
 
     @property
     def trained_variables(self) -> Variables:
@@ -45,8 +38,8 @@ class TrainState:
         return {"params": self.average if self.average != () else self.params, **self.constants}
 
 
-TrainStep = Callable[[TrainState, Any, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[TrainState, Any, jax.Array], Metrics]
+TrainStep = Callable[[TrainState, chex.ArrayTree | None, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[TrainState, chex.ArrayTree, jax.Array], Metrics]
 
 
 def draw_variables(init: Callable[[jax.Array], Variables], key: jax.Array) -> Variables:
@@ -93,7 +86,7 @@ def make_train_step(
         key = jax.random.fold_in(base_key, state.step)
         examples = dataset.take(resident, batch)
 
-        def mean_loss(params: Any) -> tuple[jax.Array, Metrics]:
+        def mean_loss(params: chex.ArrayTree) -> tuple[jax.Array, Metrics]:
             loss, terms = trainable.loss({"params": params, **state.constants}, examples, key, True)
             means = {name: batch.mean(values) for name, values in ({"loss": loss} | terms).items()}
             return means["loss"], means
@@ -124,7 +117,7 @@ def make_eval_step(trainable: Trainable[B], base_key: jax.Array) -> EvalStep:
     return jax.jit(eval_step, out_shardings=sharding.replicated())
 
 
-def _after(norm: jax.Array, grads: Any) -> Any:
+def _after(norm: jax.Array, grads: chex.ArrayTree) -> chex.ArrayTree:
     """Returns the gradients, to be used only when all of them have been computed.
 
     Without this XLA copies the parameters so that it may write some while the gradients of others are still being
@@ -139,7 +132,7 @@ def _traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
     traces = itertools.count(1)
 
     @functools.wraps(step)
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: object) -> object:
         if next(traces) > 1:
             raise AssertionError(f"{step.__name__} is traced more than once")
         return step(*arguments)

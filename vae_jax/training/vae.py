@@ -24,23 +24,14 @@ _INIT_BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class TrainableVAE(Trainable[B]):
-    """A VAE to be trained.
+    """A VAE to be trained."""
 
-    Attributes:
-      model: the network with its likelihood.
-      representation: makes its inputs, augmented in training.
-      kl_weight: beta, the weight of the KL in nats.
-      augmentation: the config's `augment` section.
-      optimizer_config: the optimiser.
-      seed: of what the model computes of its data on the host, such as a randomised PCA.
-    """
-
-    model: VAE
-    representation: AnyRepresentation
-    kl_weight: float
-    augmentation: Mapping[str, float]
-    optimizer_config: OptimizerConfig
-    seed: int
+    model: VAE  # The network with its likelihood.
+    representation: AnyRepresentation  # Makes its inputs, augmented in training.
+    kl_weight: float  # Beta, the weight of the KL in nats.
+    augmentation: Mapping[str, float]  # The config's `augment` section.
+    optimizer_config: OptimizerConfig  # The optimiser.
+    seed: int  # Of what the model computes of its data on the host, such as a randomised PCA.
 
     def init(self, key: jax.Array, dataset: Dataset[B] | None) -> Variables:
         """Draws the variables (the key is consumed); a model that starts from its data then sees some of it."""

@@ -1,106 +1,67 @@
-"""The corpus of a run, in memory or in shards; of shards the pieces that are evaluated and shown, with their music."""
+"""The corpus of a run, in memory or in shards."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import pathlib
 
-from vae_jax.data import corpus
-from vae_jax.data.corpus import Corpus, Split
-from vae_jax.data.shards import reader, writer
-from vae_jax.data.shards.dataset import ShardExamples
-from vae_jax.data.shards.reader import Shards
+import numpy as np
+
+from vae_jax.data import corpus, splits
+from vae_jax.data.config import DataConfig
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.shards import format, reader
+from vae_jax.data.shards.reader import ShardExamples, Shards
+from vae_jax.data.splits import Split
 from vae_jax.representations import arrays as arrays_lib
-from vae_jax.representations.base import B
+from vae_jax.representations.base import AnyRepresentation
+from vae_jax.runtime import config
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ShownCorpus(Corpus):
-    """The held-out pieces of shards and some of the training pieces, as a corpus that knows of the whole.
+class ShardCorpus(Corpus):
+    """A corpus in shards, of which all held-out pieces and some training pieces are in memory."""
 
-    Attributes:
-      shards: all pieces.
-      index: which of them these are, ascending.
-      whole_split: the split of all pieces.
-    """
-
-    shards: Shards
-    index: tuple[int, ...]
-    whole_split: Split
-
-    @property
-    def tune_groups(self) -> tuple[int, ...]:
-        """Of each piece here the tune, numbered as in the whole."""
-        return tuple(self.shards.tune_groups[n] for n in self.index)
-
-    @property
-    def num_pieces(self) -> int:
-        """That of the whole."""
-        return len(self.shards.files)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the whole."""
-        return self.shards.fingerprint
-
-    @property
-    def whole_totals(self) -> Mapping[str, int]:
-        """Those of the whole."""
-        return self.shards.manifest["totals"]
+    shards: Shards  # All pieces.
+    training_index: tuple[int, ...]  # Which of them are the training pieces.
 
     def training_paths(self, split: Split) -> list[str]:
-        """Those of the whole."""
-        return [self.shards.files[n].path for n in self.whole_split.train]
+        """Paths of all training pieces."""
+        return [self.shards.rows[n].path for n in self.training_index]
 
-    def training_examples(self, example_type: type[B]) -> ShardExamples[B]:
-        """The examples of all training pieces, shown or not."""
-        return ShardExamples(self.shards, self.whole_split.train, example_type)
+    def training_examples(self, representation: AnyRepresentation, split: Split) -> ShardExamples:
+        """The stored examples of all training pieces."""
+        return ShardExamples(self.shards, self.training_index, representation.example_type)
 
 
-def find_split(data: Mapping[str, Any], representation: Mapping[str, Any], path: str = "") -> tuple[Corpus, Split]:
-    """Finds the corpus that a config describes, or takes the one at another path, and splits it.
-
-    Args:
-      data: the config's `data` section.
-      representation: the config's `representation` section, which shards have to be of.
-      path: a folder of shards, of MIDI files or a zip in place of the config's; empty for the config's.
-
-    Returns:
-      The corpus and its split; of shards the pieces that are shown.
-
-    Raises:
-      UserError: where there is no such corpus, or shards of another representation.
-    """
-    folder = data.get("shards", "")
-    if path and reader.is_shards(path):
-        folder = path
-    elif path and folder:
-        raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
+def find_split(data: Json, representation: Json, path: str = "") -> tuple[Corpus, Split]:
+    """Finds the corpus of a config's `data` section, or at another path, and splits its pieces in memory. Raises
+    UserError if there is no such corpus, or it is in shards of another `representation` section."""
+    section = config.make_section(DataConfig, data, "config.data")
+    folder = path if path and reader.is_shards(path) else section.shards
     if not folder:
-        return corpus.find_split(data, path)
+        in_memory = corpus.read_source(corpus.find_source(section, path, allow_synthetic=section.allow_synthetic))
+        return in_memory, splits.split_pieces(in_memory.tune_groups, section)
+    if path and path != folder:
+        raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
     shards = reader.open_shards(folder)
-    writer.refuse_other_representation(shards.folder, shards.manifest, representation)
-    return _show(shards, data)
-
-
-def _show(shards: Shards, data: Mapping[str, Any]) -> tuple[ShownCorpus, Split]:
-    split = corpus.split_groups(
-        shards.tune_groups,
-        data["num_held_out"],
-        data["split_seed"],
-        data["split_by"],
-        num_folds=data["num_folds"],
-        fold=data["fold"],
-    )
-    if not split.train:
+    format.check_representation(pathlib.Path(folder), shards.manifest["representation"], representation)
+    tune_groups = [row.tune for row in shards.rows]
+    whole = splits.split_pieces(tune_groups, section)
+    if not whole.train:
         raise UserError("the corpus leaves nothing to train on")
-    training = [split.train[n] for n in arrays_lib.subsample_rows(len(split.train), data["num_shown"]).tolist()]
-    index = tuple(sorted([*training, *split.held_out]))
-    held_out = set(split.held_out)
-    shown = ShownCorpus(shards.manifest["corpus"], shards.load(index), shards, index, split)
-    return shown, Split(
-        tuple(n for n, piece in enumerate(index) if piece not in held_out),
-        tuple(n for n, piece in enumerate(index) if piece in held_out),
+    evaluated = arrays_lib.subsample_rows(len(whole.train), section.num_evaluated_train)
+    index = sorted([*np.array(whole.train)[evaluated].tolist(), *whole.held_out])
+    view = ShardCorpus(
+        name=shards.manifest["corpus"],
+        files=shards.load(index),
+        tune_groups=tuple(tune_groups[n] for n in index),
+        num_pieces=len(shards.rows),
+        fingerprint=shards.manifest["fingerprint"],
+        totals=shards.manifest["totals"],
+        shards=shards,
+        training_index=whole.train,
     )
+    return view, Split.of(np.isin(index, whole.held_out))

@@ -1,4 +1,4 @@
-"""What lies in a folder of shards: names, the bytes of a record, and files of records."""
+"""The files in a folder of shards: their names, their records, and how they are checked."""
 
 from __future__ import annotations
 
@@ -6,185 +6,149 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib
 import json
 import pathlib
 import sys
+import textwrap
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import mido
 import numpy as np
 
+from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
-FORMAT = 2
+FORMAT = 3
 Arrays = Mapping[str, np.ndarray]
-MANIFEST, PLAN, GROUPS, REPORT = "shards.json", "plan.json", "groups.npy", "ingest.json"
-# One record a chunk of the file: a read at random unpacks nothing else.
-_WRITER_OPTIONS = "group_size:1"
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_READER_BUFFER_BYTES = 32_768
+MANIFEST, PLAN = "shards.json", "plan.json"
+KINDS = ("examples", "pieces", "tunes")
+_WRITER_OPTIONS = "group_size:1"  # A random read decompresses no other record.
 
 
-def chunk_names(number: int) -> dict[str, str]:
-    """Names of the files of a chunk."""
-    return {
-        "chunk": f"chunk-{number:05d}.json",
-        "examples": f"examples-{number:05d}.array_record",
-        "pieces": f"pieces-{number:05d}.array_record",
-        "tunes": f"tunes-{number:05d}.npy",
-    }
+def chunk_path(folder: pathlib.Path, number: int, kind: str) -> pathlib.Path:
+    """The path of one of a chunk's files: of a kind of records, or the "chunk" itself."""
+    return folder / f"{kind}-{number:05d}.{'json' if kind == 'chunk' else 'array_record'}"
 
 
 @functools.cache
 def encoder_version() -> str:
-    """Hash of the source of all that turns bytes into examples, and of the versions that it rests on."""
+    """Hash of the source code that turns bytes into examples, and of the versions of what it uses."""
     root = pathlib.Path(__file__).parents[2]
     sources = [root / "data" / "parsing.py", root / "data" / "deduplication.py"]
     sources += sorted([*(root / "music").glob("*.py"), *(root / "representations").rglob("*.py")])
-    digest = hashlib.sha256(repr((FORMAT, mido.version_info, sys.version_info[:2])).encode())
-    for path in sources:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    versions = repr((FORMAT, mido.version_info, sys.version_info[:2])).encode()
+    return hashlib.sha256(b"".join([versions, *(path.read_bytes() for path in sources)])).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordLayout:
-    """How the arrays of one example lie in a record: one after the other, little-endian.
+def describe_representation(config: Json) -> Json:
+    """Returns a config's `representation` section with its defaults."""
+    made = make_representation(config)
+    fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}  # type: ignore[arg-type]
+    return json.loads(json.dumps({"name": config["name"]} | fields))
 
-    Attributes:
-      fields: name, dtype (as NumPy writes it) and shape of each.
-    """
 
-    fields: tuple[tuple[str, str, tuple[int, ...]], ...]
+def check_representation(folder: pathlib.Path, there: Json, config: Json) -> None:
+    """Raises UserError with the fields in which a config's representation differs from that of shards."""
+    here = describe_representation(config)
+    differing = "; ".join(
+        f"config.representation.{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    )
+    if differing:
+        raise UserError(f"{folder} holds shards of another representation ({differing}); write them anew or change it")
 
-    @classmethod
-    def of(cls, arrays: Arrays) -> RecordLayout:
-        """The layout of examples, each array [W, ...]."""
-        return cls(
-            tuple((name, rows.dtype.newbyteorder("<").str, tuple(rows.shape[1:])) for name, rows in arrays.items())
-        )
 
-    @classmethod
-    def unpack_json(cls, packed: Any) -> RecordLayout:
-        """Reads what `pack_json` made."""
-        return cls(tuple((field["name"], field["dtype"], tuple(field["shape"])) for field in packed))
+def layout_of(arrays: Arrays) -> np.dtype:
+    """The layout of an example's record: its arrays one after the other, little-endian, as a structured type."""
+    return np.dtype([(name, rows.dtype.newbyteorder("<"), rows.shape[1:]) for name, rows in arrays.items()])
 
-    def pack_json(self) -> list[dict[str, Any]]:
-        """What the manifest holds."""
-        return [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in self.fields]
 
-    @functools.cached_property
-    def dtype(self) -> np.dtype:
-        """One example as a structured type."""
-        return np.dtype(list(self.fields))
+def pack_examples(arrays: Arrays, layout: np.dtype) -> list[bytes]:
+    """Turns examples, each array [W, ...], into W records. Raises ValueError if they have another layout."""
+    if layout_of(arrays) != layout:
+        raise ValueError(f"examples of {layout_of(arrays)} instead of {layout}")
+    rows = np.empty(len(next(iter(arrays.values()))), dtype=layout)
+    for name, array in arrays.items():
+        rows[name] = array
+    return [row.tobytes() for row in rows]
 
-    def pack(self, arrays: Arrays) -> list[bytes]:
-        """Turns examples into records.
 
-        Raises:
-          ValueError: where their arrays have another layout.
-        """
-        if RecordLayout.of(arrays) != self:
-            raise ValueError(f"examples of {RecordLayout.of(arrays).fields} instead of {self.fields}")
-        rows = np.zeros(len(next(iter(arrays.values()))), dtype=self.dtype)
-        for name, array in arrays.items():
-            rows[name] = array
-        return [row.tobytes() for row in rows.view(np.uint8).reshape(len(rows), self.dtype.itemsize)]
-
-    def unpack(self, records: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Turns records into examples, each array [B, ...].
-
-        Raises:
-          ValueError: where a record has another size.
-        """
-        if any(len(record) != self.dtype.itemsize for record in records):
-            raise ValueError(f"a record of another size than {self.dtype.itemsize} bytes")
-        rows = np.frombuffer(b"".join(records), dtype=self.dtype)
-        return {
-            name: np.ascontiguousarray(rows[name], dtype=np.dtype(dtype).newbyteorder("="))
-            for name, dtype, _ in self.fields
-        }
+def unpack_examples(records: Sequence[bytes], layout: np.dtype) -> dict[str, np.ndarray]:
+    """Turns B records into examples, each array [B, ...]."""
+    rows = np.frombuffer(b"".join(records), dtype=layout)
+    return {name: rows[name].astype(rows[name].dtype.newbyteorder("="), order="C") for name in layout.fields or ()}
 
 
 @contextlib.contextmanager
 def record_writer(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that appends a record to a file, which appears when all are written.
-
-    Raises:
-      UserError: where it cannot be written, or the format is not installed.
-    """
+    """Gives a function that appends a record to a file, which appears when it is complete; raises UserError if it
+    cannot be written."""
+    module = import_optional("array_record.python.array_record_module")
     with files.replacing(path) as temporary:
         try:
-            writer = _array_record().ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)
-            try:
+            with contextlib.closing(module.ArrayRecordWriter(str(temporary), _WRITER_OPTIONS)) as writer:
                 yield writer.write
-            finally:
-                writer.close()
-        except RuntimeError as error:  # The format's own word for whatever the disk says.
-            raise UserError(f"{path}: cannot be written ({_brief(error)})") from error
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # Itself it is the format's type for every error of the disk.
+                raise
+            raise UserError(f"{path}: cannot be written ({textwrap.shorten(str(error), 120)})") from error
 
 
-def open_records(path: pathlib.Path) -> Any:
-    """Opens a file of records for reads at random: `num_records()`, `read([n])`, `close()`.
+def write_json(path: pathlib.Path, content: Json) -> None:
+    """Writes a plan, chunk or manifest with the format's number and a hash of the content."""
+    files.write_json(path, {"format": FORMAT, "sha256": hash_json(content), **content})
 
-    Raises:
-      UserError: where it cannot be opened.
-    """
+
+def read_json(path: pathlib.Path) -> Json:
+    """Reads what `write_json` wrote; raises UserError if it is missing, damaged or of another format."""
+    content = files.read_json(path)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise UserError(f"{path.parent}: shards of another version of this program; write them again in another folder")
+    if content.pop("sha256", None) != hash_json(content):
+        raise damaged(path, "its hash differs")
+    return content
+
+
+def hash_json(content: object) -> str:
+    """Hash of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def describe_file(path: pathlib.Path) -> dict[str, int | str]:
+    """Size and hash of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def check_file(path: pathlib.Path, known: Json, *, by_hash: bool) -> None:
+    """Raises UserError if a file is missing or its size, or its hash, is not that of `describe_file` before."""
     try:
-        return _array_record().ArrayRecordReader(
-            str(path), _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise damaged(path, error) from error
+        if (size := path.stat().st_size) != known["bytes"]:
+            raise damaged(path, f"{size} bytes instead of {known['bytes']}")
+        if by_hash and describe_file(path)["sha256"] != known["sha256"]:
+            raise damaged(path, "its hash differs")
+    except OSError as error:
+        raise damaged(path, error.strerror or error) from error
 
 
 def damaged(path: pathlib.Path, why: object) -> UserError:
-    """The one line on a shard that cannot be read."""
+    """The error of a shard that cannot be read, in one line."""
     return UserError(
-        f"{path}: a damaged shard ({_brief(why)}); delete it and write it again with the command that made it, "
-        f"python -m vae_jax.ingest --shards={path.parent}"
+        f"{path}: a damaged shard ({textwrap.shorten(str(why), 120)}); delete it and write it again with the "
+        f"command that made it, python -m vae_jax.ingest --shards={path.parent}"
     )
 
 
-def describe_file(path: pathlib.Path) -> dict[str, Any]:
-    """Size and hash of a file.
-
-    Raises:
-      UserError: where it cannot be read.
-    """
-    digest, size = hashlib.sha256(), 0
+def import_optional(name: str) -> types.ModuleType:
+    """Imports a module of the packages that only shards need; raises UserError if they are not installed."""
     try:
-        with path.open("rb") as file:
-            while part := file.read(2**20):
-                digest.update(part)
-                size += len(part)
-    except OSError as error:
-        raise damaged(path, error.strerror or error) from error
-    return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
-    """Writes compact JSON in ASCII: a path may hold bytes that are no text, and has to come back as it was."""
-    files.write_bytes(path, (json.dumps(value, separators=(",", ":"), allow_nan=False) + "\n").encode())
-
-
-def _array_record() -> Any:
-    try:
-        from array_record.python import array_record_module
+        return importlib.import_module(name)
     except ImportError as error:
-        raise missing_package(error) from error
-    return array_record_module
-
-
-def missing_package(error: ImportError) -> UserError:
-    """The one line where the optional packages are not installed."""
-    return UserError(
-        f"shards need grain and array_record, which Linux and macOS have ({error}): pip install grain array_record"
-    )
-
-
-def _brief(why: object) -> str:
-    text = " ".join(str(why).split())
-    return text if len(text) <= 120 else text[:117] + "..."
+        raise UserError(
+            f"shards need grain and array_record, which Linux and macOS have ({error}): pip install grain array_record"
+        ) from error

@@ -1,377 +1,187 @@
-"""Writing shards: chunks of files turned into records by several processes, each once, whatever interrupts them."""
+"""Writing shards: several processes turn chunks of files into records; an interrupted ingest resumes after the last
+complete chunk."""
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
-import itertools
-import json
-import multiprocessing
-import multiprocessing.connection
-import os
+import functools
 import pathlib
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+import re
 
 import numpy as np
 
-from vae_jax.data import corpus, deduplication, parsing, sources
+from vae_jax.data import corpus, deduplication, parallel, parsing, sources
+from vae_jax.data.config import DataConfig
+from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
-from vae_jax.data.shards.format import RecordLayout
-from vae_jax.data.sources import Listed, Source
+from vae_jax.data.shards.format import Arrays
+from vae_jax.data.shards.reader import Records
+from vae_jax.data.sources import Source
 from vae_jax.music import serialization
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.factory import make_representation
-from vae_jax.runtime import files, lock
+from vae_jax.runtime import config, files, lock
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
-CHUNK_FILES = 512  # Their number stays below that of the files that a process may open, for 200,000 files too.
-
-
-@dataclasses.dataclass(frozen=True)
-class ChunkTask:
-    """What a worker needs to write a chunk.
-
-    Attributes:
-      folder: of the shards.
-      number: of the chunk.
-      source: where its files are read from.
-      files: its files.
-      representation: the config's `representation` section.
-    """
-
-    folder: pathlib.Path
-    number: int
-    source: Source
-    files: tuple[Listed, ...]
-    representation: Mapping[str, Any]
-
-    @property
-    def identity(self) -> str:
-        """Hash of all that decides what is in the chunk."""
-        listed = [[file.path, file.size, file.stamp, file.refusal] for file in self.files]
-        known = [format.encoder_version(), describe_representation(self.representation), listed]
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-    def path(self, kind: str) -> pathlib.Path:
-        """The path of one of the chunk's files."""
-        return self.folder / format.chunk_names(self.number)[kind]
-
-
-def describe_representation(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config's `representation` section with the fields that it leaves to their defaults."""
-    made: Any = make_representation(config)
-    fields = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
-    return json.loads(json.dumps({"name": config["name"]} | fields))
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to be written: the corpus and the config's `representation` section."""
-
-    source: Source
-    representation: Mapping[str, Any]
-
-
-def make_plan(folder: pathlib.Path, config: Mapping[str, Any] | None, path: str = "") -> Plan:
-    """Plans shards of a config, or of what the folder's own plan says where none is given.
-
-    Args:
-      folder: of the shards.
-      config: a run's config.
-      path: of the corpus, in place of the config's.
-
-    Raises:
-      UserError: where there is neither a config nor a plan, or no such corpus.
-    """
-    if config is None:
-        if not (folder / format.PLAN).is_file():
-            raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
-        known = files.read_json(folder / format.PLAN)
-        try:
-            return Plan(sources.list_again(known["source"], path), known["representation"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / format.PLAN}: damaged ({error}); give --config and --path again") from error
-    data = config["data"]
-    path = path or data["path"]
-    if path == sources.SYNTHETIC_NAME:
-        source = sources.list_synthetic(data["num_synthetic"], data["synthetic_seed"])
-    else:
-        source = sources.list_source(path or corpus.fetch_anthems(data["url"]))
-    return Plan(source, describe_representation(config["representation"]))
+CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open files.
 
 
 def write_shards(
-    plan: Plan, folder: pathlib.Path, *, num_workers: int, chunk_files: int = CHUNK_FILES
-) -> dict[str, Any]:
-    """Writes a corpus as shards, or what is missing of them.
+    folder: pathlib.Path,
+    raw: Json | None,
+    path: str = "",
+    *,
+    num_workers: int,
+    chunk_files: int = CHUNK_FILES,
+) -> Json:
+    """Writes a corpus as shards, or what is missing of them, and returns the manifest.
 
     Args:
-      plan: the corpus and its representation.
-      folder: where to; made where there is none.
-      num_workers: processes to write with; one writes in this process.
+      folder: where to; created if there is none.
+      raw: a run's config; None for the corpus and the representation with which the folder was begun.
+      path: of the corpus, in place of the config's.
+      num_workers: number of processes.
       chunk_files: files of a chunk.
 
-    Returns:
-      The manifest.
-
     Raises:
-      UserError: where the folder holds something else, another representation among it, where nothing can be read, or
-        where something cannot be written; what is written stays, and the same call goes on.
+      UserError: if there is no corpus or no usable file, if the folder holds something else or another representation,
+        or if a file cannot be written. The complete chunks stay, and the same call resumes.
     """
-    source = plan.source
-    bare = dataclasses.replace(source, files=())
-    tasks = [
-        ChunkTask(folder, number, bare, source.files[start : start + chunk_files], plan.representation)
-        for number, start in enumerate(range(0, len(source.files), chunk_files))
-    ]
-    _open_folder(folder, plan)
-    missing = [task for task in tasks if not _is_written(task)]
-    manifest = folder / format.MANIFEST
-    if not missing and manifest.exists():
-        finished = files.read_json(manifest)
-        if len(finished["chunks"]) == len(tasks):
-            return finished
-    manifest.unlink(missing_ok=True)  # Whoever trains from here may not take half of the new for the whole.
-    done = sum(len(task.files) for task in tasks) - sum(len(task.files) for task in missing)
+    if raw is None and not (folder / format.PLAN).is_file():
+        raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
+    raw = format.read_json(folder / format.PLAN) if raw is None else raw
+    data = config.make_section(DataConfig, raw["data"], "config.data")
+    source = corpus.find_source(data, path, allow_synthetic=False)
+    representation = format.describe_representation(raw["representation"])
+    _open_folder(folder, source, representation)
+    chunks = list(enumerate(source.split(chunk_files)))
+    missing = [chunk for chunk in chunks if not _is_written(folder, representation, chunk)]
+    (folder / format.MANIFEST).unlink(missing_ok=True)  # Nobody may train on a half-written folder.
+    done = len(source.files) - sum(len(part.files) for _, part in missing)
     if done:
         print(f"{folder}: {done:,} of {len(source.files):,} files are written already")
-    for number in _write_chunks(missing, num_workers):
-        done += len(tasks[number].files)
-        print(f"{done:,} of {len(source.files):,} files", flush=True)
-    return _finish(source, folder, tasks)
+    write = functools.partial(write_chunk, folder, representation)
+    with contextlib.closing(parallel.map_ordered(write, missing, num_workers)) as written:
+        for num_written in written:
+            done += num_written
+            print(f"{done:,} of {len(source.files):,} files", flush=True)
+    return _finish(folder, source, representation, len(chunks))
 
 
-def write_chunk(task: ChunkTask) -> int:
-    """Writes the files of one chunk and returns its number."""
-    task.path("chunk").unlink(missing_ok=True)
-    representation = make_representation(task.representation)
-    shape: RecordLayout | None = None
-    rows: list[dict[str, Any]] = []
-    shingles = [np.zeros(0, dtype="<u8")]
+def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> int:
+    """Writes one chunk, its number and its files, with a config's `representation` section; returns its length."""
+    number, source = chunk
+    paths = {kind: format.chunk_path(folder, number, kind) for kind in (*format.KINDS, "chunk")}
+    paths["chunk"].unlink(missing_ok=True)
+    representation = make_representation(config)
+    layout: np.dtype | None = None
+    rows: list[FileRow] = []
     with (
-        format.record_writer(task.path("examples")) as write_example,
-        format.record_writer(task.path("pieces")) as write_piece,
+        format.record_writer(paths["examples"]) as write_example,
+        format.record_writer(paths["pieces"]) as write_piece,
+        format.record_writer(paths["tunes"]) as write_tune,
     ):
-        for listed, data in sources.read_listed(task.source, task.files):
-            row, arrays, score = _judge(listed.path, data, representation)
-            if score is not None and arrays is not None:
-                shape = shape or RecordLayout.of(arrays)
-                for record in shape.pack(arrays):
-                    write_example(record)
-                write_piece(serialization.pack_score(score))
-                shingles.append(deduplication.pack_shingles(score).astype("<u8"))
-                row |= {"shingles": len(shingles[-1])}
-            rows.append(row)
-    with files.replacing(task.path("tunes")) as temporary, temporary.open("wb") as file:
-        np.save(file, np.concatenate(shingles), allow_pickle=False)
-    format.write_json(
-        task.path("chunk"),
-        {
-            "identity": task.identity,
-            "layout": shape.pack_json() if shape else None,
-            "written": {kind: format.describe_file(task.path(kind)) for kind in ("examples", "pieces", "tunes")},
-            "files": rows,
-        },
-    )
-    return task.number
+        for path, data in sources.read_files(source):
+            parallel.raise_if_closing()
+            file, arrays = parse_and_encode(path, data, representation)
+            records = []
+            if file.score is not None:
+                layout = layout or format.layout_of(arrays)
+                records = format.pack_examples(arrays, layout)
+                write_piece(serialization.pack_score(file.score))
+                write_tune(deduplication.pack_shingles(file.score).astype("<u8").tobytes())
+            for record in records:
+                write_example(record)
+            rows.append(FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records)))
+    num_pieces = sum(row.status != "refused" for row in rows)
+    counts = {"examples": sum(row.examples for row in rows), "pieces": num_pieces, "tunes": num_pieces}
+    content = {
+        "identity": _identity(config, source),
+        "layout": layout.descr if layout else None,
+        "written": {kind: format.describe_file(paths[kind]) | {"records": counts[kind]} for kind in format.KINDS},
+        "files": [dataclasses.asdict(row) for row in rows],
+    }
+    format.write_json(paths["chunk"], content)
+    return len(rows)
 
 
-def _judge(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[dict[str, Any], Any, Any]:
-    """Reads and encodes a file; returns what the chunk keeps of it, its examples and its score."""
-    row: dict[str, Any] = {"path": path, "sha256": "", "status": "refused", "notes": 0, "examples": 0}
-    if isinstance(data, str):
-        return row | {"reasons": [data]}, None, None
-    row["sha256"] = hashlib.sha256(data).hexdigest()
-    verdict = parsing.judge(data)
-    row["reasons"] = list(verdict.reasons)
-    if verdict.score is None:
-        return row, None, None
+def parse_and_encode(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[ParsedFile, Arrays]:
+    """Parses the bytes of a file (see `parse`) and encodes it for training; a refused file has no arrays."""
+    file = parsing.parse(path, data)
+    if file.score is None:
+        return file, {}
     try:
-        arrays = representation.encode_training(verdict.score)._asdict()
+        return file, representation.encode_training(file.score)._asdict()
     except (ArithmeticError, LookupError, ValueError, MemoryError) as error:  # One file of thousands ends no ingest.
         reason = f"cannot be encoded ({type(error).__name__}: {error})"
-        return row | {"reasons": [*verdict.reasons, reason]}, None, None
-    counts = {"notes": len(verdict.score.notes), "examples": len(next(iter(arrays.values())))}
-    return row | counts | {"status": "repaired" if verdict.reasons else "loaded"}, arrays, verdict.score
+        return dataclasses.replace(file, score=None, reasons=(*file.reasons, reason)), {}
 
 
-def _open_folder(folder: pathlib.Path, plan: Plan) -> None:
-    """Makes or takes the folder, locks it and refuses one of other content."""
+def _open_folder(folder: pathlib.Path, source: Source, representation: Json) -> None:
+    """Creates the folder or refuses one of other content, locks it and writes the plan."""
+    plan = folder / format.PLAN
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file, not a folder; give another --shards")
-        there = [path.name for path in folder.iterdir()] if folder.exists() else []
-        if format.PLAN not in there and any(not name.startswith(".") for name in there):
+        names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+        if plan.name not in names and any(not name.startswith(".") for name in names):
             raise UserError(f"{folder}: not empty and not a folder of shards; give another --shards")
         lock.hold(folder)
         files.remove_leftovers(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be used as a folder of shards ({error.strerror or error})") from error
-    if (folder / format.PLAN).exists():
-        refuse_other_representation(folder, files.read_json(folder / format.PLAN), plan.representation)
-    known = {"source": plan.source.describe(), "representation": plan.representation}
-    format.write_json(folder / format.PLAN, {"format": format.FORMAT} | known)
+    if plan.exists():
+        format.check_representation(folder, format.read_json(plan)["representation"], representation)
+    format.write_json(plan, {"data": source.to_config(), "representation": representation})
 
 
-def refuse_other_representation(folder: pathlib.Path, known: Any, representation: Mapping[str, Any]) -> None:
-    """Compares a config with what a plan or manifest says.
-
-    Raises:
-      UserError: which names the fields that differ.
-    """
-    if not isinstance(known, dict) or known.get("format") != format.FORMAT:
-        raise UserError(f"{folder}: shards of another version of this program; write them again in another folder")
-    there, here = known["representation"], describe_representation(representation)
-    differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-    if differing:
-        shown = "; ".join(
-            f"config.representation.{name} is {there.get(name)!r} there and {here.get(name)!r} here"
-            for name in differing
-        )
-        raise UserError(f"{folder} holds shards of another representation ({shown}); write them anew or change it")
+def _identity(config: Json, source: Source) -> str:
+    """Hash of everything that determines a chunk's content."""
+    listed = [[file.path, file.size, file.stamp, file.refusal] for file in source.files]
+    return format.hash_json([format.encoder_version(), config, listed])
 
 
-def _is_written(task: ChunkTask) -> bool:
-    """Whether a chunk is whole and of the same files, config and encoder."""
+def _is_written(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> bool:
+    """Whether a chunk is complete and of the same files, config and encoder."""
+    number, source = chunk
     try:
-        chunk = files.read_json(task.path("chunk"))
-        return chunk["identity"] == task.identity and all(
-            task.path(kind).stat().st_size == chunk["written"][kind]["bytes"]
-            for kind in ("examples", "pieces", "tunes")
-        )
-    except (UserError, OSError, KeyError, TypeError):
+        content = format.read_json(format.chunk_path(folder, number, "chunk"))
+        for kind in format.KINDS:
+            format.check_file(format.chunk_path(folder, number, kind), content["written"][kind], by_hash=False)
+        return content["identity"] == _identity(config, source)
+    except UserError:
         return False
 
 
-def _write_chunks(tasks: Sequence[ChunkTask], num_workers: int) -> Iterator[int]:
-    """Writes chunks and gives the number of each as it is done."""
-    if num_workers == 1 or len(tasks) < 2:
-        yield from map(write_chunk, tasks)
-        return
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Of the workers: no accelerator is taken by those who only count.
-    context = multiprocessing.get_context("spawn")  # JAX's threads forbid a fork.
-    executor = concurrent.futures.ProcessPoolExecutor(min(num_workers, len(tasks)), context, _start_worker)
-    try:
-        futures = [executor.submit(write_chunk, task) for task in tasks]
-        for future in concurrent.futures.as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process that wrote shards was ended from outside (too little memory?); the same command goes on, "
-            "with fewer --workers if need be"
-        ) from error
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ctrl-C is for the parent to decide on; and who has lost the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _finish(source: Source, folder: pathlib.Path, tasks: Sequence[ChunkTask]) -> dict[str, Any]:
-    """Groups the tunes, writes the report and the manifest, and deletes the chunks of a longer corpus before."""
-    chunks, described, loaded, shingles = [], [], [], []
-    shape, statuses, notes = None, collections.Counter[str](), 0
-    for task in tasks:
-        chunk = files.read_json(task.path("chunk"))
-        shape = shape or chunk["layout"]
-        if chunk["layout"] not in (None, shape):
-            raise format.damaged(task.path("chunk"), "its records have another layout than those before")
-        mine = [row for row in chunk["files"] if row["status"] != "refused"]
-        ends = np.cumsum([0] + [row["shingles"] for row in mine])
-        packed = read_tunes(task.path("tunes"), int(ends[-1]))
-        shingles += [packed[start:end] for start, end in itertools.pairwise(ends)]
-        loaded += [(row["path"], row["sha256"]) for row in mine]
-        described += [{name: row[name] for name in ("path", "status", "reasons", "notes")} for row in chunk["files"]]
-        statuses.update(row["status"] for row in chunk["files"])
-        notes += sum(row["notes"] for row in mine)
-        chunks.append(
-            {
-                "files": len(chunk["files"]),
-                "pieces": len(mine),
-                "examples": sum(row["examples"] for row in mine),
-                "written": chunk["written"] | {"chunk": format.describe_file(task.path("chunk"))},
-            }
-        )
-    if not loaded:
-        first = described[0]
-        raise UserError(
-            f"{source.path or source.name}: no usable MIDI file among {len(described)} "
-            f"({first['path']}: {first['reasons'][0]})"
-        )
-    groups = np.array(deduplication.group_shingles(shingles, [digest for _, digest in loaded]), dtype="<i4")
-    with files.replacing(folder / format.GROUPS) as temporary, temporary.open("wb") as file:
-        np.save(file, groups, allow_pickle=False)
-    totals = {
-        "files": len(described),
-        "loaded": len(loaded),
-        "repaired": statuses["repaired"],
-        "refused": statuses["refused"],
-        "notes": notes,
-        "tunes": len(np.unique(groups)),
-        "examples": sum(chunk["examples"] for chunk in chunks),
-    }
-    fingerprint = corpus.fingerprint(loaded)
-    format.write_json(
-        folder / format.REPORT,
-        {"corpus": source.name, "fingerprint": fingerprint, "totals": totals, "files": described},
-    )
-    _remove_others(folder, len(tasks))
+def _finish(folder: pathlib.Path, source: Source, config: Json, num_chunks: int) -> Json:
+    """Groups the tunes, deletes the chunks of a larger corpus before, and writes the manifest."""
+    contents = [format.read_json(format.chunk_path(folder, n, "chunk")) for n in range(num_chunks)]
+    rows = [FileRow(**row) for content in contents for row in content["files"]]
+    layouts = [content["layout"] for content in contents if content["layout"]]
+    if not layouts:
+        raise corpus.no_usable_file(source, rows[0])
+    if any(layout != layouts[0] for layout in layouts):
+        raise UserError(f"{folder}: the files give examples of different shapes; use another representation")
+    counts = [content["written"]["tunes"]["records"] for content in contents]
+    paths = [format.chunk_path(folder, n, "tunes") for n in range(num_chunks)]
+    records = Records(paths, counts).read(range(sum(counts)))
+    groups, fingerprint, totals = corpus.summarize(rows, [np.frombuffer(record, "<u8") for record in records])
+    tunes = iter(groups)
+    rows = [row if row.status == "refused" else dataclasses.replace(row, tune=next(tunes)) for row in rows]
+    for path in folder.iterdir():
+        match = re.fullmatch(r"\w+-(\d{5})\.\w+", path.name)
+        if match and int(match[1]) >= num_chunks:
+            path.unlink()
     manifest = {
-        "format": format.FORMAT,
         "corpus": source.name,
         "fingerprint": fingerprint,
-        "encoder": format.encoder_version(),
-        "representation": describe_representation(tasks[0].representation),
-        "layout": shape,
-        "totals": totals,
-        "groups": format.describe_file(folder / format.GROUPS),
-        "chunks": chunks,
+        "totals": totals | {"examples": sum(row.examples for row in rows)},
+        "representation": config,
+        "layout": layouts[0],
+        "chunks": [content["written"] for content in contents],
+        "files": [dataclasses.asdict(row) for row in rows],
     }
     format.write_json(folder / format.MANIFEST, manifest)
     return manifest
-
-
-def read_tunes(path: pathlib.Path, count: int) -> np.ndarray:
-    """Reads a file of so many shingles.
-
-    Raises:
-      UserError: where it is damaged.
-    """
-    try:
-        packed = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise format.damaged(path, error) from error
-    if packed.shape != (count,) or packed.dtype != np.dtype("<u8"):
-        raise format.damaged(path, f"{packed.shape} {packed.dtype} instead of {count} shingles")
-    return packed
-
-
-def _remove_others(folder: pathlib.Path, num_chunks: int) -> None:
-    """Deletes chunks past the last, which a corpus of more files has left."""
-    for path in folder.glob("chunk-?????.json"):
-        number = path.stem.removeprefix("chunk-")
-        if number.isdigit() and int(number) >= num_chunks:
-            for name in format.chunk_names(int(number)).values():
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink()

@@ -1,5 +1,5 @@
 "use strict";
-// Line charts and scatters as SVG, with the values under the pointer in words.
+// Line charts and scatters as SVG, with the values at the pointer as text.
 
 const CHART_HEIGHT = 260;
 const CHART_EDGES = { left: 56, right: 14, top: 12, bottom: 40 };
@@ -34,7 +34,7 @@ function number(value) {
  *
  * @param series list of { name, points: [[x, y, label?]], kind: "line" | "dots" | "constant" }.
  * @param diagonal whether to draw the line on which both values are equal.
- * @param logarithmic whether the upright axis is logarithmic; values that are not above zero are left out.
+ * @param logarithmic whether the vertical axis is logarithmic; values of zero and below are left out.
  */
 function chart(host, { title, x, y, series, logarithmic = false, diagonal = false }) {
   const figure = make("figure", { class: "chart" });
@@ -189,26 +189,26 @@ function ends(values, logarithmic) {
   return [low - margin, high + margin];
 }
 
-/** Learning curves, and rate against distortion: what each epoch pays in nats and what it gets. */
+/** Learning curves, and rate against distortion by epoch. */
 function fillCurves(host) {
-  const parts = [
+  const subsets = [
     ["train", "training"],
     ["held_out", "held-out"],
   ];
-  const line = (x, name) => (part, words) => ({
-    name: words,
+  const line = (x, name) => (subset, label) => ({
+    name: label,
     kind: "line",
     points: DATA.log
-      .filter((row) => `${part}_${name}` in row && (x === "epoch" || `${part}_${x}` in row))
+      .filter((row) => `${subset}_${name}` in row && (x === "epoch" || `${subset}_${x}` in row))
       .map((row) => [
-        x === "epoch" ? row.epoch : row[`${part}_${x}`],
-        row[`${part}_${name}`],
+        x === "epoch" ? row.epoch : row[`${subset}_${x}`],
+        row[`${subset}_${name}`],
         x === "epoch"
           ? undefined
-          : `epoch ${row.epoch}: ${number(row[`${part}_${x}`])} nats, ${number(row[`${part}_${name}`])}`,
+          : `epoch ${row.epoch}: ${number(row[`${subset}_${x}`])} nats, ${number(row[`${subset}_${name}`])}`,
       ]),
   });
-  const both = (x, name) => parts.map(([part, words]) => line(x, name)(part, words));
+  const both = (x, name) => subsets.map(([subset, label]) => line(x, name)(subset, label));
   const constants = Object.entries(DATA.constants).map(([name, value]) => ({
     name,
     kind: "constant",
@@ -218,20 +218,20 @@ function fillCurves(host) {
   chart(host, {
     title: "Rate",
     x: "epoch",
-    y: "KL (nats an example)",
+    y: "KL (nats per example)",
     series: both("epoch", "kl_nats"),
     logarithmic: true,
   });
   const distortion = DATA.distortion;
   chart(host, {
-    title: "Rate against distortion, an epoch a dot",
-    x: "rate: KL (nats an example)",
+    title: "Rate against distortion, one dot per epoch",
+    x: "rate: KL (nats per example)",
     y: `distortion: ${distortion.replaceAll("_", " ")}`,
     series: both("kl_nats", distortion),
   });
 }
 
-/** Every piece: what the representation can hold of it against what the model plays. */
+/** The ceiling of each piece against the score of its reconstruction. */
 function fillCeiling(host) {
   const name = "note_f1_instrument";
   const dots = (isHeldOut) =>

@@ -1,13 +1,13 @@
 "use strict";
-// The map of latents: a mark a tune, a square a point between them; a click or Enter plays what is there.
+// The map of latents: a mark per piece, a square per grid point between them; a click or Enter plays it.
 
 const MAP_HEIGHT = 520;
-const NARROW_HEIGHT = 400; // So that on a phone what was chosen is in sight below.
+const NARROW_HEIGHT = 400; // On a phone the chosen music stays in view below.
 const NARROW_WIDTH = 600;
 const MAP_MARGIN = 34;
 const HIT_PIXELS = 14;
-const WALK_SAMPLES = 40;
-// A category is a colour and a shape, for those who cannot tell the colours apart.
+const LINE_SAMPLES = 40;
+// A category has a colour and a shape, for readers who cannot distinguish the colours.
 const SHAPES = [
   "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0 -5 0Z",
   "M-4.5 -4.5H4.5V4.5H-4.5Z",
@@ -25,50 +25,50 @@ const COLOURINGS = {
   meter: (piece) => piece.meter ?? "not stated",
 };
 
-class Atlas {
+class LatentMap {
   #spots = [];
   #chosen = null;
   #block = null;
   #shown = [];
-  #walked = null;
+  #lineState = null;
 
   constructor(host, chosen) {
     this.host = host;
     this.panel = chosen;
     this.colouring = "cluster";
-    this.svg = make("svg", { role: "group", "aria-label": "Map of tunes" });
+    this.svg = make("svg", { role: "group", "aria-label": "Map of pieces" });
     host.append(this.svg);
     (DATA.grid?.cells ?? []).forEach((cell, n) =>
       this.#add("cell", cell.point, `between ${this.#near(cell)}`, { cell, n }),
     );
-    DATA.pieces.forEach((piece, n) => this.#add("tune", piece.point, piece.name, { piece, n }));
+    DATA.pieces.forEach((piece, n) => this.#add("piece", piece.point, piece.name, { piece, n }));
     this.svg.addEventListener("click", (event) => this.#click(event));
     this.svg.addEventListener("pointermove", (event) => this.#hover(event));
     this.svg.addEventListener("pointerleave", hideTip);
-    for (const kind of ["cell", "tune"])
+    for (const kind of ["cell", "piece"])
       this.#spots.find((spot) => spot.kind === kind)?.mark.setAttribute("tabindex", 0);
     new ResizeObserver(() => this.layout()).observe(host);
     this.recolour("cluster");
   }
 
-  /** Colours the tunes by cluster, mode or meter, and explains the colours. */
+  /** Colours the pieces by cluster, mode or meter, and updates the legend. */
   recolour(colouring) {
     this.colouring = colouring;
     const category = COLOURINGS[colouring];
     const counts = new Map();
     for (const piece of DATA.pieces) counts.set(category(piece), (counts.get(category(piece)) ?? 0) + 1);
     const byCount = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || a.localeCompare(b));
-    // There are as many colours as shapes; what is rarer shares the last.
+    // There are as many colours as shapes; the rarest categories share the last.
     const most = byCount.length > SHAPES.length ? SHAPES.length - 1 : byCount.length;
     const named = byCount.slice(0, most);
     if (colouring === "cluster") named.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const place = new Map(
       byCount.map((name) => [name, named.indexOf(name) < 0 ? SHAPES.length - 1 : named.indexOf(name)]),
     );
-    for (const spot of this.#spots.filter((one) => one.kind === "tune")) {
+    for (const spot of this.#spots.filter((one) => one.kind === "piece")) {
       const n = place.get(category(spot.piece));
       spot.mark.setAttribute("d", SHAPES[n]);
-      spot.mark.setAttribute("class", `spot tune fill-${n}${spot.piece.held_out ? " held-out" : ""}`);
+      spot.mark.setAttribute("class", `spot piece fill-${n}${spot.piece.held_out ? " held-out" : ""}`);
       const facts = [
         spot.piece.held_out ? "held out" : "training",
         `cluster ${spot.piece.cluster + 1}`,
@@ -77,7 +77,7 @@ class Atlas {
       ];
       spot.mark.setAttribute("aria-label", `${spot.piece.name}: ${facts.filter(Boolean).join(", ")}`);
     }
-    const key = document.getElementById("atlas-key");
+    const key = document.getElementById("latent-map-key");
     const entries = named.map((name, n) => [name, n, counts.get(name)]);
     if (most < byCount.length)
       entries.push([
@@ -102,7 +102,7 @@ class Atlas {
     this.#markChosen();
   }
 
-  /** Puts every mark in its place for the width there is, and names where there is room for them. */
+  /** Positions the marks for the current width, and adds the names that fit. */
   layout() {
     const width = this.host.clientWidth;
     if (!width) return;
@@ -127,16 +127,16 @@ class Atlas {
     this.#nameSome();
   }
 
-  /** Plays the points of the grid on the straight line from one tune to another, one after another. */
-  walk(start, end) {
+  /** Plays the grid points along the straight line between two pieces. */
+  playLine(start, end) {
     const [from, to] = [start, end].map((n) =>
-      this.#spots.find((spot) => spot.kind === "tune" && spot.n === n),
+      this.#spots.find((spot) => spot.kind === "piece" && spot.n === n),
     );
     const cells = this.#spots.filter((spot) => spot.kind === "cell");
     const path = [];
-    for (let n = 0; n <= WALK_SAMPLES; n++) {
-      const x = from.x + ((to.x - from.x) * n) / WALK_SAMPLES,
-        y = from.y + ((to.y - from.y) * n) / WALK_SAMPLES;
+    for (let n = 0; n <= LINE_SAMPLES; n++) {
+      const x = from.x + ((to.x - from.x) * n) / LINE_SAMPLES,
+        y = from.y + ((to.y - from.y) * n) / LINE_SAMPLES;
       const cell = nearest(cells, x, y);
       if (path.at(-1) !== cell) path.push(cell);
     }
@@ -144,14 +144,14 @@ class Atlas {
       path.map((spot) => spot.cell.music),
       0.4,
     );
-    const title = `the walk from ${from.piece.name} to ${to.piece.name}`;
+    const title = `the line from ${from.piece.name} to ${to.piece.name}`;
     this.#show(make("h3", {}, `From ${from.piece.name} to ${to.piece.name}`), [
       musicBlock({
         title,
         label: `${path.length} points of the grid`,
         music,
         onplace: (sec) =>
-          this.#markWalked(
+          this.#markLine(
             path,
             starts.findLastIndex((at) => at <= sec + 0.01),
           ),
@@ -184,7 +184,7 @@ class Atlas {
     const box = this.svg.getBoundingClientRect();
     const x = event.clientX - box.left,
       y = event.clientY - box.top;
-    for (const kind of ["tune", "cell"]) {
+    for (const kind of ["piece", "cell"]) {
       const spot = nearest(
         this.#spots.filter((one) => one.kind === kind),
         x,
@@ -245,12 +245,12 @@ class Atlas {
       return;
     }
     this.#chosen = spot;
-    if (spot.kind === "tune") {
+    if (spot.kind === "piece") {
       const card = pieceCard(spot.piece);
       this.#show(null, card.blocks, card.element);
     } else {
       const title = `the point between ${spot.cell.near.map(([n]) => DATA.pieces[n].name).join(", ")}`;
-      this.#show(make("h3", {}, "Between tunes"), [
+      this.#show(make("h3", {}, "Between pieces"), [
         musicBlock({ title, label: this.#near(spot.cell), music: spot.cell.music }),
       ]);
     }
@@ -260,13 +260,13 @@ class Atlas {
     else player.pause();
   }
 
-  /** Shows what was chosen below the map; the first of the blocks is what plays. */
+  /** Shows the chosen music below the map; the first block is played. */
   #show(heading, blocks, element = make("article", { class: "card" })) {
     this.#shown.forEach((block) => block.roll.remove());
     this.#shown = blocks;
     this.#block = blocks[0] ?? null;
     this.#chosen = null;
-    this.#markWalked([], -1);
+    this.#markLine([], -1);
     if (heading) element.append(heading, ...blocks.map((block) => block.element));
     this.panel.replaceChildren(element);
     this.#markChosen();
@@ -277,29 +277,29 @@ class Atlas {
     this.#nameSome();
   }
 
-  #markWalked(path, now) {
+  #markLine(path, now) {
     const state = `${path.length} ${now}`;
-    if (this.#walked === state) return;
-    this.#walked = state;
+    if (this.#lineState === state) return;
+    this.#lineState = state;
     for (const spot of this.#spots) {
       if (spot.kind !== "cell") continue;
-      spot.mark.classList.toggle("walked", path.includes(spot));
+      spot.mark.classList.toggle("on-line", path.includes(spot));
       spot.mark.classList.toggle("now", path[now] === spot);
     }
   }
 
-  /** Names tunes beside their marks where no other name or mark is in the way, and the chosen one anyhow. */
+  /** Names pieces beside their marks where the name covers no other, and always the chosen one. */
   #nameSome() {
     const width = this.host.clientWidth;
     this.svg.querySelectorAll("text").forEach((text) => text.remove());
     const taken = this.#spots
-      .filter((spot) => spot.kind === "tune")
+      .filter((spot) => spot.kind === "piece")
       .map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
-    const urgency = (spot) => 2 * (spot === this.#chosen) + spot.piece.held_out;
-    const urgentFirst = this.#spots
-      .filter((spot) => spot.kind === "tune")
-      .sort((a, b) => urgency(b) - urgency(a));
-    for (const spot of urgentFirst) {
+    const priority = (spot) => 2 * (spot === this.#chosen) + spot.piece.held_out;
+    const byPriority = this.#spots
+      .filter((spot) => spot.kind === "piece")
+      .sort((a, b) => priority(b) - priority(a));
+    for (const spot of byPriority) {
       const length = 2 + 6.7 * spot.name.length;
       for (const [start, x, anchor] of [
         [spot.x + 8, spot.x + 8, "start"],
@@ -341,22 +341,22 @@ function nearest(spots, x, y) {
 }
 
 function startMap() {
-  const host = document.getElementById("atlas");
+  const host = document.getElementById("latent-map");
   if (!host) return;
-  const atlas = new Atlas(host, document.getElementById("chosen"));
+  const map = new LatentMap(host, document.getElementById("chosen"));
   Object.keys(COLOURINGS).forEach((name) => {
     const radio = make("input", { type: "radio", name: "colouring", value: name });
     radio.checked = name === "cluster";
-    radio.addEventListener("change", () => atlas.recolour(name));
+    radio.addEventListener("change", () => map.recolour(name));
     document.getElementById("colour").append(make("label", {}, radio, ` ${name}`));
   });
-  const form = document.getElementById("walk");
+  const form = document.getElementById("line");
   if (!form) return;
   const byName = DATA.pieces.map((piece, n) => [piece.name, n]).sort((a, b) => a[0].localeCompare(b[0]));
   for (const select of form.querySelectorAll("select")) {
     select.append(...byName.map(([name, n]) => make("option", { value: n }, name)));
   }
-  // At first from one side of the map to the other, between held-out tunes where there are two.
+  // The initial line crosses the map, between held-out pieces where there are two.
   const heldOut = byName.filter(([, n]) => DATA.pieces[n].held_out);
   const across = (heldOut.length >= 2 ? heldOut : byName)
     .map(([, n]) => n)
@@ -365,6 +365,6 @@ function startMap() {
   form.elements.end.value = across.at(-1);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    atlas.walk(Number(form.elements.start.value), Number(form.elements.end.value));
+    map.playLine(Number(form.elements.start.value), Number(form.elements.end.value));
   });
 }

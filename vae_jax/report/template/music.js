@@ -1,12 +1,12 @@
 "use strict";
-// Music to look at and to play: a heading with its button and file, and the roll below.
+// Music as a heading, with its play button and file, above a piano roll.
 
 /**
  * Makes a block of music.
  *
- * @param title what the player calls it.
- * @param label what stands above the roll.
- * @param place the position that it shares with what it can be changed over to.
+ * @param title the title in the player.
+ * @param label the text above the roll.
+ * @param place the position, { sec }; blocks that share it keep it when the other one is played.
  * @returns { element, item, roll, setMusic }
  */
 function musicBlock({ title, label, music, axis = axisOf([music]), place = { sec: 0 }, onplace = () => {} }) {
@@ -16,7 +16,7 @@ function musicBlock({ title, label, music, axis = axisOf([music]), place = { sec
   const item = { title, music, place, refresh };
   const roll = new Roll(item, axis);
   link.setAttribute("aria-label", `${title} as a MIDI file`);
-  // Made when it is asked for: a file for every block would be made for nothing.
+  // The file is made on demand.
   const giveFile = () => (link.href = midiUrl(item.music));
   if (music.url) giveFile();
   else for (const name of ["pointerenter", "focus", "click"]) link.addEventListener(name, giveFile);
@@ -51,16 +51,16 @@ function musicBlock({ title, label, music, axis = axisOf([music]), place = { sec
   return { element, item, roll, setMusic };
 }
 
-/** Says which track of a file plays in which part. */
+/** Lists the tracks of a file with their instrument groups. */
 function trackLine(tracks) {
   const line = make("p", { class: "tracks quiet" });
-  tracks.forEach(({ name, part }) => {
+  tracks.forEach(({ name, group }) => {
     line.append(
       make(
         "span",
         { class: "track" },
-        make("span", { class: `dot part-${part}` }),
-        `${name} (${DATA.parts[part]})`,
+        make("span", { class: `dot group-${group}` }),
+        `${name} (${DATA.groups[group]})`,
       ),
       " ",
     );
@@ -77,8 +77,8 @@ function trackLine(tracks) {
 function fillMusicList(host, rows) {
   for (const row of rows) {
     const card = make("article", { class: "card" });
-    if (row.complaint) {
-      card.append(make("h3", {}, row.name), make("p", { class: "missing" }, row.complaint));
+    if (row.unreadable) {
+      card.append(make("h3", {}, row.name), make("p", { class: "missing" }, row.unreadable));
     } else {
       card.append(musicBlock({ title: row.name, label: row.name, music: row.music }).element);
       if (row.tracks.length) card.append(trackLine(row.tracks));
@@ -87,22 +87,22 @@ function fillMusicList(host, rows) {
   }
 }
 
-/** The ways from one tune to another, each with a slider. */
+/** Fills the list of interpolations, each with a slider. */
 function fillInterpolations(host) {
-  for (const way of DATA.interpolations) {
-    const last = way.steps.length - 1;
+  for (const pair of DATA.interpolations) {
+    const last = pair.steps.length - 1;
     const words = (n) =>
       n === 0
-        ? `${way.start}, decoded`
+        ? `${pair.start}, decoded`
         : n === last
-          ? `${way.end}, decoded`
+          ? `${pair.end}, decoded`
           : `${Math.round((100 * n) / last)}% of the way`;
-    const title = `${way.start} to ${way.end}`;
+    const title = `${pair.start} to ${pair.end}`;
     const block = musicBlock({
-      title: `the way from ${title}`,
+      title: `interpolation from ${title}`,
       label: words(0),
-      music: way.steps[0],
-      axis: axisOf(way.steps),
+      music: pair.steps[0],
+      axis: axisOf(pair.steps),
     });
     const slider = make("input", {
       type: "range",
@@ -117,9 +117,9 @@ function fillInterpolations(host) {
       const n = Number(slider.value);
       slider.setAttribute("aria-valuetext", words(n));
       block.element.querySelector(".music-label").textContent = words(n);
-      block.setMusic(way.steps[n]);
+      block.setMusic(pair.steps[n]);
     });
-    const row = make("div", { class: "way" }, make("span", {}, way.start), slider, make("span", {}, way.end));
+    const row = make("div", { class: "interpolation" }, make("span", {}, pair.start), slider, make("span", {}, pair.end));
     host.append(make("article", { class: "card" }, row, block.element));
   }
 }

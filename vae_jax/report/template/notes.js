@@ -1,8 +1,8 @@
 "use strict";
-// The page's data, notes unpacked from it, and MIDI files made of them. Text enters the page as text nodes alone.
+// The page's data, notes unpacked from it, and MIDI files made of them. Text enters the page as text nodes only.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const DRUMS = DATA.parts.length - 1;
+const DRUMS = DATA.groups.length - 1;
 const PITCHES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
 const unpackedNotes = new WeakMap();
 
@@ -19,7 +19,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Unpacks notes: onset and duration in milliseconds, pitch, part and velocity, each a typed array. */
+/** Unpacks notes: onset and duration in milliseconds, pitch, instrument group and velocity, each a typed array. */
 function notesOf(music) {
   if (!unpackedNotes.has(music)) {
     const bytes = Uint8Array.from(atob(music.notes), (c) => c.charCodeAt(0));
@@ -30,24 +30,24 @@ function notesOf(music) {
       onset: new Uint32Array(bytes.buffer, 0, count),
       duration: new Uint16Array(bytes.buffer, 4 * count, count),
       pitch: new Uint8Array(bytes.buffer, 6 * count, count),
-      part: sound.map((value) => value >> 5),
+      group: sound.map((value) => value >> 5),
       velocity: sound.map((value) => ((value & 31) << 2) + 2),
     });
   }
   return unpackedNotes.get(music);
 }
 
-/** Joins pieces one after another; returns music that is unpacked already, and where each piece starts. */
+/** Concatenates pieces; returns the music, already unpacked, and the start of each piece in seconds. */
 function joined(pieces, gapSec) {
   const starts = [];
-  const columns = { onset: [], duration: [], pitch: [], part: [], velocity: [] };
+  const columns = { onset: [], duration: [], pitch: [], group: [], velocity: [] };
   let sec = 0;
   for (const music of pieces) {
     const notes = notesOf(music);
     starts.push(sec);
     for (let n = 0; n < notes.count; n++) {
       columns.onset.push(notes.onset[n] + Math.round(1000 * sec));
-      for (const name of ["duration", "pitch", "part", "velocity"]) columns[name].push(notes[name][n]);
+      for (const name of ["duration", "pitch", "group", "velocity"]) columns[name].push(notes[name][n]);
     }
     sec += music.sec + gapSec;
   }
@@ -65,14 +65,14 @@ function clock(sec) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** Where the music's MIDI file is: beside the page, or made here, a part a track and a millisecond a tick. */
+/** The URL of the MIDI file: beside the page, or made here with a track per instrument group and ticks of a millisecond. */
 function midiUrl(music) {
   if (music.url) return music.url;
   music.blob ??= URL.createObjectURL(new Blob([midiBytes(notesOf(music))], { type: "audio/midi" }));
   return music.blob;
 }
 
-const PROGRAMS = [56, 57, 48, 43, 0, 19, 32, 0]; // General MIDI, from zero, in the order of the parts.
+const PROGRAMS = [56, 57, 48, 43, 0, 19, 32, 0]; // General MIDI, from zero, in the order of the instrument groups.
 
 function midiBytes(notes) {
   const chunk = (name, body) => {
@@ -89,18 +89,18 @@ function midiBytes(notes) {
     while ((value = Math.floor(value / 128)) > 0) bytes.unshift((value & 127) | 128);
     return bytes;
   };
-  const tracks = DATA.parts.map((name, part) => {
-    const channel = part === DRUMS ? 9 : part;
+  const tracks = DATA.groups.map((name, group) => {
+    const channel = group === DRUMS ? 9 : group;
     const events = [];
     for (let n = 0; n < notes.count; n++) {
-      if (notes.part[n] !== part) continue;
+      if (notes.group[n] !== group) continue;
       events.push([notes.onset[n], 1, [0x90 | channel, notes.pitch[n], notes.velocity[n]]]);
       events.push([notes.onset[n] + notes.duration[n], 0, [0x80 | channel, notes.pitch[n], 0]]);
     }
     if (!events.length) return null;
     events.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     const text = [...name].map((c) => c.charCodeAt(0));
-    const body = [0, 0xff, 3, text.length, ...text, 0, 0xc0 | channel, PROGRAMS[part]];
+    const body = [0, 0xff, 3, text.length, ...text, 0, 0xc0 | channel, PROGRAMS[group]];
     let now = 0;
     for (const [time, , bytes] of events) {
       body.push(...variable(time - now), ...bytes);
@@ -109,7 +109,7 @@ function midiBytes(notes) {
     return chunk("MTrk", body.concat([0, 0xff, 0x2f, 0]));
   });
   const present = tracks.filter((track) => track !== null);
-  // 500 ticks to a beat of half a second, which is what a file without a tempo is played at.
+  // 500 ticks per beat of half a second, the default tempo of MIDI.
   const header = chunk("MThd", [0, 1, 0, present.length, 500 >> 8, 500 & 255]);
   return Uint8Array.from(header.concat(...present));
 }

@@ -1,11 +1,12 @@
 "use strict";
-// Everything in its place.
+// Fills the page: called last, with all other scripts loaded.
 
 document.body.append(tip);
 startTransport();
 startPieces();
 document.querySelectorAll("[data-music]").forEach((host) => fillMusicList(host, DATA[host.dataset.music]));
-if (document.getElementById("ways")) fillInterpolations(document.getElementById("ways"));
+const interpolationList = document.getElementById("interpolation-list");
+if (interpolationList) fillInterpolations(interpolationList);
 startMap();
 if (document.getElementById("charts")) fillCurves(document.getElementById("charts"));
 if (document.getElementById("ceiling-chart")) fillCeiling(document.getElementById("ceiling-chart"));

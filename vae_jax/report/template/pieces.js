@@ -1,5 +1,5 @@
 "use strict";
-// The pieces of the corpus: each original above its reconstruction, in the order and the number asked for.
+// The pieces of the corpus: each original above its reconstruction, ordered and filtered.
 
 const FIRST_SHOWN = 13;
 const MORE_SHOWN = 20;
@@ -9,7 +9,7 @@ const SCORE_WORDS = [
   ["ceiling_note_f1_50ms", "ceiling"],
 ];
 
-/** A piece's card; where its music is not on the page, it says so. */
+/** Makes the card of a piece. */
 function pieceCard(piece) {
   const scores = make("dl", { class: "scores" });
   for (const [name, words] of SCORE_WORDS) {
@@ -52,7 +52,7 @@ function pieceCard(piece) {
       make(
         "p",
         { class: "missing" },
-        "Its music is not on this page: the run's folder does not hold it, or the page would grow too large.",
+        "The music is not on this page: it is not in the run's folder, or the page would become too large.",
       ),
     );
   }
@@ -83,7 +83,7 @@ function startPieces() {
       host.append(card.element);
     }
     more.hidden = cards.length >= rows.length;
-    found.textContent = `${cards.length} of ${rows.length} ${choices[which][0] === "all" ? "tunes" : `${choices[which][0]} tunes`} shown`;
+    found.textContent = `${cards.length} of ${rows.length} ${choices[which][0] === "all" ? "pieces" : `${choices[which][0]} pieces`} shown`;
   }
 
   function refill() {

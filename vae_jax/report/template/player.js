@@ -1,15 +1,15 @@
 "use strict";
-// What plays: one thing at a time, scheduled a little ahead, with everyone who shows it kept informed.
+// Playback: one item at a time, its notes scheduled shortly ahead.
 
 const LOOKAHEAD_SEC = 0.5;
-const HIDDEN_LOOKAHEAD_SEC = 2.5; // A hidden page wakes once a second.
+const HIDDEN_LOOKAHEAD_SEC = 2.5; // Timers of a hidden page fire once a second.
 const TICK_MS = 100;
-const CALM_MS = 250; // Between two places of the cursor for those who ask for less motion.
-const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+const REDUCED_MOTION_MS = 250; // Between two positions of the cursor.
+const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * The one player. What it plays is an item: { title, music, place, refresh }. Items that share a place, an object with
- * a `sec`, share their position, so that one can change over to another.
+ * The player. It plays an item: { title, music, place, refresh }. Items that share a `place`, { sec }, share their
+ * position.
  */
 class Player {
   #startedAt = 0;
@@ -43,7 +43,7 @@ class Player {
     this.#timer = setInterval(() => this.#schedule(), TICK_MS);
     this.#schedule();
     previous?.refresh();
-    this.#tell();
+    this.#notify();
     this.#frame(item);
   }
 
@@ -54,7 +54,7 @@ class Player {
     synth.silence(this.#bus, this.#sources);
     this.#sources = new Set();
     this.isPlaying = false;
-    this.#tell();
+    this.#notify();
   }
 
   seek(item, sec) {
@@ -78,11 +78,11 @@ class Player {
       const start = notes.onset[n] / 1000 - this.#from;
       if (this.#startedAt + start > until) break;
       const end = start + notes.duration[n] / 1000;
-      if (end < 0.03 || (start < 0 && notes.part[n] === DRUMS)) continue; // Over before the place sought.
+      if (end < 0.03 || (start < 0 && notes.group[n] === DRUMS)) continue; // Ends before the position.
       const when = Math.max(this.#startedAt + Math.max(0, start), now);
       const sounding = synth.note(
         this.#bus,
-        notes.part[n],
+        notes.group[n],
         notes.pitch[n],
         notes.velocity[n],
         when,
@@ -99,19 +99,19 @@ class Player {
   #end() {
     this.pause();
     this.item.place.sec = 0;
-    this.#tell();
+    this.#notify();
   }
 
   #frame(item) {
     if (!this.isPlaying || this.item !== item) return;
     item.place.sec = this.position();
-    this.#tell();
+    this.#notify();
     const again = () => this.#frame(item);
-    if (calm.matches) setTimeout(again, CALM_MS);
+    if (reducedMotion.matches) setTimeout(again, REDUCED_MOTION_MS);
     else requestAnimationFrame(again);
   }
 
-  #tell() {
+  #notify() {
     this.item.refresh();
     this.onchange();
   }
@@ -119,7 +119,7 @@ class Player {
 
 const player = new Player();
 
-/** The bar at the foot of the page: what plays, volume, and the parts that are heard. */
+/** The bar at the foot of the page: the item that plays, the volume and the instrument groups. */
 function startTransport() {
   const bar = document.getElementById("transport");
   const play = document.getElementById("transport-play");
@@ -128,7 +128,7 @@ function startTransport() {
   const volume = document.getElementById("volume");
   bar.hidden = false;
   document.body.classList.add("has-transport");
-  title.textContent = "Nothing plays yet";
+  title.textContent = "Nothing selected";
   play.disabled = true;
   play.addEventListener("click", () => player.toggle(player.item));
   player.onchange = () => {
@@ -140,23 +140,23 @@ function startTransport() {
   const setVolume = () => synth.setLevel((volume.value / 100) ** 2);
   volume.addEventListener("input", setVolume);
   setVolume();
-  DATA.parts.forEach((name, part) => {
-    const button = make("button", { type: "button", class: "part", "aria-pressed": "true" });
-    button.append(make("span", { class: `dot part-${part}` }), name);
+  DATA.groups.forEach((name, group) => {
+    const button = make("button", { type: "button", class: "group", "aria-pressed": "true" });
+    button.append(make("span", { class: `dot group-${group}` }), name);
     button.title = `Mute ${name}`;
     button.addEventListener("click", () => {
-      const isMuted = !muted.delete(part);
-      if (isMuted) muted.add(part);
+      const isMuted = !muted.delete(group);
+      if (isMuted) muted.add(group);
       button.setAttribute("aria-pressed", String(!isMuted));
-      button.title = `${isMuted ? "Hear" : "Mute"} ${name}`;
-      synth.setMuted(part, isMuted);
+      button.title = `${isMuted ? "Unmute" : "Mute"} ${name}`;
+      synth.setMuted(group, isMuted);
       redrawRolls();
     });
-    document.getElementById("transport-parts").append(button);
+    document.getElementById("transport-groups").append(button);
   });
 }
 
-/** Shows on a button whether what it plays is playing. */
+/** Shows the state of playback on a button. */
 function setPlaying(button, isPlaying, title) {
   const label = `${isPlaying ? "Pause" : "Play"} ${title}`;
   if (button.getAttribute("aria-label") === label) return;

@@ -1,5 +1,5 @@
 "use strict";
-// Piano rolls on canvases, drawn while they are in sight: a bar a note, parts in colours, drums below.
+// Piano rolls on canvases, drawn while in view: notes coloured by instrument group, drums below.
 
 const ROLL_HEIGHT = 156;
 const DRUM_LANE = 12;
@@ -8,15 +8,15 @@ const GUTTER = 26; // Left of the music, for the names of pitches.
 const MAX_PIXELS = 8192; // Wider canvases fail on some devices.
 const rolls = new Set();
 const rollOf = new WeakMap();
-const rollsInSight = new IntersectionObserver(
-  (entries) => entries.forEach((entry) => rollOf.get(entry.target).setInSight(entry.isIntersecting)),
+const rollsInView = new IntersectionObserver(
+  (entries) => entries.forEach((entry) => rollOf.get(entry.target).setInView(entry.isIntersecting)),
   { rootMargin: "300px" },
 );
 const rollSizes = new ResizeObserver((entries) =>
   entries.forEach((entry) => rollOf.get(entry.target).draw()),
 );
 
-/** Redraws every roll, after a change of colours or of the parts that are heard. */
+/** Redraws every roll, after a change of colours or of the muted groups. */
 function redrawRolls() {
   rolls.forEach((roll) => roll.draw());
 }
@@ -26,10 +26,10 @@ function colourOf(name) {
 }
 
 class Roll {
-  #isInSight = false;
+  #isInView = false;
 
   /**
-   * @param item what the player plays.
+   * @param item the player's item.
    * @param axis { sec, low, high }: the ends of both axes, which rolls to compare share.
    */
   constructor(item, axis) {
@@ -43,7 +43,7 @@ class Roll {
         class: "roll",
         role: "slider",
         tabindex: 0,
-        "aria-label": `Place in ${item.title}`,
+        "aria-label": `Position in ${item.title}`,
         "aria-valuemin": 0,
         "aria-valuemax": Math.round(item.music.sec),
       },
@@ -52,7 +52,7 @@ class Roll {
     );
     rollOf.set(this.element, this);
     rolls.add(this);
-    rollsInSight.observe(this.element);
+    rollsInView.observe(this.element);
     rollSizes.observe(this.element);
     this.element.addEventListener("click", (event) => player.seek(this.item, this.#at(event).sec));
     this.element.addEventListener("keydown", (event) => this.#key(event));
@@ -61,20 +61,20 @@ class Roll {
     this.refresh();
   }
 
-  /** Forgets the roll, which left the page. */
+  /** Stops observing a roll that has left the page. */
   remove() {
     rolls.delete(this);
-    rollsInSight.unobserve(this.element);
+    rollsInView.unobserve(this.element);
     rollSizes.unobserve(this.element);
   }
 
-  setInSight(isInSight) {
-    this.#isInSight = isInSight;
-    if (isInSight) this.draw();
-    else this.canvas.width = 0; // Gives its memory back.
+  setInView(isInView) {
+    this.#isInView = isInView;
+    if (isInView) this.draw();
+    else this.canvas.width = 0; // Frees its memory.
   }
 
-  /** Shows where the player is. */
+  /** Shows the position of the player. */
   refresh() {
     const { place, music } = this.item;
     this.cursor.style.left = `calc(${GUTTER}px + (100% - ${GUTTER}px) * ${place.sec / this.axis.sec})`;
@@ -86,7 +86,7 @@ class Roll {
   }
 
   draw() {
-    if (!this.#isInSight || !this.element.clientWidth) return;
+    if (!this.#isInView || !this.element.clientWidth) return;
     const width = this.element.clientWidth;
     const scale = Math.min(window.devicePixelRatio || 1, MAX_PIXELS / width);
     this.canvas.width = Math.round(width * scale);
@@ -95,15 +95,15 @@ class Roll {
     context.scale(scale, scale);
     this.#drawGrid(context, width);
     const notes = notesOf(this.item.music);
-    const colours = DATA.parts.map((_, part) => colourOf(`--part-${part}`));
+    const colours = DATA.groups.map((_, group) => colourOf(`--group-${group}`));
     const perMs = (width - GUTTER) / this.axis.sec / 1000;
     const row = this.#rowHeight();
     for (let n = 0; n < notes.count; n++) {
-      const part = notes.part[n];
-      context.fillStyle = colours[part];
-      context.globalAlpha = muted.has(part) ? 0.12 : 1;
+      const group = notes.group[n];
+      context.fillStyle = colours[group];
+      context.globalAlpha = muted.has(group) ? 0.12 : 1;
       const x = GUTTER + notes.onset[n] * perMs;
-      if (part === DRUMS) context.fillRect(x, ROLL_HEIGHT - 8, 1.5, 6);
+      if (group === DRUMS) context.fillRect(x, ROLL_HEIGHT - 8, 1.5, 6);
       else
         context.fillRect(
           x,
@@ -116,7 +116,7 @@ class Roll {
       context.globalAlpha = 1;
       context.fillStyle = colourOf("--quiet");
       context.font = "14px system-ui, sans-serif";
-      context.fillText("no note", 12, 24);
+      context.fillText("no notes", 12, 24);
     }
   }
 
@@ -183,13 +183,13 @@ class Roll {
     const notes = notesOf(this.item.music);
     const reach = (2 * this.axis.sec) / box.width;
     for (let n = 0; n < notes.count && notes.onset[n] / 1000 < sec + reach; n++) {
-      const isDrum = notes.part[n] === DRUMS;
+      const isDrum = notes.group[n] === DRUMS;
       const top = isDrum ? ROLL_HEIGHT - 9 : this.#y(notes.pitch[n]) - 1;
       const bottom = isDrum ? ROLL_HEIGHT : top + Math.max(3, this.#rowHeight()) + 2;
       const end = (notes.onset[n] + (isDrum ? 0 : notes.duration[n])) / 1000;
       if (y < top || y > bottom || end < sec - reach) continue;
       const what = isDrum ? `drum ${notes.pitch[n]}` : noteName(notes.pitch[n]);
-      showTip(`${DATA.parts[notes.part[n]]}, ${what}, ${(notes.onset[n] / 1000).toFixed(1)} s`, event);
+      showTip(`${DATA.groups[notes.group[n]]}, ${what}, ${(notes.onset[n] / 1000).toFixed(1)} s`, event);
       return;
     }
     hideTip();
@@ -205,7 +205,7 @@ function axisOf(pieces) {
     const notes = notesOf(music);
     sec = Math.max(sec, music.sec);
     for (let n = 0; n < notes.count; n++) {
-      if (notes.part[n] === DRUMS) continue;
+      if (notes.group[n] === DRUMS) continue;
       low = Math.min(low, notes.pitch[n]);
       high = Math.max(high, notes.pitch[n]);
     }

@@ -1,7 +1,7 @@
 "use strict";
-// Sound out of nothing: a timbre and an envelope a part, noise for drums. Everything goes through a limiter.
+// Synthesis: a timbre and an envelope per instrument group, filtered noise for drums, and a limiter.
 
-// Amplitudes of the harmonics; attack, decay and release in seconds; the level that a held note decays to.
+// Amplitudes of the harmonics; attack, decay and release in seconds; the level that a sustained note decays to.
 const TIMBRES = [
   {
     harmonics: [1, 0.65, 0.5, 0.34, 0.22, 0.13, 0.07],
@@ -60,7 +60,7 @@ const TIMBRES = [
     gain: 1.3,
   },
 ];
-// By drum of General MIDI: kind of filter, its frequency in hertz, how long it rings in seconds.
+// By drum of General MIDI: kind of filter, its frequency in hertz, its decay in seconds.
 const KICKS = [35, 36, 41, 43, 45, 47, 48, 50];
 const RINGING = {
   42: 0.05,
@@ -77,9 +77,9 @@ const RINGING = {
 
 class Synth {
   #waves = [];
-  #partGains = [];
+  #groupGains = [];
 
-  /** The audio context, made at the first gesture, because browsers refuse it sooner. */
+  /** The audio context; browsers allow it after the first user gesture only. */
   context = null;
 
   start() {
@@ -97,8 +97,8 @@ class Synth {
         const imaginary = Float32Array.from([0, ...harmonics]);
         return context.createPeriodicWave(new Float32Array(imaginary.length), imaginary);
       });
-      this.#partGains = DATA.parts.map((_, part) => {
-        const gain = new GainNode(context, { gain: muted.has(part) ? 0 : 1 });
+      this.#groupGains = DATA.groups.map((_, group) => {
+        const gain = new GainNode(context, { gain: muted.has(group) ? 0 : 1 });
         gain.connect(limiter);
         return gain;
       });
@@ -116,13 +116,13 @@ class Synth {
     this.volume?.gain.setTargetAtTime(level, this.context.currentTime, 0.02);
   }
 
-  setMuted(part, isMuted) {
-    this.#partGains[part]?.gain.setTargetAtTime(isMuted ? 0 : 1, this.context.currentTime, 0.02);
+  setMuted(group, isMuted) {
+    this.#groupGains[group]?.gain.setTargetAtTime(isMuted ? 0 : 1, this.context.currentTime, 0.02);
   }
 
-  /** A voice through which one playback sounds, so that it can be silenced as a whole. */
+  /** The gain nodes of one playback, one per instrument group, so that it can be silenced as a whole. */
   bus() {
-    return this.#partGains.map((gain) => {
+    return this.#groupGains.map((gain) => {
       const own = new GainNode(this.context, { gain: 1 });
       own.connect(gain);
       return own;
@@ -136,18 +136,18 @@ class Synth {
     setTimeout(() => bus.forEach((gain) => gain.disconnect()), 200);
   }
 
-  /** Schedules a note; returns what sounds. */
-  note(bus, part, pitch, velocity, when, duration) {
+  /** Schedules a note; returns its sources. */
+  note(bus, group, pitch, velocity, when, duration) {
     const loudness = 0.16 * (velocity / 127) ** 1.3;
-    return part === DRUMS
-      ? this.#drum(bus[part], pitch, loudness, when)
-      : this.#tone(bus[part], part, pitch, loudness, when, duration);
+    return group === DRUMS
+      ? this.#drum(bus[group], pitch, loudness, when)
+      : this.#tone(bus[group], group, pitch, loudness, when, duration);
   }
 
-  #tone(bus, part, pitch, loudness, when, duration) {
-    const timbre = TIMBRES[part];
+  #tone(bus, group, pitch, loudness, when, duration) {
+    const timbre = TIMBRES[group];
     const source = new OscillatorNode(this.context, { frequency: 440 * 2 ** ((pitch - 69) / 12) });
-    source.setPeriodicWave(this.#waves[part]);
+    source.setPeriodicWave(this.#waves[group]);
     const envelope = new GainNode(this.context, { gain: 0 });
     const peak = loudness * timbre.gain;
     const end = when + Math.max(duration, timbre.attack);

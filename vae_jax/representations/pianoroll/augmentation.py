@@ -17,17 +17,11 @@ _NEAR_KEYS = (-12, -7, -5, 5, 7, 12)  # Octaves, fourths and fifths: a piece in 
 
 
 class Draws(NamedTuple):
-    """What is done to each window of a batch.
+    """What is done to each window of a batch."""
 
-    Attributes:
-      shift: semitones by which its pitched notes are moved, int16 [B, 1].
-      keep: which of its parts are kept, bool [B, parts].
-      mixed: whether the window before it in the batch is laid over it, bool [B, 1].
-    """
-
-    shift: jax.Array
-    keep: jax.Array
-    mixed: jax.Array
+    shift: jax.Array  # Semitones by which its pitched notes are moved, int16 [B, 1].
+    keep: jax.Array  # Which of its parts are kept, bool [B, parts].
+    mixed: jax.Array  # Whether the window before it in the batch is laid over it, bool [B, 1].
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +31,11 @@ class RollAugmentation(config.Section):
     Attributes:
       transpose_probability: transposed by an octave, a fifth or a fourth; notes that leave the range are left out.
       drop_parts_probability: each of its parts is left out with even odds.
-      mix_probability: laid over another window of the batch.
     """
 
     transpose_probability: float = config.number(at_least=0, at_most=1, default=0.0)
     drop_parts_probability: float = config.number(at_least=0, at_most=1, default=0.0)
-    mix_probability: float = config.number(at_least=0, at_most=1, default=0.0)
+    mix_probability: float = config.number(at_least=0, at_most=1, default=0.0)  # Laid over another window of the batch.
 
     def draw(self, key: jax.Array, batch_size: int) -> Draws:
         """Draws what is done to each window of a batch; the key is consumed."""

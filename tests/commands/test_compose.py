@@ -1,0 +1,124 @@
+"""vae_jax.compose: the same seed gives the same bytes; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from command_line import assert_one_error, assert_success, call, run
+
+from vae_jax.composer import attributes
+from vae_jax.composer.attributes import Directions
+from vae_jax.data import synthetic
+from vae_jax.music import midi
+from vae_jax.music.score import KeySignature, Meter, make_notes, make_score
+
+TICKS_PER_BEAT = 480
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("prompts")
+    (folder / "original.mid").write_bytes(midi.write_midi(synthetic.make_score(9, 0)))
+    (folder / "short.mid").write_bytes(midi.write_midi(make_score(480, make_notes([0, 480], 480, [60, 62]))))
+    (folder / "silent.mid").write_bytes(midi.write_midi(make_score(480, make_notes([], [], []))))
+    (folder / "text.mid").write_text("no MIDI")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attribute=loudness:+1"], "one of density"),
+        (["--attribute=density"], "NAME:AMOUNT"),
+        (["--attribute=density:many"], "must be a number"),
+        (["--prompt={files}/original.mid", "--vary={files}/original.mid"], "exclude each other"),
+        (["--prompt={files}/original.mid", "--meter=3/4"], "--meter is the piece's own"),
+        (["--vary={files}/original.mid", "--key=G"], "--key is the piece's own"),
+        (["--prompt={files}/short.mid"], "has only 1 full bars"),
+        (["--prompt={files}/original.mid", "--bars=4"], "leaves nothing to compose"),
+        (["--prompt={files}/silent.mid"], "silent.mid"),
+        (["--vary={files}/text.mid"], "text.mid"),
+        (["--prompt={files}/nowhere.mid"], "no such file"),
+        (["--meter=7/3"], "--meter"),
+        (["--meter=4/4/4"], "--meter"),
+        (["--meter=9/4"], "a bar must"),
+        (["--key=H"], "not a key"),
+        (["--temperature=-1"], "--temperature"),
+        (["--temperature=nan"], "--temperature"),
+        (["--temperature=inf"], "--temperature"),
+        (["--bars=0"], "--bars"),
+        (["--num=0"], "--num"),
+        (["--amount=2", "--vary={files}/original.mid"], "--amount"),
+        (["--amount=nan", "--vary={files}/original.mid"], "--amount"),
+        (["stray"], "unexpected argument"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_writes_nothing(small_run, files, arguments, message, tmp_path):
+    given = [argument.format(files=files) for argument in arguments]
+    assert_one_error(call("compose", f"--workdir={small_run}", f"--output={tmp_path / 'new'}", *given), message)
+    assert not (tmp_path / "new").exists()
+
+
+def test_runs_that_cannot_compose(small_run, tmp_path):
+    untrained = tmp_path / "untrained"
+    shutil.copytree(small_run, untrained, ignore=lambda path, names: ["checkpoints"] if "composer" in path else [])
+    unmoved = tmp_path / "unmoved"
+    shutil.copytree(small_run, unmoved, ignore=lambda path, names: ["attributes.npz"])
+    without = tmp_path / "without"
+    shutil.copytree(small_run, without)
+    config = json.loads((without / "config.json").read_text())
+    del config["composer"]
+    (without / "config.json").write_text(json.dumps(config))
+    cases = [
+        (tmp_path / "nowhere", [], "no run here"),
+        (without, [], "no composer section"),
+        (untrained, [], "has no checkpoint yet"),
+        (unmoved, ["--bars=1", "--num=1", "--attribute=density:1"], "attributes.npz"),
+    ]
+    for folder, given, message in cases:
+        assert_one_error(call("compose", f"--workdir={folder}", f"--output={tmp_path / 'new'}", *given), message)
+    assert not (tmp_path / "new").exists()
+
+
+def test_compose_same_seed_same_bytes(small_run, tmp_path):
+    """In this process, in one of its own, and with another seed."""
+    options = (f"--workdir={small_run}", "--num=2", "--bars=3", "--meter=3/4", "--key=Em")
+    options += ("--temperature=6",)  # Hardly trained, it writes little otherwise.
+    done = run("-m", "vae_jax.compose", *options, "--seed=1", f"--output={tmp_path / 'a'}")
+    assert_success(done)
+    assert done.stdout.startswith("2 pieces with ")
+    for folder, seed in (("b", 1), ("c", 2)):
+        assert_success(call("compose", *options, f"--seed={seed}", f"--output={tmp_path / folder}"))
+    names = ["composition_000.mid", "composition_000.png", "composition_001.mid", "composition_001.png"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    a, b, c = ([(tmp_path / folder / name).read_bytes() for name in names[::2]] for folder in "abc")
+    assert a == b
+    assert a[0] != c[0] and a[0] != a[1]
+    for data in (*a, *c):
+        score = midi.read_midi(data).score
+        assert (score.meters, score.keys) == ((Meter(0, 3, 4),), (KeySignature(0, 1, True),))
+        assert score.end_tick <= 3 * 3 * TICKS_PER_BEAT
+
+
+def test_compose_with_moved_attributes(small_run, tmp_path):
+    """With the directions of the run, or such as a run writes where this one has none."""
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    path = folder / "attributes.npz"
+    if not path.exists():
+        eye = np.eye(4, 12)
+        attributes.save(path, Directions(attributes.ATTRIBUTES, eye, np.eye(4), np.zeros(4), np.ones(4), np.ones(4)))
+    options = [f"--workdir={folder}", "--num=1", "--bars=2", f"--output={tmp_path / 'new'}"]
+    done = call("compose", *options, "--attribute=density:+2", "--attribute=register:-1")
+    assert_success(done)
+    assert "1 pieces" in done.stdout
+    score = midi.read_midi((tmp_path / "new" / "composition_000.mid").read_bytes()).score
+    assert score.end_tick <= 2 * 4 * TICKS_PER_BEAT
+
+
+def test_a_mistake_is_one_line_of_the_process():
+    assert_one_error(run("-m", "vae_jax.compose", "--workdir=x", "--bars=0"), "--bars")

@@ -1,0 +1,70 @@
+"""vae_jax.ingest: the report of a corpus, file by file; shards are tested in tests/data/test_shards.py."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+from builders import tune_bytes
+from command_line import assert_one_error, assert_success, call, run
+
+
+def read_report(path: pathlib.Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_all_anthems_are_read(anthems: pathlib.Path, tmp_path: pathlib.Path):
+    output = tmp_path / "new" / "ingest.json"
+    done = call("ingest", f"--path={anthems}", f"--output={output}")
+    assert_success(done)
+    last = "135 files: 135 loaded (1 of them repaired), 0 refused, 153,617 notes, 127 tunes"
+    assert done.stdout.splitlines()[-1] == last
+    report = read_report(output)
+    totals = {"files": 135, "loaded": 135, "repaired": 1, "refused": 0, "notes": 153_617, "tunes": 127}
+    assert report["totals"] == totals
+    assert len(report["files"]) == 135
+    assert sum(file["notes"] for file in report["files"]) == 153_617
+    folder = "NationalAnthems"
+    assert [file["path"] for file in report["files"] if file["status"] == "repaired"] == [f"{folder}/Mongolia.mid"]
+    assert [f"{folder}/China.mid", f"{folder}/Hong_Kong.mid"] in report["duplicates"]
+    assert [f"{folder}/Cyprus.mid", f"{folder}/Greece.mid"] in report["duplicates"]
+
+
+def test_each_file_has_its_status_and_reasons(tmp_path: pathlib.Path):
+    """As a process of its own, with a name that would clear the terminal."""
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    (folder / "good.mid").write_bytes(tune_bytes(0))
+    (folder / "odd\x1b[2J.mid").write_bytes(b"\0" + tune_bytes(1))
+    (folder / "text.mid").write_text("Dear diary,")
+    done = run("-m", "vae_jax.ingest", f"--path={folder}", f"--output={tmp_path / 'ingest.json'}")
+    assert_success(done)
+    assert done.stdout.splitlines()[-1].startswith("3 files: 2 loaded (1 of them repaired), 1 refused, 80 notes, ")
+    assert "not a MIDI file (no MThd header)" in done.stdout
+    assert "\x1b" not in done.stdout
+    report = {file["path"]: file for file in read_report(tmp_path / "ingest.json")["files"]}
+    assert report["good.mid"]["status"] == "loaded"
+    assert (report["good.mid"]["notes"], report["good.mid"]["tracks"], report["good.mid"]["reasons"]) == (40, 1, [])
+    assert report["odd\x1b[2J.mid"]["reasons"] == ["1 bytes before the header skipped"]
+    assert (report["text.mid"]["status"], report["text.mid"]["notes"]) == ("refused", 0)
+    assert report["text.mid"]["reasons"] == ["not a MIDI file (no MThd header)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--path=no/such/folder"], ["no/such/folder", "no such file or folder"]),
+        (["--path=run.py"], ["run.py", "not a MIDI file"]),
+        (["--path=configs"], ["configs", "no MIDI file found"]),
+        (["--path=configs", "--ouptut=x"], ["ouptut"]),
+        (["--workers=2"], ["--workers requires --shards"]),
+        (["--config=configs/smoke.py"], ["--config requires --shards"]),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], parts: list[str]):
+    assert_one_error(call("ingest", *arguments), *parts)
+
+
+def test_a_mistake_is_one_line_of_the_process():
+    assert_one_error(run("-m", "vae_jax.ingest", "--path=run.py"), "run.py", "not a MIDI file")
