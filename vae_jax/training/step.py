@@ -1,7 +1,5 @@
 """The training state and the pure, jitted steps over it."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable

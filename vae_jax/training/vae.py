@@ -1,7 +1,5 @@
 """A VAE with its representation as a Trainable: the first stage of the flagship, and the post's model."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 

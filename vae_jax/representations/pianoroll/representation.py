@@ -1,7 +1,5 @@
 """The piano roll as a representation: a piece as windows of two bars of 4/4, each a padded list of notes."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 
