@@ -4,10 +4,9 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
-from vae_jax.composer import attributes, generate, requests
+from vae_jax.composer import attributes, generate
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
@@ -89,9 +88,8 @@ def score_composer(
     Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing and of
     resampling.
     """
-    wanted = [requests.sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
-    pieces = generate.generate_pieces(composer, wanted, jax.random.key(seed))
     baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
+    pieces = generate.compose(composer, num, seed)
     rng = np.random.default_rng([seed, num])
     noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
     sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
