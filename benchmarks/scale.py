@@ -207,7 +207,7 @@ def measure(num_pieces: int, folder: pathlib.Path, num_bars: int, num_workers: i
             raise RuntimeError(f"{totals['loaded']} of {num_pieces} files were loaded")
         measured |= {"notes": totals["notes"], "tunes": totals["tunes"], "examples": totals["examples"]}
         for kind in ("examples", "pieces", "tunes"):
-            measured[f"{kind} on disk, MB"] = sum(one["written"][kind]["bytes"] for one in manifest["chunks"]) / 1e6
+            measured[f"{kind} on disk, MB"] = sum(chunk[kind]["bytes"] for chunk in manifest["chunks"]) / 1e6
         measured["all on disk, MB"] = sum(path.stat().st_size for path in shards.iterdir()) / 1e6
         command = [sys.executable, "-m", "benchmarks.scale", f"--shards={shards}"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

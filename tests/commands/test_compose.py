@@ -110,7 +110,7 @@ def test_compose_with_moved_attributes(small_run, tmp_path):
     path = folder / "attributes.npz"
     if not path.exists():
         eye = np.eye(4, 12)
-        attributes.save(path, Directions(attributes.ATTRIBUTES, eye, np.eye(4), np.zeros(4), np.ones(4), np.ones(4)))
+        attributes.save(path, Directions(attributes.ATTRIBUTES, eye, np.eye(4), np.ones(4), np.ones(4)))
     options = [f"--workdir={folder}", "--num=1", "--bars=2", f"--output={tmp_path / 'new'}"]
     done = call("compose", *options, "--attribute=density:+2", "--attribute=register:-1")
     assert_success(done)

@@ -1,4 +1,4 @@
-"""Requests to the composer of a small run: length, meter, key, prompts and variations."""
+"""Pieces of the composer of a small run as requested: length, meter, key, prompts and variations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 
 from vae_jax.composer import attributes, conditioning, generate, requests, stage
 from vae_jax.composer.attributes import Directions
+from vae_jax.composer.generate import Composition
+from vae_jax.composer.requests import Request
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data import synthetic
 from vae_jax.data.corpus import Piece
@@ -20,7 +22,7 @@ from vae_jax.music import key as key_lib
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, Score, make_notes, make_score
 from vae_jax.representations.pianoroll import encoding
-from vae_jax.representations.pianoroll.encoding import STEP
+from vae_jax.representations.pianoroll.config import STEP
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import build_experiment, load_experiment
 
@@ -35,7 +37,7 @@ def loaded(small_run) -> TrainedComposer:
 
 @pytest.fixture(scope="module")
 def composer(loaded) -> TrainedComposer:
-    """As loaded, but loath to end a window: hardly trained, it would rather write nothing."""
+    """As loaded, but less likely to end a window: hardly trained, it would generate few notes."""
     end = ("params", "step_head", "Dense_0", "bias")
     flat = flax.traverse_util.flatten_dict(loaded.variables)
     flat[end] = flat[end].at[-1].add(-8.0)
@@ -48,15 +50,15 @@ def original() -> Piece:
     return Piece("original.mid", "original", midi.read_midi(midi.write_midi(score)).score)
 
 
-def order_of(composer: TrainedComposer, meter=(4, 4), bars=TINY_BARS, key=None, seed=0) -> generate.Order:
-    return requests.draw_order(composer, bars, meter, key, np.random.default_rng(seed))
+def request(composer: TrainedComposer, meter=(4, 4), bars=TINY_BARS, key=None, seed=0) -> Request:
+    return requests.sample_request(composer, np.random.default_rng(seed), num_bars=bars, meter=meter, key=key)
 
 
-def write(composer: TrainedComposer, *ordered: generate.Order, seed=0, temperature=1.0) -> list[generate.Composition]:
-    return generate.write_pieces(composer, ordered, jax.random.key(seed), temperature)
+def compose(composer: TrainedComposer, *requested: Request, seed=0, temperature=1.0) -> list[Composition]:
+    return generate.generate_pieces(composer, requested, jax.random.key(seed), temperature)
 
 
-def same(one: generate.Composition, other: generate.Composition) -> bool:
+def same(one: Composition, other: Composition) -> bool:
     return one.score == other.score and np.array_equal(one.latents, other.latents)
 
 
@@ -67,7 +69,7 @@ def in_the_first_bars(score: Score, ticks: int) -> set[tuple[int, int, bool]]:
     return {row for row in rows if row[0] < ticks}
 
 
-def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, tmp_path):
+def test_a_loaded_composer_generates_what_the_trained_one_does(small_run, loaded, tmp_path):
     """Training goes on from its last step: there is nothing left to do but return."""
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
@@ -75,10 +77,10 @@ def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, t
     config = again.experiment.raw
     source, split = corpus_view.find_split(config["data"], config["representation"])
     trained = stage.train_composer(again.experiment, loaded.inference, again.variables, source, split, again.folder)
-    np.testing.assert_array_equal(trained.kit, loaded.kit)
-    assert trained.ensembles == loaded.ensembles
+    np.testing.assert_array_equal(trained.drum_pitches, loaded.drum_pitches)
+    assert trained.piece_conditions == loaded.piece_conditions
     jax.tree.map(np.testing.assert_array_equal, trained.variables, loaded.variables)
-    one, other = (write(each, order_of(each), order_of(each, seed=1), temperature=4.0) for each in (trained, loaded))
+    one, other = (compose(each, request(each), request(each, seed=1), temperature=4.0) for each in (trained, loaded))
     assert all(map(same, one, other)) and any(len(piece.score.notes) for piece in one)
 
 
@@ -91,10 +93,10 @@ def test_a_loaded_composer_writes_what_the_trained_one_does(small_run, loaded, t
         ((5, 4), 2, "F#m", KeySignature(0, 3, True)),
     ],
 )
-def test_pieces_are_what_was_ordered(composer, meter, bars, key, signature):
-    ordered = [order_of(composer, meter, bars, key_lib.parse_key(key), seed) for seed in range(2)]
+def test_pieces_are_what_was_requested(composer, meter, bars, key, signature):
+    requested = [request(composer, meter, bars, key_lib.parse_key(key), seed) for seed in range(2)]
     bar = 4 * TICKS_PER_BEAT * meter[0] // meter[1]
-    for piece in write(composer, *ordered, temperature=2.0):
+    for piece in compose(composer, *requested, temperature=2.0):
         read = midi.read_midi(midi.write_midi(piece.score))
         assert not read.warnings
         assert piece.roll.num_steps == bars * bar * 12 // TICKS_PER_BEAT
@@ -106,44 +108,39 @@ def test_pieces_are_what_was_ordered(composer, meter, bars, key, signature):
         assert piece.latents.shape == (-(-piece.roll.num_steps // 96), 12)
 
 
-def test_pieces_of_many_kinds_are_written_side_by_side(composer):
-    """Each is complete, and those in the company of others are no shorter or longer."""
-    ordered = [order_of(composer, (4, 4), 1), order_of(composer, (3, 4), 6), order_of(composer, (4, 4), 4)]
-    ends = [piece.score.end_tick / TICKS_PER_BEAT for piece in write(composer, *ordered, temperature=2.0)]
+def test_pieces_of_many_kinds_are_generated_in_one_batch(composer):
+    """Each is complete, neither shorter nor longer for the others."""
+    requested = [request(composer, (4, 4), 1), request(composer, (3, 4), 6), request(composer, (4, 4), 4)]
+    ends = [piece.score.end_tick / TICKS_PER_BEAT for piece in compose(composer, *requested, temperature=2.0)]
     assert all(most - 6 < end <= most for end, most in zip(ends, (4, 18, 16), strict=True))
     assert ends[0] > 0
 
 
 def test_the_same_seed_gives_the_same_piece(composer):
-    one, again, other = (write(composer, order_of(composer), seed=seed)[0] for seed in (3, 3, 4))
+    one, again, other = (compose(composer, request(composer), seed=seed)[0] for seed in (3, 3, 4))
     assert same(one, again)
     assert one.score != other.score
-    pieces = [
-        write(
-            composer,
-            *(requests.draw_order(composer, TINY_BARS, (4, 4), None, np.random.default_rng([5, n])) for n in (0, 1)),
-        )
-        for _ in range(2)
-    ]
+    pieces = [compose(composer, *(request(composer, seed=n) for n in (0, 1))) for _ in range(2)]
     assert all(map(same, *pieces))
     assert pieces[0][0].score != pieces[0][1].score
 
 
-def test_players_are_those_of_a_training_piece(composer):
-    order = order_of(composer)
-    assert order.ensemble in composer.ensembles
-    (piece,) = write(composer, order, temperature=2.0)
+def test_instruments_and_tempo_are_those_of_a_training_piece(composer):
+    requested = requests.sample_request(composer, np.random.default_rng(0), num_bars=TINY_BARS)
+    conditions = requested.conditions
+    assert any(dataclasses.replace(one, num_bars=TINY_BARS) == conditions for one in composer.piece_conditions)
+    (piece,) = compose(composer, requested, temperature=2.0)
     played = piece.roll.parts_present
-    assert np.any(played) and not np.any(played & ~(np.array(order.ensemble.style.shares) > 0))
+    assert np.any(played) and not np.any(played & ~(np.array(conditions.style.shares) > 0))
     (tempo,) = piece.score.tempos
-    assert 60e6 / tempo.microseconds_per_beat == pytest.approx(order.ensemble.beats_per_minute, abs=0.01)
+    assert 60e6 / tempo.microseconds_per_beat == pytest.approx(conditions.beats_per_minute, abs=0.01)
 
 
 def test_a_prompt_is_kept_to_the_note(composer, original):
-    order = requests.continue_order(composer, original, 2, 5, np.random.default_rng(0))
-    (piece,) = write(composer, order, temperature=2.0)
+    requested = requests.continuation_request(composer, original, 2, 5, np.random.default_rng(0))
+    (piece,) = compose(composer, requested, temperature=2.0)
     rolled = encoding.encode(original.score, composer.stage.representation)
-    bar = generate.bar_steps(order.meter, 12)
+    bar = requested.bar_steps
     first = int(rolled.bars[1]) if rolled.bars[1] - rolled.bars[0] < bar else int(rolled.bars[0])
     kept = rolled.notes[(rolled.notes[:, STEP] >= first) & (rolled.notes[:, STEP] < first + 2 * bar), :3]
     mine = piece.roll.notes[piece.roll.notes[:, STEP] < 2 * bar, :3]
@@ -166,52 +163,52 @@ def test_a_prompt_whose_last_note_is_held_ends_with_the_piece(composer):
     """Its last note lasts eight bars; the piece has three."""
     notes = make_notes([0, 1920, 2400], [480, 480, 8 * 1920], [60, 64, 67], program=56)
     held = Piece("held.mid", "held", make_score(480, notes))
-    order = requests.continue_order(composer, held, 2, 3, np.random.default_rng(0))
-    (piece,) = write(composer, order)
+    (piece,) = compose(composer, requests.continuation_request(composer, held, 2, 3, np.random.default_rng(0)))
     assert piece.score.end_tick <= 3 * 4 * TICKS_PER_BEAT
 
 
 def test_a_variation_is_as_long_as_its_original(composer, original):
-    near, far = (requests.vary_order(composer, original, amount) for amount in (0.0, 1.0))
+    near, far = (requests.variation_request(composer, original, amount) for amount in (0.0, 1.0))
     assert np.all(near.form.similarity == 1) and np.all(far.form.similarity == 0)
-    pieces = write(composer, near, far)
+    pieces = compose(composer, near, far)
     rolled = encoding.encode(original.score, composer.stage.representation)
-    bar = generate.bar_steps(near.meter, 12)
+    bar = near.bar_steps
     for piece in pieces:
         assert 0 <= piece.roll.num_steps - (rolled.num_steps - int(rolled.bars[0])) < bar or rolled.bars[0] == 0
-        assert piece.score.meters == (Meter(0, *near.meter),)
+        assert piece.score.meters == (Meter(0, *near.conditions.meter),)
     assert pieces[0].score != pieces[1].score
-    assert near.ensemble == conditioning.read_ensemble(original.score, rolled)
+    expected = conditioning.read_conditions(original.score, rolled)
+    assert near.conditions == dataclasses.replace(expected, num_bars=near.conditions.num_bars)
 
 
-def test_prompts_that_do_not_do(composer, original, tmp_path):
+def test_unsuitable_prompts_are_refused(composer, original):
     rng = np.random.default_rng(0)
     one_bar = Piece("short.mid", "short", make_score(480, make_notes([0, 480], 480, [60, 62])))
     with pytest.raises(UserError, match=r"short\.mid has only 1 full bars"):
-        requests.continue_order(composer, one_bar, 2, 8, rng)
+        requests.continuation_request(composer, one_bar, 2, 8, rng)
     with pytest.raises(UserError, match="leaves nothing to compose"):
-        requests.continue_order(composer, original, 4, 4, rng)
+        requests.continuation_request(composer, original, 4, 4, rng)
     silent = Piece("silent.mid", "silent", make_score(480, make_notes([], [], [])))
     for refuse in (
-        lambda: requests.continue_order(composer, silent, 1, 8, rng),
-        lambda: requests.vary_order(composer, silent, 0.5),
+        lambda: requests.continuation_request(composer, silent, 1, 8, rng),
+        lambda: requests.variation_request(composer, silent, 0.5),
     ):
         with pytest.raises(UserError, match="no notes"):
             refuse()
     meters = [Meter(0, 4, 4), Meter(1920, 3, 4)]
     changing = make_score(480, make_notes(np.arange(40) * 480, 480, 60), meters=meters)
     with pytest.raises(UserError, match="changes meter"):
-        requests.continue_order(composer, Piece("x.mid", "x", changing), 2, 8, rng)
+        requests.continuation_request(composer, Piece("x.mid", "x", changing), 2, 8, rng)
     long_bars = make_score(480, make_notes(np.arange(40) * 480, 480, 60), meters=[Meter(0, 9, 4)])
     with pytest.raises(UserError, match="9/4"):
-        requests.vary_order(composer, Piece("x.mid", "x", long_bars), 0.5)
+        requests.variation_request(composer, Piece("x.mid", "x", long_bars), 0.5)
 
 
-def test_a_config_that_cannot_have_a_composer(loaded):
-    config = dict(loaded.stage.experiment.config)
+def test_a_config_that_cannot_have_a_composer(small_run):
+    config = dict(load_experiment(str(small_run)).experiment.raw)
     for section, field, message in (
         ("model", "with_parts", "with_parts"),
-        ("representation", "normalise_tonic", "tonic"),
+        ("representation", "normalize_tonic", "tonic"),
     ):
         changed = build_experiment(config | {section: config[section] | {field: False}})
         with pytest.raises(UserError, match=message):
@@ -227,20 +224,20 @@ def test_meters_that_fit(composer, text, meter):
     "text",
     ["", "4", "4/", "/4", "7/3", "4/4/4", "0/4", "-3/4", "9/4", "4/0", "3.5/4", "٣/4", "4 /4", "4/32", "9" * 5000],
 )
-def test_meters_that_do_not(composer, text):
+def test_meters_that_do_not_fit_are_refused(composer, text):
     for written in (text, text + "/4") if len(text) > 100 else (text,):
         with pytest.raises(UserError, match="--meter"):
             requests.parse_meter(written, composer)
 
 
 def test_moved_attributes_change_the_latents_and_nothing_else(composer):
-    """A direction of its own, in C: decoded, the piece is what the first stage makes of the latents moved by hand."""
-    (piece,) = write(composer, order_of(composer, bars=4, key=key_lib.parse_key("C")))
-    spread = np.random.default_rng(0).normal(size=(1, 12))
-    found = Directions(("density",), spread, np.ones((1, 1)), np.zeros(1), np.ones(1), np.ones(1))
+    """With a made-up direction, in C, the piece is what the first stage decodes of latents moved by hand."""
+    (piece,) = compose(composer, request(composer, bars=4, key=key_lib.parse_key("C")))
+    direction = np.random.default_rng(0).normal(size=(1, 12))
+    directions = Directions(("density",), direction, np.ones((1, 1)), np.ones(1), np.ones(1))
     for amount in (0.0, 1.5):
-        moved = attributes.move_attributes(composer, piece, found, {"density": amount})
-        expected = composer.inference.decode_score(piece.latents + amount * spread)
+        moved = attributes.move_attributes(composer, piece, directions, {"density": amount})
+        expected = composer.inference.decode_score(piece.latents + amount * direction)
         assert in_the_first_bars(moved, 10**6) == in_the_first_bars(expected, 10**6)
         assert (moved.meters, moved.keys, moved.tempos) == (piece.score.meters, piece.score.keys, piece.score.tempos)
         assert moved.end_tick <= 4 * 4 * TICKS_PER_BEAT

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_run import run
+from command_line import run
 
 from benchmarks import comparison, process
 from benchmarks.contestants import Ours, Start

@@ -9,8 +9,6 @@ windows is d = C w sd / (w^T C w). As the decoder is not linear, d is scaled unt
 four deviations apart, or as far as the attribute's bounds allow.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pathlib

@@ -1,7 +1,5 @@
 """Generating whole pieces with a trained composer, phrase after phrase."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Requests for new pieces: sampled from what the training pieces are like, or made from a piece to continue or vary."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

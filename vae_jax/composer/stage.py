@@ -1,7 +1,5 @@
 """The second stage: the composer of a run, built from its config, trained by the same loop, loaded again."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The config section of the corpus."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from vae_jax.data.download import ANTHEMS_URL

@@ -1,7 +1,5 @@
 """The ingest report: the status of every file of a corpus."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Mapping
 

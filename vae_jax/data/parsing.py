@@ -1,7 +1,5 @@
 """Bytes of MIDI files to scores. Worker processes import this module: it rests on NumPy and mido alone."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 

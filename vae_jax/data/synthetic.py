@@ -6,8 +6,6 @@ tracks follow from the phrase and from a few patterns drawn once a piece. Piece 
 these two numbers only; all draws are integers, so that every machine makes the same notes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar

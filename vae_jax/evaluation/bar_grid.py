@@ -1,7 +1,5 @@
 """Bar grid: a score's notes quantized by the piano roll's encoder, the common input of scores of generated music."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple

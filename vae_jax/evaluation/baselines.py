@@ -1,7 +1,5 @@
 """References that a model has to beat, scored on the same pieces: the mean, PCA, the bar before, the nearest window."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Evaluation of a composer: composed pieces scored beside those of a Gaussian AR(1) baseline; attributes measured."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ are copies, which resemble real pieces of the training folds. The test is most s
 pieces; with few, the trees classify nearly everything as real.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

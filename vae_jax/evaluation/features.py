@@ -7,8 +7,6 @@ names or the file's resolution. All are finite; one without a value for a piece,
 one note, is 0. Lengths are in beats (quarter notes), their logarithms in octaves (log2).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, STEPS_PER_BEAT, BarGrid

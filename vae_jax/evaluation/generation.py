@@ -4,8 +4,6 @@ Each figure is reported beside that of real music against real music, because a 
 the rest too. Of eight features with 95% intervals, real music itself misses one now and then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

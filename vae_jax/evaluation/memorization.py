@@ -3,8 +3,6 @@
 The same figures of held-out real music stand beside them, because real pieces share bars too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

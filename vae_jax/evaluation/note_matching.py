@@ -1,7 +1,5 @@
 """Scores of a reconstruction against its original, computed from notes, by their names in `metrics.json`."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The evaluation of reconstructions: scored against their originals, beside ceilings and baselines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """The convolutional VAE of the 2019 post, layer by layer; 69,282,557 parameters at its own sizes."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import chex

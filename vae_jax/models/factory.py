@@ -1,7 +1,5 @@
 """The model that a config names."""
 
-from __future__ import annotations
-
 from vae_jax.models.base import VAE, VAEConfig
 from vae_jax.models.conv_vae import ConvVAE, ConvVAEConfig
 from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig

@@ -1,7 +1,5 @@
 """The trained model applied to whole pieces: scores to posteriors, latents to scores, in batches of a fixed shape."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic

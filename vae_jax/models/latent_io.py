@@ -1,7 +1,5 @@
 """Latents in files: those of one piece, with what decoding takes from the original, and those of a corpus."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Gaussians over latents, samples from them, and interpolation between pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

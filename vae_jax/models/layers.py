@@ -1,7 +1,5 @@
 """Layers whose variables and values are those of Flax's own, and which take less time on CPUs (docs/performance.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import flax.linen as nn

@@ -12,8 +12,6 @@ linear, not because its decoder is: so inference is where the work goes. The dec
 but learn from decoding alone, which costs a third of the time and reconstructs as well (docs/experiments.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

@@ -1,7 +1,5 @@
 """The posterior over latents and the reparameterization, with an explicit key."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import chex

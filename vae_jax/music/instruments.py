@@ -5,8 +5,6 @@ and trombone, high and low strings are apart because arrangers let them double e
 start together can be told apart only in two parts.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

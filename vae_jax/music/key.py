@@ -1,7 +1,5 @@
 """The key of a piece from its pitch classes, and the transposition that brings it to a common tonic."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

@@ -20,8 +20,6 @@ How unusual and malformed input is read (repairs are named warnings):
   format 2                    its patterns are played one after the other
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import io

@@ -3,8 +3,6 @@
 What it does with malformed events is in the table of `midi.py`.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 

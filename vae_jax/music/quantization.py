@@ -4,8 +4,6 @@ Recorded performances are ahead of or behind the beat by a constant, with a spre
 the constant, `snap_onsets` the step of each onset, in sixteenths or triplets for each beat.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Scores as compact bytes and back, exactly: the form in which shards store pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import struct

@@ -1,7 +1,5 @@
 """Scales, triads and the names of keys."""
 
-from __future__ import annotations
-
 # Semitones above the tonic (scales) or the root (triads).
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 NATURAL_MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10)

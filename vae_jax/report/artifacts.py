@@ -1,7 +1,5 @@
 """The MIDI files, plots and latents that a run writes after training."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The numbers and plots of a run that the template of its page needs beside the files of the run."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Decoded points between pieces: interpolations of held-out pieces, and a grid over the map of latents."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The map of latents: two axes to draw, clusters with their elbow curve, and the dendrogram, as in the post."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

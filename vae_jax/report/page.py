@@ -4,8 +4,6 @@ It can be made again without the corpus and without training; a section says wha
 text, style and scripts. Sound is synthesised in the page. Everything that comes from files is escaped.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import importlib.resources

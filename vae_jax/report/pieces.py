@@ -1,7 +1,5 @@
 """The files of a run for its page: the run's record, pieces with their reconstructions, samples, compositions."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import os

@@ -1,7 +1,5 @@
 """Plots of a corpus, of reconstructions, latents and losses. The only module that imports matplotlib."""
 
-from __future__ import annotations
-
 import io
 import pathlib
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ them on the device, inside the jitted step; `from_outputs` makes examples from t
 representation is one file and one line in `factory.py` (docs/extending.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar

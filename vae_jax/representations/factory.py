@@ -1,7 +1,5 @@
 """The representation that a config names."""
 
-from __future__ import annotations
-
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.note_matrix import NoteMatrixRepresentation
 from vae_jax.representations.pianoroll.representation import RollRepresentation

@@ -5,8 +5,6 @@ slots are zero, and onsets are one tick late so that zero means padding. Nothing
 post's model fails (docs/post.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

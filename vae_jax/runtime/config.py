@@ -5,8 +5,6 @@ class LossConfig(config.Section):
     kl_weight: float = config.number(at_least=0, default=0.5)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import numbers
 from collections.abc import Collection, Mapping

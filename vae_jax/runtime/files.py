@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, and file names made from untrusted names."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """NumPy archives (`.npz`): written whole or not at all, read without pickle and only up to a size."""
 
-from __future__ import annotations
-
 import lzma
 import pathlib
 import tokenize

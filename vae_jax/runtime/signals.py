@@ -1,7 +1,5 @@
 """Signals that ask a command to stop: in training they wait until the state is saved, elsewhere they end it at once."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The config sections of training, shared by both stages."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import optax

@@ -1,7 +1,5 @@
 """What a config describes: representation, model, trainable, dataset; and the same of a run's folder."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The log of training: `metrics.jsonl`, TensorBoard events beside it, and progress on the terminal."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """The training state and the pure, jitted steps over it."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable
@@ -77,8 +75,8 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the jitted step `(state, resident, batch) -> (state, metrics)`; it donates the state.
 
-    `resident` and `batch` are what `Examples` gives. The key of a step is derived from `base_key` and the state's step,
-    so that a resumed run draws what an uninterrupted one would. Metrics are means over the examples of the batch that
+    `resident` and `batch` are what `Examples` gives. The key of a step is `fold_in(base_key, state.step)`, so that a
+    resumed run draws what an uninterrupted one would. Metrics are means over the examples of the batch that
     count. A batch that is sharded over several devices makes the same step as on one, up to the order of float32 sums.
     """
 

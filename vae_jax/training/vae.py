@@ -1,7 +1,5 @@
 """A VAE with its representation as a Trainable: the first stage of the flagship, and the post's model."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 
@@ -54,7 +52,10 @@ class TrainableVAE(Trainable[B]):
         return self.model.init_from_data(variables, inputs, self.seed)
 
     def loss(self, variables: Variables, batch: B, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
-        """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged."""
+        """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged.
+
+        In training the key is split: the first half is that of the augmentation, the second that of the samples.
+        """
         if train:
             augment_key, key = jax.random.split(key)
             if any(self.augmentation.values()):

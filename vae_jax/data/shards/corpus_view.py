@@ -1,7 +1,5 @@
 """The corpus of a run, in memory or in shards."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 

@@ -1,7 +1,5 @@
 """The files in a folder of shards: their names, their records, and how they are checked."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """Reading shards: their files are checked when they are opened, pieces and examples are read at random."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

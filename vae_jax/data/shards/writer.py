@@ -1,8 +1,6 @@
 """Writing shards: several processes turn chunks of files into records; an interrupted ingest resumes after the last
 complete chunk."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

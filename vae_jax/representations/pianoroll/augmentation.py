@@ -1,7 +1,5 @@
 """Augmentation of note lists on the device: transposition, random subsets of the parts, mixtures of two windows."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The shape of a piano roll."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from vae_jax.music import instruments

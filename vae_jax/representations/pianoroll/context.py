@@ -1,7 +1,5 @@
 """What a piano roll does not hold and a Score needs: taken from the original, or defaults where there is none."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

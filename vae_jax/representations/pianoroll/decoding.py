@@ -1,7 +1,5 @@
 """From a decoder's logits to notes: thresholds tuned on training windows, and a rule for durations."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

@@ -6,8 +6,6 @@ needs (tempo, meter, programs, velocity, the number of doubling instruments) is 
 what encoding changed is counted in the report: roll notes + collapsed notes = the score's notes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -3,8 +3,6 @@
 No note is cut: it belongs to the window that holds its onset and keeps its full duration.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
