@@ -8,6 +8,7 @@ import io
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import warnings
@@ -53,6 +54,8 @@ def call(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         stack.enter_context(jax.numpy_dtype_promotion("standard"))  # As users have it.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DeprecationWarning)  # As the interpreter does by default.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.getsignal(number))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         try:
