@@ -178,7 +178,7 @@ function chart(host, { title, x, y, series, logarithmic = false, diagonal = fals
     else hideTip();
   });
   svg.addEventListener("pointerleave", hideTip);
-  new ResizeObserver(draw).observe(figure);
+  onResize(figure, draw);
 }
 
 function ends(values, logarithmic) {

@@ -47,7 +47,7 @@ class LatentMap {
     this.svg.addEventListener("pointerleave", hideTip);
     for (const kind of ["cell", "piece"])
       this.#spots.find((spot) => spot.kind === kind)?.mark.setAttribute("tabindex", 0);
-    new ResizeObserver(() => this.layout()).observe(host);
+    onResize(host, () => this.layout());
     this.recolour("cluster");
   }
 

@@ -56,6 +56,11 @@ function joined(pieces, gapSec) {
   return { music, starts };
 }
 
+/** Calls a function in the frame after an element changes its size: drawing may change sizes again. */
+function onResize(element, draw) {
+  new ResizeObserver(() => requestAnimationFrame(draw)).observe(element);
+}
+
 function noteName(pitch) {
   return PITCHES[pitch % 12] + (Math.floor(pitch / 12) - 1);
 }
