@@ -82,7 +82,7 @@ def parameters(shape: OnsetShape = SHAPE) -> Any:
     key = jax.random.key(0)
     shapes = jax.eval_shape(network(shape).init, key, random_lists(0, 1, shape), random_conditions(0, 1, shape))
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32), shapes)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
 
 
 @functools.partial(jit, static_argnames="shape")
