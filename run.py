@@ -27,7 +27,6 @@ def main() -> None:
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
-    from vae_jax.models import latent_io
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, memory, sharding
@@ -63,9 +62,7 @@ def main() -> None:
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
     files.write_json(folder.metrics, results)
-    latent_io.save_corpus(folder.latents, [one.posterior for one in reconstructions], split.train)
-    artifacts.write_pictures(folder, setup, source, split, reconstructions, results)
-    artifacts.write_music(folder, setup, source, split, reconstructions, inference)
+    artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
         results |= artifacts.write_compositions(folder, setup, composer, source, split)
         files.write_json(folder.metrics, results)

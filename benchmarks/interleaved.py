@@ -1,6 +1,6 @@
-"""Competitors timed in turn: one process each, of which one works at a time, so that all meet the same machine.
+"""Contestants timed in turn: one process each, of which one works at a time, so that all meet the same machine.
 
-A table of ratios is only as good as the conditions that its rows share. Every round gives each competitor one turn, the
+A table of ratios is only as good as the conditions that its rows share. Every round gives each contestant one turn, the
 order moves on by one a round, and a ratio is taken within a round; medians and quartiles are over rounds. Whatever else
 the machine does then hits all alike. No thread count is set: each library uses as many as it finds right, on all cores.
 """
@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
-_REST_SEC = 0.05  # Thread pools of the one before may still spin for some milliseconds.
+_PAUSE_SEC = 0.05  # Thread pools of the one before may still spin for some milliseconds.
 _MISSING, _FAILED, _DONE = "missing", "failed", "done"
 
 
 @dataclasses.dataclass(frozen=True)
-class Competitor:
+class Contestant:
     """One row of a table.
 
     Attributes:
       name: as the table shows it.
-      factory: "module:function", called in the competitor's own process; returns an object whose methods `ask` calls.
+      factory: "module:function", called in the contestant's own process; returns an object whose methods `ask` calls.
       arguments: of the factory.
       environment: variables of the process, set before anything is imported.
     """
@@ -43,27 +43,28 @@ class Competitor:
 
 
 class Worker:
-    """A competitor's process, asleep until it is asked."""
+    """A contestant's process, asleep until it is asked."""
 
-    def __init__(self, competitor: Competitor):
-        self.name = competitor.name
+    def __init__(self, contestant: Contestant):
+        self.name = contestant.name
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(competitor, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(contestant, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
-    def ready(self) -> bool:
-        """Waits until the process has built its competitor; tells what it lacks and returns False where it cannot."""
+    def is_ready(self) -> bool:
+        """Waits until the process has built its contestant; prints which package it lacks, and returns False, where it
+        cannot."""
         status, value = self._receive()
         if status == _MISSING:
             print(f"{self.name}: left out, {value}; pip install -r benchmarks/requirements.txt", file=sys.stderr)
         elif status == _FAILED:
-            print(f"{self.name}: left out, {value.strip().splitlines()[-1]}", file=sys.stderr)
+            raise RuntimeError(f"{self.name}: {value}")
         return status == _DONE
 
     def ask(self, method: str, *arguments: Any) -> tuple[float, Any]:
-        """Calls a method of the competitor; returns the seconds that it took there and what it returned.
+        """Calls a method of the contestant; returns the seconds that it took there and what it returned.
 
         Raises:
           RuntimeError: with the traceback, where it raised or its process ended.
@@ -87,38 +88,32 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(competitors: Sequence[Competitor]) -> Iterator[list[Worker]]:
-    """Starts the competitors one after the other, so that each is built undisturbed, and gives those that could be."""
+def workers(contestants: Sequence[Contestant]) -> Iterator[list[Worker]]:
+    """Starts the contestants one after the other, so that each is built undisturbed; yields those that could be."""
     started: list[Worker] = []
     try:
-        able = []
-        for competitor in competitors:
-            started.append(Worker(competitor))
-            if started[-1].ready():
-                able.append(started[-1])
-        yield able
+        ready = []
+        for contestant in contestants:
+            started.append(Worker(contestant))
+            if started[-1].is_ready():
+                ready.append(started[-1])
+        yield ready
     finally:
         for worker in started:
             worker.close()
 
 
-def turn_order(players: Sequence[Worker], turn: int) -> Iterator[Worker]:
-    """Gives every player once, beginning with another one in every round, with a rest before each."""
-    first = turn % len(players)
-    for player in (*players[first:], *players[:first]):
-        time.sleep(_REST_SEC)
-        yield player
-
-
-def quartiles(values: np.ndarray) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    low, median, high = np.percentile(values, (25, 50, 75))
-    return float(low), float(median), float(high)
+def turn_order(workers: Sequence[Worker], turn: int) -> Iterator[Worker]:
+    """Yields every worker once, beginning with another one in every round, after a pause each."""
+    first = turn % len(workers)
+    for worker in (*workers[first:], *workers[:first]):
+        time.sleep(_PAUSE_SEC)
+        yield worker
 
 
 def spread(values: np.ndarray, digits: int = 2) -> str:
     """A median with its quartiles, as a table shows it."""
-    low, median, high = quartiles(values)
+    low, median, high = np.percentile(values, (25, 50, 75))
     return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -130,24 +125,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def matmul_seconds(multiply: Any, num_repeats: int = 5) -> float:
-    """The shortest of some calls, in seconds."""
-    multiply()
-    return min(_timed(multiply)[0] for _ in range(num_repeats))
-
-
 def _timed(function: Any, *arguments: Any) -> tuple[float, Any]:
     started = time.perf_counter()
     value = function(*arguments)
     return time.perf_counter() - started, value
 
 
-def _serve(competitor: Competitor, connection: Connection) -> None:
-    """What a competitor's process does."""
-    os.environ.update(competitor.environment)
-    module, _, function = competitor.factory.partition(":")
+def _serve(contestant: Contestant, connection: Connection) -> None:
+    """What a contestant's process does."""
+    os.environ.update(contestant.environment)
+    module, _, function = contestant.factory.partition(":")
     try:
-        built = getattr(importlib.import_module(module), function)(**competitor.arguments)
+        built = getattr(importlib.import_module(module), function)(**contestant.arguments)
     except ModuleNotFoundError as error:
         connection.send((_MISSING, str(error)))
         return

@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, in words."""
+"""The machine that a benchmark ran on, in words, and the memory of its processes."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def describe(packages: Sequence[str] = ()) -> str:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")
     return f"{name}, {parallel.num_cores()} cores, {platform.system()}; {', '.join(versions)}"
+
+
+def memory_mb(pid: int, *, peak: bool = False) -> float:
+    """Resident memory of a process, now or at most so far, in MB; 0 where it has ended."""
+    name = "VmHWM:" if peak else "VmRSS:"
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0

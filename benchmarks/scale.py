@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import app, flags, logging
@@ -29,6 +29,10 @@ from absl import app, flags, logging
 from benchmarks import machine
 from vae_jax.data import synthetic
 from vae_jax.music.score import Score
+
+if TYPE_CHECKING:
+    from vae_jax.data.dataset import Batch
+    from vae_jax.training.step import TrainStep
 
 _SIZES = flags.DEFINE_list("sizes", ["1000", "10000", "100000"], "Numbers of pieces.")
 _BARS = flags.DEFINE_integer("bars", 16, "Bars of 4/4 of a piece.")
@@ -125,7 +129,7 @@ def measure_ingest(files: pathlib.Path, shards: pathlib.Path, num_workers: int) 
     peaks: dict[int, float] = {}
     while True:
         for pid in [process.pid, *_children(process.pid)]:
-            peaks[pid] = max(peaks.get(pid, 0.0), _peak_mb(pid))
+            peaks[pid] = max(peaks.get(pid, 0.0), machine.memory_mb(pid, peak=True))
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
@@ -158,7 +162,7 @@ def measure_reading(shards: str) -> dict[str, float]:
     examples = experiment.build_experiment(config).make_dataset(source, split).train
     measured["training examples"] = len(examples)
 
-    def run(steps: range, batch_size: int, consume) -> tuple[float, float]:
+    def run(steps: range, batch_size: int, consume: Callable[[Batch[Any]], object]) -> tuple[float, float]:
         """Returns the examples a second of the clock and of the processor, the first batch left out."""
         batches = examples.batches(steps, batch_size=batch_size, seed=0)
         consume(next(batches))
@@ -170,21 +174,21 @@ def measure_reading(shards: str) -> dict[str, float]:
 
     fast = run(range(_READ_BATCHES), _READ_BATCH, jax.block_until_ready)
     measured |= {"examples read a s": fast[0], "examples read a CPU s": fast[1]}
-    measured["memory of reading, MB"] = _peak_mb(os.getpid())
+    measured["memory of reading, MB"] = machine.memory_mb(os.getpid(), peak=True)
     for name, changes in (("a small model", _SMALL), ("the flagship", {})):
-        setup = experiment.build_experiment(config | {"model": config["model"] | changes})
-        init_key, train_key = jax.random.split(setup.key())
-        optimizer, decay = setup.trainable.optimizer(1000), setup.train.average_decay
-        update = step.make_train_step(setup.trainable, optimizer, train_key, decay)
-        state = sharding.replicate(step.init_state(setup.trainable.init(init_key, None), optimizer, decay))
+        built = experiment.build_experiment(config | {"model": config["model"] | changes})
+        optimizer, decay = built.trainable.optimizer(1000), built.train.average_decay
+        train_step = step.make_train_step(built.trainable, optimizer, built.key(), decay)
+        variables = built.trainable.init(built.key(), None)
+        state = sharding.replicate(step.init_state(variables, optimizer, decay))
 
-        def train(batch, update=update) -> None:
+        def train(batch: Batch[Any], train_step: TrainStep = train_step) -> None:
             nonlocal state
-            state, terms = update(state, None, batch)
-            jax.block_until_ready(terms)
+            state, metrics = train_step(state, None, batch)
+            jax.block_until_ready(metrics)
 
         measured[f"examples trained on a s, {name}"] = run(range(_STEPS), 64, train)[0]
-    measured["memory of training, MB"] = _peak_mb(os.getpid())
+    measured["memory of training, MB"] = machine.memory_mb(os.getpid(), peak=True)
     return measured
 
 
@@ -240,16 +244,6 @@ def _children(pid: int) -> list[int]:
     except OSError:
         return []
     return [int(word) for word in text.split()]
-
-
-def _peak_mb(pid: int) -> float:
-    try:
-        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1e3
-    except OSError:
-        pass
-    return 0.0
 
 
 def main(_: Sequence[str]) -> None:

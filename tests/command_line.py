@@ -13,6 +13,7 @@ import sys
 import warnings
 from unittest import mock
 
+import jax
 from absl.testing import flagsaver
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -49,7 +50,9 @@ def call(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         stack.enter_context(flagsaver.flagsaver())  # Deletes the flags that the command defines.
         stack.enter_context(mock.patch.object(sys, "argv", [command, *map(str, arguments)]))
         stack.enter_context(contextlib.chdir(REPOSITORY))
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))  # As users have it.
         stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DeprecationWarning)  # As the interpreter does by default.
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         try:

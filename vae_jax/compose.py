@@ -28,11 +28,6 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Re
     from vae_jax.data import corpus
     from vae_jax.music import key as key_lib
 
-    if args.prompt and args.vary:
-        raise UserError("--prompt and --vary exclude each other")
-    given = [name for name in ("meter", "key") if args[name].present]
-    if (args.prompt or args.vary) and given:
-        raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
     rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
     if args.vary:
         return [requests.variation_request(composer, corpus.load_corpus(args.vary).pieces[0], args.amount)] * args.num
@@ -59,15 +54,19 @@ def main() -> None:
     for name, value, maximum in (("temperature", args.temperature, _MAX_TEMPERATURE), ("amount", args.amount, 1)):
         if not 0 <= value <= maximum:  # A NaN is refused as well.
             raise UserError(f"--{name} must lie in 0..{maximum:g}, got {value}")
+    if args.prompt and args.vary:
+        raise UserError("--prompt and --vary exclude each other")
+    given = [name for name in ("meter", "key") if args[name].present]
+    if (args.prompt or args.vary) and given:
+        raise UserError(f"--{given[0]} is the piece's own with --prompt and --vary")
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     run = load_experiment(args.workdir)
     composer = stage.load_composer(run)
-    pieces = generate.generate_pieces(
-        composer, _make_requests(args, composer), jax.random.key(args.seed), args.temperature
-    )
+    directions = attributes.load(run.folder.attributes, composer.inference.latent_dim) if amounts else None
+    requests = _make_requests(args, composer)
+    pieces = generate.generate_pieces(composer, requests, jax.random.key(args.seed), args.temperature)
     scores = [piece.score for piece in pieces]
-    if amounts:
-        directions = attributes.load(run.folder.attributes, composer.inference.latent_dim)
+    if directions is not None:
         scores = [attributes.move_attributes(composer, piece, directions, amounts) for piece in pieces]
     artifacts.write_scores(pathlib.Path(args.output), "composition", scores, composer.stage.representation)
     print(f"{len(scores)} pieces with {sum(len(score.notes) for score in scores)} notes in {args.output}")

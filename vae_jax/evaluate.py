@@ -3,8 +3,6 @@
 python -m vae_jax.evaluate --workdir=RUN [--num=64] [--seed=0] [--path=FOLDER_OR_ZIP]
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from vae_jax.runtime import cli, files

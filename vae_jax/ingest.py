@@ -7,8 +7,6 @@ python -m vae_jax.ingest --shards=DIR [--verify]
 The last resumes unfinished shards, or compares finished ones with their hashes.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 

@@ -3,8 +3,6 @@
 python -m vae_jax.interpolate --workdir=RUN --start=A.mid --end=B.mid --steps=8 --output=DIR
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

@@ -28,7 +28,7 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: pathlib.Path, save_l
     names = files.safe_names(labels)
     representation = run.experiment.representation
     reconstructions = run.inference().reconstruct([piece.score for piece in source.pieces])
-    artifacts.write_reconstructions(output, representation, names, labels, reconstructions)
+    artifacts.write_reconstructions(output, representation, zip(names, labels, reconstructions, strict=True))
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save_latents:
             target = output / f"{name}.latents.npz"

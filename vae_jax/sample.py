@@ -3,8 +3,6 @@
 python -m vae_jax.sample --workdir=RUN --num=8 --seed=0 --output=DIR [--density=prior|posterior] [--temperature=1.0]
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

@@ -85,20 +85,19 @@ def test_runs_that_cannot_compose(small_run, tmp_path):
 
 
 def test_compose_same_seed_same_bytes(small_run, tmp_path):
-    """In this process, in one of its own, and with another seed."""
+    """In this process and in one of its own; other seeds are tested in tests/composer/test_requests.py."""
     options = (f"--workdir={small_run}", "--num=2", "--bars=3", "--meter=3/4", "--key=Em")
     options += ("--temperature=6",)  # Hardly trained, it writes little otherwise.
     done = run("-m", "vae_jax.compose", *options, "--seed=1", f"--output={tmp_path / 'a'}")
     assert_success(done)
     assert done.stdout.startswith("2 pieces with ")
-    for folder, seed in (("b", 1), ("c", 2)):
-        assert_success(call("compose", *options, f"--seed={seed}", f"--output={tmp_path / folder}"))
+    assert_success(call("compose", *options, "--seed=1", f"--output={tmp_path / 'b'}"))
     names = ["composition_000.mid", "composition_000.png", "composition_001.mid", "composition_001.png"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
-    a, b, c = ([(tmp_path / folder / name).read_bytes() for name in names[::2]] for folder in "abc")
+    a, b = ([(tmp_path / folder / name).read_bytes() for name in names[::2]] for folder in "ab")
     assert a == b
-    assert a[0] != c[0] and a[0] != a[1]
-    for data in (*a, *c):
+    assert a[0] != a[1]
+    for data in a:
         score = midi.read_midi(data).score
         assert (score.meters, score.keys) == ((Meter(0, 3, 4),), (KeySignature(0, 1, True),))
         assert score.end_tick <= 3 * 3 * TICKS_PER_BEAT

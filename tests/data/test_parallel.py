@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from builders import tune_bytes
-from small_run import REPOSITORY
+from command_line import REPOSITORY
 
 from vae_jax.data import corpus, parallel
 from vae_jax.music import midi
@@ -179,8 +179,9 @@ def test_ctrl_c_ends_the_reading_and_its_workers(many_songs: pathlib.Path, tmp_p
 
 
 @needs_proc
-def test_a_parent_that_is_killed_leaves_no_worker(many_songs: pathlib.Path, tmp_path: pathlib.Path):
-    process = subprocess.Popen([sys.executable, write_script(tmp_path, many_songs)], stdout=subprocess.DEVNULL)
+def test_a_parent_that_is_killed_leaves_no_worker():
+    code = "import time; from vae_jax.data import parallel; list(parallel.map_ordered(time.sleep, [1000, 1000], 2))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
     wait_until(lambda: len(children(process.pid)) == 2)
     workers = children(process.pid)
     process.kill()

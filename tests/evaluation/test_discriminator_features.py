@@ -11,7 +11,7 @@ import pytest
 from beat_scores import score_of
 
 from vae_jax.data import synthetic
-from vae_jax.evaluation import bar_grid, discriminator_features, features
+from vae_jax.evaluation import bar_grid, features
 from vae_jax.music import score as score_lib
 from vae_jax.music.score import Meter, Score, make_notes, make_score
 from vae_jax.representations.pianoroll import encoding
@@ -19,7 +19,7 @@ from vae_jax.representations.pianoroll.config import RollConfig
 
 
 def features_of(score: Score) -> dict[str, float]:
-    return discriminator_features.discriminator_features(bar_grid.make_bar_grid(score))
+    return features.discriminator_features(bar_grid.make_bar_grid(score))
 
 
 @st.composite

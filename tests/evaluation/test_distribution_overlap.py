@@ -7,7 +7,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from vae_jax.evaluation.distribution_overlap import overlapping_area
+from vae_jax.evaluation.features import overlapping_area
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.0, 4.0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vae_jax.evaluation.gaussian_ar1 import GaussianAR1, fit_gaussian_ar1
+from vae_jax.evaluation.composer import GaussianAR1, fit_gaussian_ar1
 
 AXES = np.array([[0.6, 0.8], [0.8, -0.6]])
 VARIANCES = np.array([4.0, 1.0])

@@ -152,12 +152,6 @@ def test_the_bootstrap_of_nothing_is_zero():
     assert note_matching.bootstrap_f1([MatchCounts()], [0]) == [0, 0]
 
 
-def test_active_units_vary_over_the_data_by_more_than_a_hundredth():
-    signs = np.array([1.0, -1.0] * 10)
-    means = np.stack([signs * 0.2, signs * 0.05, np.full(20, 3.0), signs * 0.11], axis=1)
-    assert note_matching.count_active_units(means) == 2  # Variances 0.04, 0.0025, 0, 0.0121.
-
-
 def test_unisons_count_once():
     doubled = make_score(480, make_notes([0, 10, 480, 0, 0], 240, [60, 60, 60, 64, 60], track=[0, 1, 0, 0, 2]))
     single = note_matching.without_doublings(doubled)

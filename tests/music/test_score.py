@@ -1,4 +1,4 @@
-"""A Score: its clock, its normal form, its table, and the values that it refuses."""
+"""A Score: its tempo map, its normal form, and the values that it refuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from vae_jax.music import midi
 from vae_jax.music import score as score_lib
-from vae_jax.music.score import KeySignature, Meter, Tempo, make_notes, make_score, note_name
+from vae_jax.music.score import KeySignature, Meter, Tempo, make_notes, make_score
 
 
 def rows(notes: score_lib.Notes) -> list[tuple[int, ...]]:
@@ -65,43 +65,7 @@ def test_every_track_has_a_name_and_a_track_without_notes_keeps_its_place():
     score = make_score(480, make_notes([0], [1], [60], track=2), track_names=["title"])
     assert score.track_names == ("title", "", "")
     assert score.note_bearing_tracks().tolist() == [2]
-    assert score.track_program(0) is None
     assert make_score(480, make_notes([], [], [])).num_tracks == 1
-
-
-def test_program_of_a_track_is_that_of_its_first_note():
-    score = make_score(480, make_notes([10, 0], [1, 1], [60, 62], program=[40, 41]))
-    assert score.track_program(0) == 41
-
-
-@pytest.mark.parametrize(
-    ("pitch", "name"),
-    [
-        (62, "d'"), (63, "d#'"), (48, "c"), (36, "C"), (24, "C,"), (60, "c'"), (59, "b"), (72, "c''"), (71, "b'"),
-        (47, "B"), (35, "B,"), (12, "C,,"), (0, "C,,,"), (127, "g" + "'" * 6),
-    ],
-)  # fmt: skip
-def test_note_names_are_those_of_helmholtz(pitch: int, name: str):
-    assert note_name(pitch) == name
-
-
-def test_note_names_differ():
-    assert len({note_name(pitch) for pitch in range(128)}) == 128
-
-
-def test_table_shows_the_columns_of_the_post():
-    score = make_score(480, make_notes([0, 480], [240, 120], [62, 36], track=[0, 1], channel=[0, 9], velocity=[90, 1]))
-    header, first, second = score.table().splitlines()
-    assert header.split() == ["time", "length", "track", "channel", "note", "notename", "velocity"]
-    assert first.split() == ["0", "240", "0", "0", "62", "d'", "90"]
-    assert second.split() == ["480", "120", "1", "9", "36", "C", "1"]
-
-
-def test_table_says_how_many_rows_it_leaves_out():
-    score = make_score(480, make_notes(np.arange(30), 1, 60))
-    assert score.table().splitlines()[-1] == "... 10 more notes"
-    assert len(score.table().splitlines()) == 22
-    assert len(score.table(max_rows=None).splitlines()) == 31
 
 
 def test_transpose_moves_pitched_notes_only():

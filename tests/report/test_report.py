@@ -17,10 +17,10 @@ from configs import anthems
 from vae_jax.data import corpus, ingest_report
 from vae_jax.music import midi
 from vae_jax.music.score import Score, Tempo, make_notes, make_score
-from vae_jax.report import latent_walks, packing, page, pieces, run_record
+from vae_jax.report import decoded_points, page, pieces
 from vae_jax.report.artifacts import pair_paths
 from vae_jax.report.latent_map import LatentMap
-from vae_jax.report.run_record import RunRecord
+from vae_jax.report.pieces import RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import run_dir
@@ -97,7 +97,7 @@ def test_notes_are_packed_as_documented():
         [0, 480, 960], [480, 240, 96], [60, 72, 38], channel=[0, 0, 9], velocity=[127, 4, 64], program=56
     )
     score = make_score(480, notes, tempos=[Tempo(0, 1_000_000), Tempo(480, 500_000)])
-    data = base64.b64decode(packing.pack_notes(score))
+    data = base64.b64decode(pieces.pack_notes(score))
     assert struct.unpack("<3I3H3B3B", data) == (
         *(0, 1000, 1500),
         *(1000, 250, 100),
@@ -108,8 +108,8 @@ def test_notes_are_packed_as_documented():
 
 def test_a_note_longer_than_a_minute_is_cut_and_silence_is_nothing():
     long = make_score(480, make_notes([0], [480 * 200], [60]))
-    assert struct.unpack("<IHBB", base64.b64decode(packing.pack_notes(long)))[1] == 65_535
-    assert packing.pack_music(make_score(480, make_notes([], [], [])))["notes"] == ""
+    assert struct.unpack("<IHBB", base64.b64decode(pieces.pack_notes(long)))[1] == 65_535
+    assert pieces.pack_music(make_score(480, make_notes([], [], [])))["notes"] == ""
 
 
 # What comes from files.
@@ -211,7 +211,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
 
 
 class Words(html.parser.HTMLParser):
-    """The words that are shown."""
+    """The words that the page displays."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -256,7 +256,7 @@ class Decoder:
 def record_with(tmp_path, **latents) -> RunRecord:
     folder = make_run(tmp_path, {"one.mid": melody(60), "two.mid": melody(62), "three.mid": melody(64)})
     np.savez(folder.latents, is_training=np.ones(len(latents["piece"]), bool), **latents)
-    return run_record.read_run(folder.path)
+    return pieces.read_run(folder.path)
 
 
 def test_a_point_of_the_grid_on_a_piece_is_that_piece_and_one_between_is_a_mean(tmp_path):
@@ -265,7 +265,7 @@ def test_a_point_of_the_grid_on_a_piece_is_that_piece_and_one_between_is_a_mean(
     record = record_with(tmp_path, mean=mean, piece=np.repeat([0, 1, 2], 4))
     points = np.array([[0.0, 0.0], [7.0, 0.0], [3.5, 7.0]])
     decoder = Decoder()
-    grid = latent_walks.grid(decoder, record, LatentMap(points, np.zeros(3, int), np.zeros(1), np.zeros((0, 4))))
+    grid = decoded_points.grid(decoder, record, LatentMap(points, np.zeros(3, int), np.zeros(1), np.zeros((0, 4))))
     assert grid is not None
     cells = {tuple(cell["point"]): z for cell, z in zip(grid["cells"], decoder.latents, strict=True)}
     assert len(cells) == 64
@@ -283,7 +283,7 @@ def test_a_map_that_is_the_latent_space_is_decoded_as_it_is(tmp_path):
     mean = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], np.float32)
     record = record_with(tmp_path, mean=mean, piece=np.arange(3))
     decoder = Decoder()
-    grid = latent_walks.grid(decoder, record, latent_walks.map_run(record, 3))
+    grid = decoded_points.grid(decoder, record, decoded_points.map_run(record, 3))
     assert grid is not None and grid["is_latent_space"]
     for cell, z in zip(grid["cells"], decoder.latents, strict=True):
         np.testing.assert_allclose(z, [cell["point"]], atol=1e-5)
@@ -294,4 +294,4 @@ def test_a_map_that_is_the_latent_space_is_decoded_as_it_is(tmp_path):
 
 def test_latents_without_every_piece_give_no_map(tmp_path):
     record = record_with(tmp_path, mean=np.zeros((2, 2), np.float32), piece=np.array([0, 2]))
-    assert latent_walks.map_run(record, 3) is None
+    assert decoded_points.map_run(record, 3) is None

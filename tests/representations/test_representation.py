@@ -29,14 +29,14 @@ def test_windows_decode_as_the_whole_piece_does(piece: Score):
     encoded = REPRESENTATION.encode(piece)
     assert REPRESENTATION.decode(encoded) == encoding.decode(encoding.encode(piece, REPRESENTATION))
     assert encoded.report["notes"] == len(piece.notes)
-    assert encoded.report["notes_past_the_room_of_a_window"] == 0
+    assert encoded.report["notes_past_max_notes"] == 0
 
 
 def test_notes_that_exceed_the_list_of_a_window_are_counted():
     score = make_score(480, make_notes(np.arange(100) * 40, 40, 30 + np.arange(100) % 60))
     encoded = RollRepresentation(max_notes=64).encode(score)
     assert encoded.examples.notes.shape[1] == 64
-    assert encoded.report["notes_past_the_room_of_a_window"] == 100 - int(encoded.examples.mask.sum()) == 32
+    assert encoded.report["notes_past_max_notes"] == 100 - int(encoded.examples.mask.sum()) == 32
 
 
 def test_training_windows_start_on_every_beat(piece: Score):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 NEEDED = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
 CONFIG = """
 ClusterName=vae_jax_test

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +170,40 @@ def test_another_models_state_is_refused_by_the_field_that_differs(folder: pathl
         checkpointing.restore(
             folder, other.replace(params=other.params | {"extra": jax.ShapeDtypeStruct((1,), "float32")})
         )
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(folder: pathlib.Path):
+    path = folder / "00000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["manifest_sha256"]
+    manifest["arrays"] = {name: text.split(" ", 1) for name, text in manifest["arrays"].items()}
+    path.write_text(json.dumps(manifest | {"manifest_sha256": checkpointing._hash_json(manifest)}))
+    with pytest.raises(UserError, match=r"00000002: a checkpoint of another model, optimiser or version") as caught:
+        checkpointing.restore(folder, abstract(state_at(0)))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_checkpoint_is_on_the_disk_before_older_ones_are_deleted(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: set[int] = set()
+    fsync, rmtree, missing = os.fsync, shutil.rmtree, []
+
+    def flush(handle: int) -> None:
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def delete(path: pathlib.Path, *args: object, **options: object) -> None:
+        if path.name.startswith("0000000"):
+            new = folder / "00000003"
+            missing.append([one for one in (*new.rglob("*"), new, folder) if one.stat().st_ino not in flushed])
+        rmtree(path, *args, **options)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    checkpointing.save(folder, 3, state_at(3), keep=1)
+    assert checkpointing.steps(folder) == [3]
+    assert missing == [[], []]
 
 
 def test_only_the_newest_are_kept(tmp_path: pathlib.Path):

@@ -174,6 +174,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(fit, train_step, tmp_path: path
     assert [line["epoch"] for line in lines(tmp_path / "run")] == [1, 2]
 
 
+def test_a_state_that_is_not_finite_is_not_saved(fit, train_step, tmp_path: pathlib.Path):
+    def breaking(state, examples, batch):
+        state, terms = train_step(state, examples, batch)
+        if int(state.step) == 12:  # All losses and gradients so far were finite.
+            state = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.inf, state.params))
+        return state, terms
+
+    with pytest.raises(UserError, match="not finite") as caught:
+        fit(tmp_path / "run", breaking, held_out=None)
+    assert str(caught.value).startswith(
+        "the training state is not finite after step 12; the last good checkpoint is step 6"
+    )
+    assert checkpointing.steps(tmp_path / "run" / "checkpoints") == [6]
+
+
+def test_a_held_out_loss_that_is_not_finite_stops_the_run(fit, tmp_path: pathlib.Path):
+    held_out = NoteMatrix(np.full((4, 8, 3, 2), np.nan, np.float32))
+    with pytest.raises(UserError, match="held_out_distortion is nan at step 6; nothing is saved"):
+        fit(tmp_path / "run", held_out=held_out)
+
+
 def test_a_loss_that_is_not_finite_from_the_start_names_no_checkpoint(fit, train_step, tmp_path: pathlib.Path):
     def breaking(state, examples, batch):
         return train_step(state, NoteMatrix(examples.values * jnp.nan), batch)

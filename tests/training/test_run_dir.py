@@ -10,7 +10,8 @@ from command_line import content
 
 from configs import smoke
 from vae_jax.data import corpus
-from vae_jax.data.corpus import Corpus, Split
+from vae_jax.data.corpus import Corpus
+from vae_jax.data.splits import Split
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import run_dir
 from vae_jax.training.run_dir import RunFolder
@@ -19,7 +20,7 @@ from vae_jax.training.run_dir import RunFolder
 @pytest.fixture(scope="module")
 def four_pieces() -> tuple[Corpus, Split]:
     source = corpus.synthetic_corpus(4, 0)
-    return source, corpus.split_corpus(source, 1, 0)
+    return source, Split(train=(0, 2, 3), held_out=(1,))
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_another_config_is_refused_by_its_field(folder, config, four_pieces, sec
 def test_another_corpus_is_refused(folder, config):
     source = corpus.synthetic_corpus(5, 0)
     with pytest.raises(UserError, match=r"another corpus \(synthetic, 4 pieces there; synthetic, 5 pieces here\)"):
-        run_dir.open_run(str(folder.path), config, source, corpus.split_corpus(source, 1, 0))
+        run_dir.open_run(str(folder.path), config, source, Split(train=(0, 2, 3, 4), held_out=(1,)))
 
 
 def test_the_same_files_by_another_path_are_the_same_run(folder, config, four_pieces):

@@ -9,8 +9,6 @@ windows is d = C w sd / (w^T C w). As the decoder is not linear, d is scaled unt
 four deviations apart, or as far as the attribute's bounds allow.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pathlib
@@ -142,11 +140,8 @@ def move_attributes(
 
 
 def parse_attribute(text: str) -> tuple[str, float]:
-    """Reads "density:+1.5" as ("density", 1.5).
-
-    Raises:
-      UserError: for an unknown name, or an amount that is no number from -10 to 10.
-    """
+    """Reads "density:+1.5" as ("density", 1.5). Raises UserError for an unknown name, or an amount that is no number
+    from -10 to 10."""
     name, colon, amount = text.partition(":")
     if name not in ATTRIBUTES or not colon:
         raise UserError(f"{text!r}: an attribute is written NAME:AMOUNT, the name one of {', '.join(ATTRIBUTES)}")
@@ -166,11 +161,8 @@ def save(path: pathlib.Path, directions: Directions) -> None:
 
 
 def load(path: pathlib.Path, latent_dim: int) -> Directions:
-    """Reads directions.
-
-    Raises:
-      UserError: where the file cannot be read, is damaged, or belongs to latents of another size.
-    """
+    """Reads directions. Raises UserError where the file cannot be read, is damaged, or belongs to latents of another
+    size."""
     arrays = read_npz(path, [field.name for field in dataclasses.fields(Directions)])
     names = tuple(map(str, arrays.pop("names").ravel()))
     shapes = [(len(names), latent_dim), (len(names), len(names)), (len(names),), (len(names),)]

@@ -1,7 +1,5 @@
 """What a whole piece is conditioned on: its style, instruments, key, tempo and meter, measured on training pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

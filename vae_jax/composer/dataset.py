@@ -5,8 +5,6 @@ latents of the window before it, and those of the most similar earlier window at
 their similarity (F1 of the onset cells).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Generating whole pieces with a trained composer, phrase after phrase."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ import numpy as np
 
 from vae_jax.composer import conditioning, onset_encoding
 from vae_jax.composer.network import AnyArray, WindowConditions
-from vae_jax.composer.requests import Request
+from vae_jax.composer.requests import Request, sample_request
 from vae_jax.composer.sampling import Temperatures, sample_window
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.music.key import Tonic
@@ -33,6 +31,12 @@ class Composition:
     roll: RollPiece
     latents: np.ndarray  # [W, Z], of consecutive windows from the start.
     score: Score
+
+
+def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Composition]:
+    """Generates pieces with conditions sampled from the training pieces; the same arguments give the same pieces."""
+    requests = [sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
+    return generate_pieces(composer, requests, jax.random.key(seed), temperature)
 
 
 def generate_pieces(

@@ -1,7 +1,5 @@
 """The composer's output heads: distributions of the next onset's step, pitches, durations, parts and drums."""
 
-from __future__ import annotations
-
 import functools
 from typing import NamedTuple
 

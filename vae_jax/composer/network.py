@@ -9,8 +9,6 @@ its interval from the note above it and from the last melody note, so that all p
 "Generating Polyphonic Music Using Tied Parallel Networks").
 """
 
-from __future__ import annotations
-
 from typing import Generic, NamedTuple, TypeVar
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Requests for new pieces: sampled from what the training pieces are like, or made from a piece to continue or vary."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -53,11 +51,8 @@ class Request:
 
 
 def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
-    """Reads a meter such as 3/4.
-
-    Raises:
-      UserError: for anything else, or a meter whose bar does not fit the grid or a window.
-    """
+    """Reads a meter such as 3/4. Raises UserError for anything else, or a meter whose bar does not fit the grid or a
+    window."""
     numerator, slash, denominator = text.partition("/")
     is_number = numerator.isascii() and numerator.isdigit() and len(numerator) <= 3
     if not (slash and is_number and denominator in ("1", "2", "4", "8", "16")):
@@ -104,11 +99,8 @@ def sample_request(
 def continuation_request(
     composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
 ) -> Request:
-    """Requests a piece that begins with the first full bars of another.
-
-    Raises:
-      UserError: where the other has too few bars, or changes meter in them.
-    """
+    """Requests a piece that begins with the first full bars of another. Raises UserError where the other has too few
+    bars, or changes meter in them."""
     roll, conditions = _read(composer, piece)
     bars = roll.bars[roll.bars >= first_downbeat(roll.bars)]
     if prompt_bars >= len(bars):

@@ -1,7 +1,5 @@
 """Sampling a window from the composer, one onset after another."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The second stage: the composer of a run, built from its config, trained by the same loop, loaded again."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -44,29 +42,22 @@ class ComposerConfig(config.Section):
     """The config's `composer` section, without its `optimizer` and `train` sections.
 
     Attributes:
-      hidden: units of the recurrent state.
-      dropout: rate of dropout.
-      max_onsets, max_pitches: onsets in a window and pitches at an onset.
-      num_drums: drum pitches, the most common of the corpus.
-      dropped_parts_copies: copies of every training piece without some of its parts.
       latent_noise: standard deviation of the noise on the latents of the conditioning windows in training.
       forget_link: how often in training the window to return to is not given.
-      step_temperature, note_temperature, last_note_temperature: of sampling; the last one of the last phrase.
-      num_scored: pieces composed for the scores.
     """
 
-    hidden: int = config.number(at_least=1)
-    dropout: float = config.number(at_least=0, at_most=1)
-    max_onsets: int = config.number(at_least=1)
+    hidden: int = config.number(at_least=1)  # Units of the recurrent state.
+    dropout: float = config.number(at_least=0, at_most=1)  # Rate of dropout.
+    max_onsets: int = config.number(at_least=1)  # Onsets in a window and pitches at an onset.
     max_pitches: int = config.number(at_least=1)
-    num_drums: int = config.number(at_least=1)
-    dropped_parts_copies: int = config.number(at_least=0)
+    num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
+    dropped_parts_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its parts.
     latent_noise: float = config.number(at_least=0)
     forget_link: float = config.number(at_least=0, at_most=1)
-    step_temperature: float = config.number(at_least=0)
+    step_temperature: float = config.number(at_least=0)  # Of sampling; the last one of the last phrase.
     note_temperature: float = config.number(at_least=0)
     last_note_temperature: float = config.number(at_least=0)
-    num_scored: int = config.number(at_least=0)
+    num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +65,14 @@ class ComposerStage(Trainable[ComposerExamples]):
     """The composer that a config describes, on top of the first stage.
 
     Attributes:
-      first_stage: the first stage's model.
-      representation: the first stage's.
-      config: the config's `composer` section.
-      net: the network.
-      optimizer_config, train: its optimiser and training loop.
       first_variables, drum_pitches: the first stage's trained variables and drum pitches [D]; None before training.
     """
 
-    first_stage: VAE
-    representation: RollRepresentation
-    config: ComposerConfig
-    net: Composer
-    optimizer_config: OptimizerConfig
+    first_stage: VAE  # The first stage's model.
+    representation: RollRepresentation  # The first stage's.
+    config: ComposerConfig  # The config's `composer` section.
+    net: Composer  # The network.
+    optimizer_config: OptimizerConfig  # Its optimiser and training loop.
     train: TrainConfig
     first_variables: Variables | None = None
     drum_pitches: np.ndarray | None = None
@@ -161,31 +147,19 @@ class ComposerStage(Trainable[ComposerExamples]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedComposer:
-    """A composer that is ready to generate.
+    """A composer that is ready to generate."""
 
-    Attributes:
-      stage: the second stage.
-      inference: the first stage.
-      variables: of the second stage.
-      drum_pitches: [D].
-      form_model: forms of the training pieces.
-      piece_conditions: of the training pieces.
-    """
-
-    stage: ComposerStage
-    inference: Inference
-    variables: Variables
-    drum_pitches: np.ndarray
-    form_model: FormModel
-    piece_conditions: Sequence[PieceConditions]
+    stage: ComposerStage  # The second stage.
+    inference: Inference  # The first stage.
+    variables: Variables  # Of the second stage.
+    drum_pitches: np.ndarray  # [D].
+    form_model: FormModel  # Forms of the training pieces.
+    piece_conditions: Sequence[PieceConditions]  # Of the training pieces.
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
-    """Builds the second stage that a config describes.
-
-    Raises:
-      UserError: where the config has none, or one that does not fit its representation.
-    """
+    """Builds the second stage that a config describes. Raises UserError where the config has none, or one that does not
+    fit its representation."""
     raw = experiment.raw.get("composer")
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
@@ -267,11 +241,7 @@ def train_composer(
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
-    """Loads the composer of a trained run.
-
-    Raises:
-      UserError: where the run has none, or it is not trained yet.
-    """
+    """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
     stage = build_stage(run.experiment)
     folder = run.folder.composer
     abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))

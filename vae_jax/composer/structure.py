@@ -5,8 +5,6 @@ window after that one's source) or starts another; the probability of this, the 
 similarity depend on the similarity of the window before. All are relative frequencies in the training pieces.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Which examples make the batch of a step: a function of the step and the seed."""
 
-from __future__ import annotations
-
 import functools
 import threading
 

@@ -1,7 +1,5 @@
 """The config section of the corpus."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from vae_jax.data.download import ANTHEMS_URL
@@ -13,27 +11,20 @@ class DataConfig(config.Section):
     """Where the music comes from, and how it is split.
 
     Attributes:
-      path: a MIDI file, a folder or a zip; "synthetic"; empty for the national anthems.
-      shards: a folder of shards, in place of `path`.
-      num_evaluated_train: training pieces of shards that are evaluated.
-      url: where the archive of the national anthems is published.
-      allow_synthetic: whether the synthetic corpus replaces an archive that cannot be had.
-      num_synthetic, synthetic_seed: of the synthetic corpus.
       num_held_out: how many tunes (or files) are held out; at most half of them.
       split_by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
-      split_seed: seed of the split.
       num_folds, fold: if above zero, the tunes are dealt into so many folds, and that of this number is held out.
     """
 
-    path: str = ""
-    shards: str = ""
-    num_evaluated_train: int = config.number(at_least=1, default=200)
-    url: str = ANTHEMS_URL
-    allow_synthetic: bool = True
-    num_synthetic: int = config.number(at_least=1, default=135)
+    path: str = ""  # A MIDI file, a folder or a zip; "synthetic"; empty for the national anthems.
+    shards: str = ""  # A folder of shards, in place of `path`.
+    num_evaluated_train: int = config.number(at_least=1, default=200)  # Training pieces of shards that are evaluated.
+    url: str = ANTHEMS_URL  # Where the archive of the national anthems is published.
+    allow_synthetic: bool = True  # Whether the synthetic corpus replaces an archive that cannot be had.
+    num_synthetic: int = config.number(at_least=1, default=135)  # Of the synthetic corpus.
     synthetic_seed: int = config.number(at_least=0, default=0)
     num_held_out: int = config.number(at_least=0, default=13)
     split_by: str = config.choice(("tune", "file"), default="tune")
-    split_seed: int = config.number(at_least=0, default=0)
+    split_seed: int = config.number(at_least=0, default=0)  # Seed of the split.
     num_folds: int = config.number(at_least=0, default=0)
     fold: int = config.number(at_least=0, default=0)

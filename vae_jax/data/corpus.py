@@ -45,20 +45,15 @@ class Corpus:
     """A corpus. Of one in shards only some files are in memory: those of the pieces that are evaluated.
 
     Attributes:
-      name: its name in reports.
       files: the files in memory, in order of their paths; refused ones included, but for shards.
-      tune_groups: for each of `pieces` a number that it shares with the pieces of the same tune.
-      num_pieces: number of all loaded pieces, in memory or not.
-      fingerprint: hash of the paths and contents of all loaded files: equal corpora have equal fingerprints.
-      totals: counts over all files.
     """
 
-    name: str
+    name: str  # Its name in reports.
     files: tuple[ParsedFile, ...]
-    tune_groups: tuple[int, ...]
-    num_pieces: int
-    fingerprint: str
-    totals: Mapping[str, int]
+    tune_groups: tuple[int, ...]  # For each of `pieces` a number that it shares with the pieces of the same tune.
+    num_pieces: int  # Number of all loaded pieces, in memory or not.
+    fingerprint: str  # Hash of the paths and contents of all loaded files: equal corpora have equal fingerprints.
+    totals: Mapping[str, int]  # Counts over all files.
 
     @functools.cached_property
     def pieces(self) -> tuple[Piece, ...]:

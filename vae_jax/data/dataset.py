@@ -19,15 +19,10 @@ from vae_jax.runtime import sharding
 
 @flax.struct.dataclass
 class Batch(Generic[B]):
-    """The batch of a step on the devices.
+    """The batch of a step on the devices."""
 
-    Attributes:
-      rows: which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
-      size: how many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
-    """
-
-    rows: Any
-    size: np.ndarray
+    rows: Any  # Which of the resident examples, int32 [B]; or the examples themselves, arrays [B, ...].
+    size: np.ndarray  # How many rows count, the first ones, int32 []; the others pad the last batch of an epoch.
 
     @classmethod
     def place(cls, rows: object, num_rows: int, size: int) -> Batch[B]:
@@ -86,12 +81,7 @@ def take(resident: B | None, batch: Batch[B]) -> B:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset(Generic[B]):
-    """What a model is trained and evaluated on.
+    """What a model is trained and evaluated on."""
 
-    Attributes:
-      train: the training examples.
-      held_out: the held-out examples, arrays [N, ...]; None where nothing is held out.
-    """
-
-    train: Examples[B]
-    held_out: B | None
+    train: Examples[B]  # The training examples.
+    held_out: B | None  # The held-out examples, arrays [N, ...]; None where nothing is held out.

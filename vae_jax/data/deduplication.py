@@ -7,8 +7,6 @@ Tanzania / Zambia, Estonia / Finland, Moldova / Romania, and the two files in wh
 and nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The published archive of the national anthems, downloaded once into the user's cache folder and verified by hash."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import pathlib

@@ -1,7 +1,5 @@
 """The ingest report: the status of every file of a corpus."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Mapping
 
@@ -61,7 +59,7 @@ def _describe(file: ParsedFile) -> Json:
             "duration_sec": round(score.duration_sec, 3),
             "ticks_per_beat": score.ticks_per_beat,
             "meter": _main_meter(score),
-            "key": f"{theory.tonic_name(key.fifths, key.minor)} {'minor' if key.minor else 'major'}" if key else None,
+            "key": theory.key_name(key.fifths, key.minor) if key else None,
         }
     return described
 

@@ -4,8 +4,6 @@ They are spawned, because JAX's threads forbid a fork, and do not import the use
 otherwise do: a script without a `__main__` guard runs once.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import multiprocessing

@@ -1,7 +1,5 @@
 """Bytes of MIDI files to scores. Worker processes import this module: it rests on NumPy and mido alone."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 
@@ -13,19 +11,12 @@ from vae_jax.music.score import Score
 
 @dataclasses.dataclass(frozen=True)
 class ParsedFile:
-    """A file of a corpus and what was read from it.
+    """A file of a corpus and what was read from it."""
 
-    Attributes:
-      path: its path inside its folder or zip, with forward slashes.
-      sha256: hash of its bytes; empty if they could not be read.
-      score: the music; None if the file was refused.
-      reasons: what was repaired, or why it was refused.
-    """
-
-    path: str
-    sha256: str = ""
-    score: Score | None = None
-    reasons: tuple[str, ...] = ()
+    path: str  # Its path inside its folder or zip, with forward slashes.
+    sha256: str = ""  # Hash of its bytes; empty if they could not be read.
+    score: Score | None = None  # The music; None if the file was refused.
+    reasons: tuple[str, ...] = ()  # What was repaired, or why it was refused.
 
     @property
     def status(self) -> str:

@@ -26,33 +26,23 @@ class ListedFile:
     """A MIDI file that was found and not read yet.
 
     Attributes:
-      path: its path inside its folder or zip, with forward slashes.
-      size: in bytes.
       stamp: changes with the content: the modification time in ns, a zip's checksum, the seed of a synthetic piece.
-      index: its number among a zip's members or the synthetic pieces.
-      refusal: why it is not even opened; empty if it is.
     """
 
-    path: str
-    size: int = 0
+    path: str  # Its path inside its folder or zip, with forward slashes.
+    size: int = 0  # In bytes.
     stamp: int = 0
-    index: int = 0
-    refusal: str = ""
+    index: int = 0  # Its number among a zip's members or the synthetic pieces.
+    refusal: str = ""  # Why it is not even opened; empty if it is.
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The files of a corpus, in order of their paths, or some of them.
+    """The files of a corpus, in order of their paths, or some of them."""
 
-    Attributes:
-      name: the corpus's name in reports.
-      path: the folder, zip or file; empty for the synthetic corpus.
-      files: the files that were found.
-    """
-
-    name: str
-    path: str
-    files: tuple[ListedFile, ...] = dataclasses.field(repr=False)
+    name: str  # The corpus's name in reports.
+    path: str  # The folder, zip or file; empty for the synthetic corpus.
+    files: tuple[ListedFile, ...] = dataclasses.field(repr=False)  # The files that were found.
 
     def to_config(self) -> dict[str, str | int]:
         """The fields of a config's `data` section that find these files again."""

@@ -6,8 +6,6 @@ tracks follow from the phrase and from a few patterns drawn once a piece. Piece 
 these two numbers only; all draws are integers, so that every machine makes the same notes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -54,35 +52,21 @@ class _Phrase(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is drawn once a piece.
+    """What is drawn once a piece."""
 
-    Attributes:
-      fifths, minor: the key signature.
-      meter: time signature and rhythms.
-      pickup: steps before the first bar line, and by which each phrase starts before its own.
-      form: names of the phrases in order, see `_FORMS`.
-      ensemble: name, program and role of each track.
-      rhythms: note lengths of each accompanying role in a bar.
-      voicings: the lowest scale degree that the chord of each bar of a phrase may have.
-      bass: scale steps above the root that the bass plays in turn.
-      arpeggio: which notes of the chord (0 to 3, from below) an arpeggio plays in turn.
-      ticks_per_beat, beats_per_minute: of the file.
-      jitter_ticks: the largest deviation of an onset from its step.
-    """
-
-    fifths: int
+    fifths: int  # The key signature.
     minor: bool
     meter: _Rhythms
-    pickup: int
-    form: tuple[str, ...]
-    ensemble: tuple[tuple[str, int, str], ...]
-    rhythms: dict[str, tuple[int, ...]]
-    voicings: tuple[int, ...]
-    bass: tuple[int, ...]
-    arpeggio: tuple[int, ...]
+    pickup: int  # Steps before the first bar line, and by which each phrase starts before its own.
+    form: tuple[str, ...]  # Names of the phrases in order, see `_FORMS`.
+    ensemble: tuple[tuple[str, int, str], ...]  # Name, program and role of each track.
+    rhythms: dict[str, tuple[int, ...]]  # Note lengths of each accompanying role in a bar.
+    voicings: tuple[int, ...]  # The lowest scale degree that the chord of each bar of a phrase may have.
+    bass: tuple[int, ...]  # Scale steps above the root that the bass plays in turn.
+    arpeggio: tuple[int, ...]  # Which notes of the chord (0 to 3, from below) an arpeggio plays in turn.
     ticks_per_beat: int
     beats_per_minute: int
-    jitter_ticks: int
+    jitter_ticks: int  # The largest deviation of an onset from its step.
 
     def pitch(self, degree: int, chord: int) -> int:
         """Returns the MIDI note of a scale degree; the dominant of a minor key has the raised seventh."""
@@ -139,11 +123,8 @@ _BASS_DRUM, _SNARE, _CLOSED_HAT, _CRASH = 36, 38, 42, 49
 
 
 def make_score(seed: int, index: int) -> Score:
-    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone.
-
-    Raises:
-      ValueError: where seed or index is negative.
-    """
+    """Generates piece `index` of the corpus of `seed`; the first track holds the title alone. Raises ValueError where
+    seed or index is negative."""
     rng = _generator(seed, index)
     plan = _draw_plan(rng)
     phrases = _compose_phrases(rng, plan)
@@ -176,7 +157,7 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 
 
 def _title(plan: Plan, index: int) -> str:
-    return f"synthetic_{index:04d}_{theory.tonic_name(plan.fifths, plan.minor)}_{'minor' if plan.minor else 'major'}"
+    return f"synthetic_{index:04d}_{theory.key_name(plan.fifths, plan.minor).replace(' ', '_')}"
 
 
 def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:

@@ -1,7 +1,5 @@
 """Bar grid: a score's notes quantized by the piano roll's encoder, the common input of scores of generated music."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,25 +23,18 @@ STEPS_PER_BEAT = RollConfig().steps_per_beat
 class BarGrid:
     """Notes on the beat grid, ordered by step and pitch; pitches are MIDI numbers, times are steps.
 
-    A pitch that several instruments start together (a unison) is one note, as long as the longest of them.
-
-    Attributes:
-      step, pitch, duration: [N] int64, the pitched notes of all instrument groups, unisons once.
-      group_notes: [M, 4] int64, the pitched notes of each instrument group: step, group, pitch, duration.
-      drum_step: [D] int64, onsets of the percussion.
-      bars: [num_bars + 1] int64, steps at which bars start, and the end of the last one.
-      bar_kind: [num_bars] int64, equal for bars of one meter and length; only those are compared.
-      tonic: the key of the whole piece.
+    A pitch that several instruments start together (a unison) is one note, as long as the longest of them. All arrays
+    are int64.
     """
 
-    step: np.ndarray
+    step: np.ndarray  # [N], like `pitch` and `duration`: the pitched notes of all instrument groups, unisons once.
     pitch: np.ndarray
     duration: np.ndarray
-    group_notes: np.ndarray
-    drum_step: np.ndarray
-    bars: np.ndarray
-    bar_kind: np.ndarray
-    tonic: Tonic
+    group_notes: np.ndarray  # [M, 4], the pitched notes of each instrument group: step, group, pitch, duration.
+    drum_step: np.ndarray  # [D], onsets of the percussion.
+    bars: np.ndarray  # [num_bars + 1], steps at which bars start, and the end of the last one.
+    bar_kind: np.ndarray  # [num_bars], equal for bars of one meter and length; only those are compared.
+    tonic: Tonic  # The key of the whole piece.
 
     @property
     def num_bars(self) -> int:
@@ -90,8 +81,8 @@ class BarGrid:
         indptr = np.concatenate([[0], np.cumsum(count)])
         note = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], count)
         column = (self.step[note] - np.repeat(starts, count)) * NUM_PITCHES + self.pitch[note]
-        ones = np.ones(len(note), dtype=np.float32)
-        return scipy.sparse.csr_matrix((ones, column, indptr), shape=(len(starts), width * NUM_PITCHES))
+        shape = len(starts), width * NUM_PITCHES
+        return scipy.sparse.csr_matrix((np.ones(len(note), dtype=np.float32), column, indptr), shape=shape)
 
     def bar_similarity(self) -> scipy.sparse.csr_matrix:
         """Returns the F1 of the onset cells of each pair of bars, [num_bars, num_bars], 0 for bars of two kinds."""
@@ -125,16 +116,8 @@ def make_bar_grid(score: Score) -> BarGrid:
     longest = np.zeros(len(cells), dtype=np.int64)
     np.maximum.at(longest, of_note, pitched[:, DURATION])
     step, pitch = np.divmod(cells, NUM_PITCHES)
-    return BarGrid(
-        step=step,
-        pitch=pitch,
-        duration=longest,
-        group_notes=pitched,
-        drum_step=notes[is_drum, STEP],
-        bars=np.asarray(piece.bars, dtype=np.int64),
-        bar_kind=_bar_kinds(piece),
-        tonic=key.estimate_tonic(make_notes(step, longest, pitch)),
-    )
+    bars, tonic = np.asarray(piece.bars, dtype=np.int64), key.estimate_tonic(make_notes(step, longest, pitch))
+    return BarGrid(step, pitch, longest, pitched, notes[is_drum, STEP], bars, _bar_kinds(piece), tonic)
 
 
 def pairwise_f1(rows: scipy.sparse.csr_matrix, columns: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:

@@ -1,43 +1,95 @@
 """Evaluation of a composer: composed pieces scored beside those of a Gaussian AR(1) baseline; attributes measured."""
 
-from __future__ import annotations
-
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
-from vae_jax.composer import attributes, generate, requests
+from vae_jax.composer import attributes, generate
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
-from vae_jax.evaluation import Metrics, generation
+from vae_jax.evaluation import generation
 from vae_jax.evaluation.bar_grid import make_piece_set
-from vae_jax.evaluation.gaussian_ar1 import fit_gaussian_ar1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 from vae_jax.training.run_dir import RunFolder
 
 BASELINE = "gaussian_ar1"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianAR1:
+    """First-order Gaussian autoregression over the latents of a piece, the baseline of the composer.
+
+    The mean of a window depends on its position (first, in between, last), and deviations from it follow those of the
+    window before: z_t - m_t = A (z_{t-1} - m_{t-1}) + noise.
+    """
+
+    means: np.ndarray  # [3, Z], of first, inner and last windows.
+    factor: np.ndarray  # [Z, Z], a lower triangle L with C = L L^T the covariance of any window around its mean.
+    transition: np.ndarray  # [Z, Z], A.
+    noise_factor: np.ndarray  # [Z, Z], a lower triangle with S = C - A C A^T the covariance of the noise.
+
+    def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
+        """Turns standard normal noise [num_windows, Z] into the latents of one piece, of the same shape.
+
+        The temperature scales the standard deviations; 0 gives the means.
+        """
+        deviations = np.zeros(np.shape(noise))
+        for t, fresh in enumerate(noise):
+            following = self.transition @ deviations[t - 1] + self.noise_factor @ fresh
+            deviations[t] = following if t else self.factor @ fresh
+        return self.means[_positions(len(deviations))] + temperature * deviations
+
+
+def fit_gaussian_ar1(sequences: Sequence[np.ndarray]) -> GaussianAR1:
+    """Fits the autoregression to the posterior means of whole pieces, [W_i, Z] each, at least one window in all.
+
+    C is the covariance of Ledoit and Wolf (2004) over all windows, around the means of their positions. Along each of
+    its principal axes v the correlation of neighbouring windows is r = sum_t (v x_t)(v x_{t-1}) / sum_t ((v x_t)^2 +
+    (v x_{t-1})^2) / 2, at most 1 in size: so A = V R V^T keeps C for any number of steps. A free transition, Z^2
+    numbers, predicts held-out anthems worse than none at all. A position that no window has takes the mean of all
+    windows; where nothing varies, the covariance is 1e-6 in every direction.
+    """
+    import sklearn.covariance
+
+    pieces = [np.asarray(piece, dtype=np.float64) for piece in sequences if len(piece)]
+    windows, positions = np.concatenate(pieces), np.concatenate([_positions(len(piece)) for piece in pieces])
+    means = np.stack([windows[positions == n if np.any(positions == n) else ...].mean(axis=0) for n in range(3)])
+    deviations = [piece - means[_positions(len(piece))] for piece in pieces]
+    covariance = np.zeros((windows.shape[1], windows.shape[1]))
+    if len(windows) > 1:
+        covariance = sklearn.covariance.LedoitWolf(assume_centered=True).fit(np.concatenate(deviations)).covariance_
+    variances, axes = np.linalg.eigh(covariance)
+    before = np.concatenate([piece[:-1] for piece in deviations]) @ axes
+    after = np.concatenate([piece[1:] for piece in deviations]) @ axes
+    size = (before**2 + after**2).sum(axis=0) / 2
+    correlations = (before * after).sum(axis=0) / np.where(size > 0, size, 1.0)
+    return GaussianAR1(
+        means=means,
+        factor=_factor((axes * variances) @ axes.T),
+        transition=(axes * correlations) @ axes.T,
+        noise_factor=_factor((axes * (variances * (1 - correlations**2))) @ axes.T),
+    )
+
+
 def score_composer(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
-) -> tuple[Metrics, list[Composition]]:
+) -> tuple[Json, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
-    Returns:
-      What `generation.score_compositions` gives for the composed pieces, with their "seed" (of composing and of
-      resampling) and, under "gaussian_ar1", the same for as many pieces of the baseline; and the composed pieces.
+    Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing and of
+    resampling.
     """
-    wanted = [requests.sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
-    pieces = generate.generate_pieces(composer, wanted, jax.random.key(seed))
     baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
+    pieces = generate.compose(composer, num, seed)
     rng = np.random.default_rng([seed, num])
     noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
     sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
@@ -54,7 +106,7 @@ def score_composer(
 
 def fit_attributes(
     composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
-) -> tuple[Directions, Metrics | None]:
+) -> tuple[Directions, Json | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
     sequences = read_latents(folder)
     representation = composer.stage.representation
@@ -74,11 +126,8 @@ def fit_attributes(
 
 
 def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
-    """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on.
-
-    Raises:
-      UserError: where the run has not been evaluated yet, or the file is damaged.
-    """
+    """Reads the posterior means [W, Z] of every piece of a run's corpus, and whether it was trained on. Raises
+    UserError where the run has not been evaluated yet, or the file is damaged."""
     if not folder.latents.exists():
         raise UserError(f"{folder.path}: no {folder.latents.name} yet; let run.py finish")
     piece, mean, is_training = npz.read_npz(folder.latents, ("piece", "mean", "is_training")).values()
@@ -86,7 +135,7 @@ def read_latents(folder: RunFolder) -> list[tuple[np.ndarray, bool]]:
     return [(mean[start:end], bool(is_training[start:end].any())) for start, end in itertools.pairwise(bounds)]
 
 
-def summarise(results: Metrics) -> str:
+def summarise(results: Json) -> str:
     """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
@@ -101,7 +150,7 @@ def summarise(results: Metrics) -> str:
     return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _main_scores(name: str, scores: Metrics) -> tuple[str, str]:
+def _main_scores(name: str, scores: Json) -> tuple[str, str]:
     features = scores["features"].values()
     means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
     classifiers = (scores["discriminator"] or {}).items()
@@ -110,3 +159,15 @@ def _main_scores(name: str, scores: Metrics) -> tuple[str, str]:
         f" {means} of {len(features)} means and {overlaps} of {len(features)} overlaps inside real against real; "
         f"discriminator accuracy: {accuracy or '-'}"
     )
+
+
+def _positions(num_windows: int) -> np.ndarray:
+    """Whether each window of a piece is the first (0), an inner (1) or the last one (2), [num_windows]."""
+    positions = np.full(num_windows, 1)
+    positions[-1:] = 2
+    positions[:1] = 0
+    return positions
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    return np.linalg.cholesky(covariance + 1e-6 * np.eye(len(covariance)))  # Positive for a collapsed posterior too.

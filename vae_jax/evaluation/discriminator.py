@@ -1,44 +1,39 @@
-"""A discriminator: classifiers that try to tell composed pieces from real ones, and the features they use.
+"""A discriminator: classifiers of composed and real pieces, and the features that they use.
 
 A balanced accuracy of 0.5 is chance: composed music has the features of real music. Well below 0.5 the composed pieces
 are copies, which resemble real pieces of the training folds. The test is most sensitive with as many composed as real
-pieces; with few, the trees call nearly everything real.
+pieces; with few, the trees classify nearly everything as real.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
 
-from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import PieceSet
-from vae_jax.evaluation.discriminator_features import discriminator_features
+from vae_jax.evaluation.features import discriminator_features
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
+from vae_jax.runtime.files import Json
 
 # Features [N, F] and classes [N] to train on, then those to test on.
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+TrainAndTest = Callable[[Fold, int], tuple[np.ndarray, np.ndarray]]
 NUM_FOLDS, NUM_REPEATS = 5, 3
 NUM_TOP_FEATURES = 10
-_MIN_GROUPS = 4  # Of each class: with fewer, nothing can be learnt from the folds.
 
 
-def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Metrics | None:
-    """Trains classifiers to tell composed from real pieces, by repeated cross-validation.
+def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000) -> Json | None:
+    """Trains classifiers to recognize composed pieces, by repeated cross-validation.
 
-    Folds are stratified and keep the pieces of a tune together (scikit-learn's StratifiedGroupKFold). Both classes
-    weigh the same. The seed is that of folds, models and resampling.
-
-    Returns:
-      For "logistic" (regression on standardized features) and "boosting" (gradient-boosted trees) the scores in
-      docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature is the mean
-      standardized coefficient, above zero where composed pieces have more of it, or what the balanced accuracy loses on
-      the test fold when the feature is permuted.
+    Folds are stratified and keep the pieces of a tune together. Both classes weigh the same. The seed is that of folds,
+    models and resampling. Returns for "logistic" (regression on standardized features) and "boosting" (gradient-boosted
+    trees) the scores in docs/metrics.md; None where either class has fewer than four tunes. The `weight` of a feature
+    is the mean standardized coefficient, above zero where composed pieces have more of it, or what the balanced
+    accuracy loses on the test fold when the feature is permuted.
     """
     real_tunes, real_groups = np.unique(real.tunes, return_inverse=True)
     composed_tunes, composed_groups = np.unique(composed.tunes, return_inverse=True)
     num_groups = min(len(real_tunes), len(composed_tunes))
-    if num_groups < _MIN_GROUPS:
+    if num_groups < 4:  # Too few to train on in each fold.
         return None
     groups = np.concatenate([real_groups, len(real_tunes) + composed_groups])
     is_composed = np.repeat([False, True], [len(real.grids), len(composed.grids)])
@@ -47,7 +42,7 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
     results = {}
     for name, train_and_test in (("logistic", _logistic), ("boosting", _boosting)):
         correct, weights = _cross_validate(train_and_test, x, is_composed, groups, min(NUM_FOLDS, num_groups), seed)
-        importance = np.abs(weights) if name == "logistic" else weights
+        top = np.argsort(-(np.abs(weights) if name == "logistic" else weights), kind="stable")[:NUM_TOP_FEATURES]
         rng, recalls = np.random.default_rng(seed), []
         for mine in (is_composed, ~is_composed):
             sums = resample_group_sums([correct[mine], np.ones(mine.sum())], groups[mine], rng, num_samples)
@@ -56,25 +51,16 @@ def evaluate_discriminator(real: PieceSet, composed: PieceSet, seed: int, num_sa
             "balanced_accuracy": _balanced_accuracy(correct, is_composed),
             "balanced_accuracy_interval": interval_95(np.mean(recalls, axis=0)),
             "top_features": [
-                {
-                    "name": names[n],
-                    "weight": float(weights[n]),
-                    "real": float(x[~is_composed, n].mean()),
-                    "composed": float(x[is_composed, n].mean()),
-                }
-                for n in np.argsort(-importance, kind="stable")[:NUM_TOP_FEATURES]
+                {"name": names[n], "weight": float(weights[n])}
+                | {"real": float(x[~is_composed, n].mean()), "composed": float(x[is_composed, n].mean())}
+                for n in top
             ],
         }
     return results
 
 
 def _cross_validate(
-    train_and_test: Callable[[Fold, int], tuple[np.ndarray, np.ndarray]],
-    x: np.ndarray,
-    y: np.ndarray,
-    groups: np.ndarray,
-    num_folds: int,
-    seed: int,
+    train_and_test: TrainAndTest, x: np.ndarray, y: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns how often each piece is recognized in the test fold, [N], and the mean weight of each feature, [F]."""
     from sklearn.model_selection import StratifiedGroupKFold

@@ -4,39 +4,32 @@ Each figure is reported beside that of real music against real music, because a 
 the rest too. Of eight features with 95% intervals, real music itself misses one now and then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vae_jax.evaluation import Metrics
 from vae_jax.evaluation.bar_grid import PieceSet
 from vae_jax.evaluation.discriminator import evaluate_discriminator
-from vae_jax.evaluation.distribution_overlap import overlapping_area
-from vae_jax.evaluation.features import FEATURES, piece_features
+from vae_jax.evaluation.features import FEATURES, overlapping_area, piece_features
 from vae_jax.evaluation.intervals import interval_95
 from vae_jax.evaluation.memorization import score_memorization
 from vae_jax.evaluation.tables import Cell, format_table
+from vae_jax.runtime.files import Json
 
-_WIDTHS = (28, 10, 10, 10, 20, 9)
 _SUBSETS = ("training", "held_out", "composed")
-_NUM_LISTED = 5  # Discriminative features in the summary.
 
 
 def score_compositions(
     training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 200
-) -> Metrics:
+) -> Json:
     """Scores composed pieces against the pieces that the composer was trained on and held-out ones of other tunes.
 
-    The seed is that of all resampling and of the discriminator. A draw has n tunes, the `sample_size`: as many as are
-    held out; as many as are composed, where these are fewer or none is held out; half the real tunes at most.
-
-    Returns:
-      The scores under `composed` in docs/metrics.md; a figure that cannot be computed (too few pieces) is None. Of the
-      `num_samples` draws, for each feature: `mean_interval`, 95% of the means of n real tunes; `overlap_interval`, 95%
-      of the overlapping areas of n real tunes with all others; `overlap_composed`, the median overlapping area of n
-      composed pieces with the training pieces.
+    Returns the scores under `composed` in docs/metrics.md; a figure that cannot be computed (too few pieces) is None.
+    The seed is that of all resampling and of the discriminator. Each of the `num_samples` draws has n tunes, the
+    `sample_size`: as many as are held out; as many as are composed, where these are fewer or none is held out; half the
+    real tunes at most. For each feature, `mean_interval` is 95% of the means of n real tunes, `overlap_interval` 95% of
+    the overlapping areas of n real tunes with all others, and `overlap_composed` the median overlapping area of n
+    composed pieces with the training pieces.
     """
     subsets = dict(zip(_SUBSETS, (training, held_out, composed), strict=True))
     tables = {
@@ -48,8 +41,7 @@ def score_compositions(
     size = min(num_held_out or num_composed, num_composed, len(set(real.tunes)) // 2)
     compared = {}
     for n, name in enumerate(FEATURES):
-        values = {subset: table[:, n] for subset, table in tables.items()}
-        rng = np.random.default_rng([seed, n])
+        values, rng = {subset: table[:, n] for subset, table in tables.items()}, np.random.default_rng([seed, n])
         compared[name] = _compare_feature(values, np.array(real.tunes, dtype=np.int64), size, rng, num_samples)
     return {
         "pieces": {subset: len(pieces.grids) for subset, pieces in subsets.items()},
@@ -60,7 +52,7 @@ def score_compositions(
     }
 
 
-def summarise_compositions(results: Metrics) -> str:
+def summarise_compositions(results: Json) -> str:
     """Formats the scores as a table for the terminal; a figure that could not be computed is "-"."""
     rows: list[Sequence[Cell]] = [("pieces", *(results["pieces"][subset] for subset in _SUBSETS)), ()]
     rows.append(("feature: mean", "training", "held-out", "composed", f"{results['sample_size']} real tunes", "inside"))
@@ -74,8 +66,8 @@ def summarise_compositions(results: Metrics) -> str:
     for window, found in results["memorization"].items():
         for label, figure in (("mean", "mean"), ("95th percentile", "p95"), ("near-exact share", "near_exact")):
             cells = [found["held_out"][figure], found["composed"][figure], found["held_out"][f"{figure}_interval"]]
-            exceeds = found["exceeds_real"] if figure == "mean" else ""
-            rows.append((f"{window.replace('_', ' ')}: {label}", "", *cells, exceeds))
+            cells.append(found["exceeds_real"] if figure == "mean" else "")
+            rows.append((f"{window.replace('_', ' ')}: {label}", "", *cells))
     classifiers = results["discriminator"] or {}
     columns = ("accuracy", "95% interval") if classifiers else (None, None)
     rows += [(), ("discriminator (chance 0.5)", "", "", *columns)]
@@ -83,14 +75,14 @@ def summarise_compositions(results: Metrics) -> str:
         rows.append((name, "", "", found["balanced_accuracy"], found["balanced_accuracy_interval"]))
     for name, found in classifiers.items():
         rows += [(), (f"top features ({name})", "", "real", "composed", "weight")]
-        for feature in found["top_features"][:_NUM_LISTED]:
+        for feature in found["top_features"][:5]:
             rows.append((feature["name"], "", feature["real"], feature["composed"], f"{feature['weight']:+.3f}"))
-    return format_table(rows, _WIDTHS)
+    return format_table(rows, (28, 10, 10, 10, 20, 9))
 
 
 def _compare_feature(
     values: Mapping[str, np.ndarray], real_tunes: np.ndarray, size: int, rng: np.random.Generator, num_samples: int
-) -> Metrics:
+) -> Json:
     """Compares one feature of composed and real pieces, each subset [N]."""
     real, tunes = np.concatenate([values["training"], values["held_out"]]), np.unique(real_tunes)
     means, areas, composed_areas = [], [], []
@@ -100,7 +92,7 @@ def _compare_feature(
         areas.append(overlapping_area(real[drawn], real[~drawn]) if size > 1 else None)
         composed_areas.append(overlapping_area(rng.choice(values["composed"], size, replace=False), values["training"]))
     known = [area for area in composed_areas if area is not None]
-    described: Metrics = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
+    described: Json = {subset: float(mine.mean()) if len(mine) else None for subset, mine in values.items()}
     described["mean_interval"] = interval_95(means) if means else None
     described["overlap_held_out"] = overlapping_area(values["held_out"], values["training"])
     described["overlap_composed"] = float(np.median(known)) if known else None

@@ -1,7 +1,5 @@
 """95% intervals by the percentile bootstrap (Efron 1979)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -3,53 +3,47 @@
 The same figures of held-out real music stand beside them, because real pieces share bars too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
 
-from vae_jax.evaluation import Metrics, bar_grid
+from vae_jax.evaluation import bar_grid
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid, PieceSet
 from vae_jax.evaluation.intervals import interval_95
+from vae_jax.runtime.files import Json
 
-WINDOWS = {"bar": 1, "two_bars": 2}  # Bars in each kind of window.
-NEAR_EXACT_F1 = 0.95
-MIN_ONSETS_PER_BAR, MIN_ONSET_STEPS = 4, 3  # Less, such as a held chord, is common to most pieces.
-_TRANSPOSITIONS = range(-11, 12)
 _MAX_PAIRS = 2**22  # Windows times training windows that are compared at once.
 _STATISTICS = {
     "mean": lambda best: float(np.mean(best)),
     "p95": lambda best: float(np.percentile(best, 95)),
-    "near_exact": lambda best: float(np.mean(best >= NEAR_EXACT_F1)),
+    "near_exact": lambda best: float(np.mean(best >= 0.95)),
 }
 
 
 def score_memorization(
     training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000
-) -> Metrics:
+) -> Json:
     """Compares composed and held-out pieces with the training pieces.
 
-    Returns:
-      For each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
-      compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95
-      or more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
-      `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
+    Returns for each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
+    compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95 or
+    more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
+    `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
     """
-    results: Metrics = {}
-    for name, num_bars in WINDOWS.items():
+    results: Json = {}
+    for name, num_bars in {"bar": 1, "two_bars": 2}.items():
         rng = np.random.default_rng(seed)
-        window: Metrics = {}
+        window: Json = {}
         samples = {}
         for subset, pieces in (("composed", composed), ("held_out", held_out)):
             best = best_matches(pieces.grids, training.grids, num_bars)
             joined = np.concatenate([np.zeros(0), *best])
-            samples[subset] = _bootstrap(best, pieces.tunes, rng, num_samples) if len(joined) else {}
+            drawn = samples[subset] = _bootstrap(best, pieces.tunes, rng, num_samples) if len(joined) else {}
             window[subset] = {"windows": len(joined)}
             for figure, statistic in _STATISTICS.items():
-                window[subset][figure] = statistic(joined) if len(joined) else None
-                window[subset][f"{figure}_interval"] = interval_95(samples[subset][figure]) if len(joined) else None
+                window[subset][figure] = statistic(joined) if drawn else None
+                window[subset][f"{figure}_interval"] = interval_95(drawn[figure]) if drawn else None
         known = all(samples.values())
         window["exceeds_real"] = False if known else None
         for figure in ("mean", "near_exact"):
@@ -64,14 +58,11 @@ def score_memorization(
 
 
 def best_matches(pieces: Sequence[BarGrid], library: Sequence[BarGrid], num_bars: int) -> list[np.ndarray]:
-    """Finds for the windows of each piece the best F1 of onset cells with any window of the library, in any key.
+    """Returns for the windows of each piece the best F1 of onset cells with any library window, [W] float64 each.
 
     A window starts on a bar line and holds `num_bars` bars; those with fewer than four onsets a bar or three steps with
     an onset are left out. It is compared with as many steps from every bar line of every library piece, transposed by
-    -11 to +11 semitones; instruments are merged.
-
-    Returns:
-      For each piece [W] float64, its windows' best F1; 0 where the library is empty.
+    -11 to +11 semitones; instruments are merged. The F1 is 0 where the library is empty.
     """
     windows = [_informative_windows(piece, num_bars) for piece in pieces]
     best = [np.zeros(len(starts)) for starts, _ in windows]
@@ -86,14 +77,14 @@ def best_matches(pieces: Sequence[BarGrid], library: Sequence[BarGrid], num_bars
 
 
 def _informative_windows(piece: BarGrid, num_bars: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and lengths in steps of the windows with enough onsets to be recognized, [W] int64 each."""
+    """Starts and lengths in steps of the windows with more onsets than, say, a held chord, [W] int64 each."""
     starts = piece.bars[:-num_bars]
     lengths = piece.bars[num_bars:] - starts
     num_onsets, num_steps = (
         np.searchsorted(steps, starts + lengths) - np.searchsorted(steps, starts)
         for steps in (piece.step, np.unique(piece.step))
     )
-    kept = (num_onsets >= MIN_ONSETS_PER_BAR * num_bars) & (num_steps >= MIN_ONSET_STEPS)
+    kept = (num_onsets >= 4 * num_bars) & (num_steps >= 3)
     return starts[kept], lengths[kept]
 
 
@@ -103,7 +94,7 @@ def _best_f1(windows: scipy.sparse.csr_matrix, library_cells: scipy.sparse.csr_m
     chunk = max(1, _MAX_PAIRS // max(1, library_cells.shape[1]))
     for first in range(0, len(best), chunk):
         rows, found = windows[first : first + chunk], best[first : first + chunk]
-        for shift in _TRANSPOSITIONS:
+        for shift in range(-11, 12):
             # The grid's pitches stay 12 semitones off both ends, so that none crosses into the next step's columns.
             moved = scipy.sparse.csr_matrix((rows.data, rows.indices + shift, rows.indptr), shape=rows.shape)
             f1 = bar_grid.pairwise_f1(moved, library_cells)
@@ -117,11 +108,8 @@ def _bootstrap(
     best: Sequence[np.ndarray], tunes: Sequence[int], rng: np.random.Generator, num_samples: int
 ) -> dict[str, np.ndarray]:
     """The statistics of `num_samples` resamples of the tunes that have windows."""
-    by_tune: dict[int, list[np.ndarray]] = {}
-    for values, tune in zip(best, tunes, strict=True):
-        if len(values):
-            by_tune.setdefault(tune, []).append(values)
-    units = [np.concatenate(values) for values in by_tune.values()]
+    joined, tune_of = np.concatenate(best), np.repeat(tunes, [len(values) for values in best])
+    units = [joined[tune_of == tune] for tune in dict.fromkeys(tune_of.tolist())]
     picks = rng.integers(0, len(units), size=(num_samples, len(units)))
     drawn = [np.concatenate([units[n] for n in pick]) for pick in picks]
     return {name: np.array([statistic(values) for values in drawn]) for name, statistic in _STATISTICS.items()}

@@ -1,9 +1,8 @@
-"""Scores of a reconstruction against its original, computed from notes."""
-
-from __future__ import annotations
+"""Scores of a reconstruction against its original, computed from notes, by their names in `metrics.json`."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse
@@ -15,25 +14,17 @@ from vae_jax.music.match_counts import MatchCounts, f1_score
 from vae_jax.music.score import Score
 
 ONSET_TOLERANCE_SEC = 0.05
-OFFSET_RATIO, OFFSET_MIN_TOLERANCE_SEC = 0.2, 0.05
-ACTIVE_UNIT_VARIANCE = 0.01  # Burda, Grosse and Salakhutdinov 2016, section 5.2.
-_SEARCH_SEC = 0.051  # Candidates; the tolerance decides.
-_DISTANCE_DECIMALS = 4  # mir_eval rounds distances to a tenth of a millisecond before it compares them.
 
 
 def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> MatchCounts:
     """Counts matching notes by mir_eval's transcription convention (Raffel et al. 2014).
 
     A note matches where its pitch is equal and its onset within 50 ms of the reference's, in seconds by the tempo map
-    of each score; each note is used once, and as many as possible are matched.
-
-    Args:
-      reference, estimate: the original and its reconstruction.
-      drums: whether to score the percussion channel instead of the pitched tracks, which are merged.
-      offsets: whether the end must lie within the larger of 50 ms and 20% of the reference's duration as well.
+    of each score; with `offsets`, its end must lie within the larger of 50 ms and 20% of the reference's duration as
+    well. Each note is used once, and as many as possible are matched. Pitched tracks are merged; with `drums`, the
+    percussion channel is scored instead.
     """
-    reference = _select(reference, reference.notes.is_drum == drums)
-    estimate = _select(estimate, estimate.notes.is_drum == drums)
+    reference, estimate = (_select(score, score.notes.is_drum == drums) for score in (reference, estimate))
     shape = (len(reference.notes), len(estimate.notes))
     pairs = _candidate_pairs(reference, estimate, offsets)
     graph = scipy.sparse.csr_matrix((np.ones(pairs.shape[1], dtype=bool), pairs), shape=shape)
@@ -52,6 +43,20 @@ def count_instrument_matches(reference: Score, estimate: Score) -> MatchCounts:
         if group != instruments.DRUMS
     ]
     return sum(counts, MatchCounts())
+
+
+SCORES: dict[str, Callable[[Score, Score], MatchCounts]] = {  # See docs/metrics.md.
+    "note_f1_50ms": count_matches,
+    "note_f1_50ms_offset": functools.partial(count_matches, offsets=True),
+    "note_f1_50ms_unison": lambda original, score: count_matches(*map(without_doublings, (original, score))),
+    "note_f1_instrument": count_instrument_matches,
+    "drum_f1_50ms": functools.partial(count_matches, drums=True),
+}
+
+
+def total_f1(pairs: Sequence[tuple[Score, Score]], prefix: str) -> dict[str, float]:
+    """Returns every score of (original, estimate) pairs, from the counts summed over them, by its prefixed name."""
+    return {prefix + name: sum((count(*pair) for pair in pairs), MatchCounts()).f1 for name, count in SCORES.items()}
 
 
 def without_doublings(score: Score) -> Score:
@@ -75,11 +80,6 @@ def bootstrap_f1(
     return interval_95(f1_score(*resample_group_sums(columns, tunes, np.random.default_rng(seed), num_samples)))
 
 
-def count_active_units(means: np.ndarray) -> int:
-    """Counts the latents whose posterior mean, [N, Z], varies over the data by more than 0.01."""
-    return int(np.sum(np.var(means, axis=0) > ACTIVE_UNIT_VARIANCE))
-
-
 def _select(score: Score, index: np.ndarray) -> Score:
     return dataclasses.replace(score, notes=score.notes.select(index))
 
@@ -94,13 +94,14 @@ def _candidate_pairs(reference: Score, estimate: Score, offsets: bool) -> np.nda
     span = 1 + max(times.max(initial=0), others.max(initial=0))
     keys, other_keys = reference.notes.pitch * span + times[:, 0], estimate.notes.pitch * span + others[:, 0]
     order = np.argsort(other_keys)
-    first, last = (np.searchsorted(other_keys[order], keys + shift) for shift in (-_SEARCH_SEC, _SEARCH_SEC))
+    first, last = (np.searchsorted(other_keys[order], keys + shift) for shift in (-0.051, 0.051))
     count = last - first
     mine = np.repeat(np.arange(len(count)), count)
     theirs = order[np.arange(len(mine)) + np.repeat(last - np.cumsum(count), count)]
-    distance = np.round(np.abs(times[mine] - others[theirs]), _DISTANCE_DECIMALS)
+    # mir_eval rounds distances to a tenth of a millisecond before it compares them.
+    distance = np.round(np.abs(times[mine] - others[theirs]), 4)
     keep = distance[:, 0] <= ONSET_TOLERANCE_SEC
     if offsets:
         duration = times[mine, 1] - times[mine, 0]
-        keep &= distance[:, 1] <= np.maximum(OFFSET_MIN_TOLERANCE_SEC, OFFSET_RATIO * duration)
+        keep &= distance[:, 1] <= np.maximum(0.05, 0.2 * duration)
     return np.stack([mine[keep], theirs[keep]])

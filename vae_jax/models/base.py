@@ -21,15 +21,10 @@ InputBatches = Callable[[], Iterable[np.ndarray]]  # Gives the model's inputs an
 
 @flax.struct.dataclass
 class VAEOutput:
-    """What a VAE computes of a batch.
+    """What a VAE computes of a batch."""
 
-    Attributes:
-      distortion: the reconstruction term of each example, [B]; nats where the model has a likelihood.
-      posterior: of each example, [B, Z].
-    """
-
-    distortion: jax.Array
-    posterior: Posterior
+    distortion: jax.Array  # The reconstruction term of each example, [B]; nats where the model has a likelihood.
+    posterior: Posterior  # Of each example, [B, Z].
 
     @property
     def kl_nats(self) -> jax.Array:
@@ -43,25 +38,16 @@ class VAEOutput:
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig(config.Section):
-    """The fields that every model's config section has.
+    """The fields that every model's config section has."""
 
-    Attributes:
-      latent_dim: size of the latent space, Z.
-    """
-
-    latent_dim: int = config.number(at_least=1, default=2)
+    latent_dim: int = config.number(at_least=1, default=2)  # Size of the latent space, Z.
 
 
 class VAE(nn.Module):
-    """Base of the models; `encode`, `decode` and the call need variables: `model.apply(variables, x, method="encode")`.
+    """Base of the models; `encode`, `decode` and the call need variables: `model.apply(variables, x, method=...)`."""
 
-    Attributes:
-      example_shape: shape of the input of one example, by the representation.
-      config: the config's `model` section.
-    """
-
-    example_shape: tuple[int, ...]
-    config: VAEConfig
+    example_shape: tuple[int, ...]  # Shape of the input of one example, by the representation.
+    config: VAEConfig  # The config's `model` section.
 
     if TYPE_CHECKING:  # Linen's own type is a union with what is returned of mutable collections.
 

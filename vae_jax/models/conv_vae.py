@@ -1,7 +1,5 @@
 """The convolutional VAE of the 2019 post, layer by layer; 69,282,557 parameters at its own sizes."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import chex
@@ -66,16 +64,13 @@ class ConvVAEConfig(VAEConfig):
     """The model's config section.
 
     Attributes:
-      filters: channels of the first convolution.
-      hidden: units of the first dense layer.
       reparameterization: "standard", or "post" for the post's own line.
-      distortion: a name in `losses.DISTORTIONS`.
     """
 
-    filters: int = config.number(at_least=1, default=36)
-    hidden: int = config.number(at_least=4, default=256)
+    filters: int = config.number(at_least=1, default=36)  # Channels of the first convolution.
+    hidden: int = config.number(at_least=4, default=256)  # Units of the first dense layer.
     reparameterization: str = config.choice((STANDARD, POST), default=STANDARD)
-    distortion: str = config.choice(DISTORTIONS, default="msle")
+    distortion: str = config.choice(DISTORTIONS, default="msle")  # A name in `losses.DISTORTIONS`.
 
 
 class ConvVAE(VAE):

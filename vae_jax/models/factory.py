@@ -1,7 +1,5 @@
 """The model that a config names."""
 
-from __future__ import annotations
-
 from vae_jax.models.base import VAE, VAEConfig
 from vae_jax.models.conv_vae import ConvVAE, ConvVAEConfig
 from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig
@@ -16,16 +14,24 @@ MODELS: dict[str, tuple[type[VAE], type[VAEConfig], str]] = {
 }
 
 
-def make_model(fields: Fields, representation: str, example_shape: tuple[int, ...]) -> VAE:
+def make_model(fields: Fields, representation: Fields, example_shape: tuple[int, ...]) -> VAE:
     """Returns the model that a config's `model` section names, for examples of the given shape.
+
+    A field that the `representation` section has too must have the same value there.
 
     Raises:
       UserError: for an unknown name or field, a value outside its range, or a representation that the model does not
         take.
     """
     (module, section, takes), others = config.choose(MODELS, fields, "config.model")
-    if representation != takes:
+    if representation["name"] != takes:
         raise UserError(
-            f"config.model.name={fields['name']} takes config.representation.name={takes}, not {representation}"
+            f"config.model.name={fields['name']} takes config.representation.name={takes}, not {representation['name']}"
         )
+    for name in others.keys() & representation.keys():
+        if others[name] != representation[name]:
+            raise UserError(
+                f"config.model.{name} is {others[name]} and config.representation.{name} {representation[name]}; "
+                "they have to be equal"
+            )
     return module(example_shape, config.make_section(section, others, "config.model"))

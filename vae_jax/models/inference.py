@@ -1,7 +1,5 @@
 """The trained model applied to whole pieces: scores to posteriors, latents to scores, in batches of a fixed shape."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic
@@ -22,23 +20,14 @@ _BATCH = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstruction(Generic[B, C]):
-    """A piece and its reconstruction.
+    """A piece and its reconstruction."""
 
-    Attributes:
-      original: the piece.
-      encoded: the piece as examples, with its context and what the representation left out.
-      ceiling: the piece after encoding and decoding with no model between.
-      decoded: the examples decoded from the posterior mean.
-      score: the piece decoded from the posterior mean.
-      posterior: NumPy arrays [W, Z], one row an example of the piece.
-    """
-
-    original: Score
-    encoded: Encoded[B, C]
-    ceiling: Score
-    decoded: B
-    score: Score
-    posterior: Posterior
+    original: Score  # The piece.
+    encoded: Encoded[B, C]  # The piece as examples, with its context and what the representation left out.
+    ceiling: Score  # The piece after encoding and decoding with no model between.
+    decoded: B  # The examples decoded from the posterior mean.
+    score: Score  # The piece decoded from the posterior mean.
+    posterior: Posterior  # NumPy arrays [W, Z], one row an example of the piece.
 
 
 class Inference:

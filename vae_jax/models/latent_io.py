@@ -1,7 +1,5 @@
 """Latents in files: those of one piece, with what decoding takes from the original, and those of a corpus."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Sequence
@@ -24,11 +22,8 @@ def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) ->
 
 
 def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
-    """Reads latents; returns the means [W, Z] and the context.
-
-    Raises:
-      UserError: where the file cannot be read, or comes from another run.
-    """
+    """Reads latents; returns the means [W, Z] and the context. Raises UserError where the file cannot be read, or comes
+    from another run."""
     arrays = npz.read_npz(pathlib.Path(path), ("mean", "json"))
     mean = arrays["mean"]
     try:
@@ -38,20 +33,15 @@ def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: 
         context = from_json(representation.context_type, saved["context"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
-    if mean.ndim != 2 or mean.shape[1] != latent_dim or not np.all(np.isfinite(mean)):
+    if mean.dtype.kind != "f" or mean.shape[1:] != (latent_dim,) or not np.all(np.isfinite(mean)):
         raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
     return mean, context
 
 
 def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: Sequence[int]) -> None:
-    """Writes the posteriors of the N examples of a corpus.
+    """Writes the posteriors of pieces, some of them training pieces, as one of N examples.
 
     The file holds "mean" and "log_var" [N, Z], the index of the "piece" [N] of each and whether it "is_training" [N].
-
-    Args:
-      path: the file.
-      posteriors: one for each piece.
-      training: indices of the training pieces.
     """
     piece = np.repeat(np.arange(len(posteriors)), [len(posterior.mean) for posterior in posteriors])
     mean, log_var = (np.concatenate(rows) for rows in zip(*posteriors, strict=True))
@@ -60,10 +50,7 @@ def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: S
 
 def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> latents.LatentDensity:
     """Returns the prior, or a Gaussian fitted to the posterior means of the training examples in a run's `latents.npz`.
-
-    Raises:
-      UserError: where the file is missing or damaged.
-    """
+    Raises UserError where the file is missing or damaged."""
     if kind == latents.PRIOR:
         return latents.prior_density(latent_dim)
     if not path.exists():

@@ -1,7 +1,5 @@
 """Gaussians over latents, samples from them, and interpolation between pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
@@ -15,15 +13,10 @@ PRIOR, POSTERIOR = "prior", "posterior"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LatentDensity:
-    """A Gaussian over latents.
+    """A Gaussian over latents."""
 
-    Attributes:
-      mean: [Z].
-      factor: [Z, Z], a lower triangle L with covariance L L^T.
-    """
-
-    mean: np.ndarray
-    factor: np.ndarray
+    mean: np.ndarray  # [Z].
+    factor: np.ndarray  # [Z, Z], a lower triangle L with covariance L L^T.
 
     def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
         """Turns standard normal noise [N, Z] into latents [N, Z]; temperature scales the standard deviations."""

@@ -1,7 +1,5 @@
 """Layers whose variables and values are those of Flax's own, and which take less time on CPUs (docs/performance.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -10,17 +8,11 @@ import jax.numpy as jnp
 
 
 class SameConv(nn.Module):
-    """`nn.Conv` of stride one, padded to the size of its input; `nn.ConvTranspose` of stride one is the same.
+    """`nn.Conv` of stride one, padded to the size of its input; `nn.ConvTranspose` of stride one is the same."""
 
-    Attributes:
-      features: channels of the output.
-      kernel_size: (height, width), both odd.
-      kernel_init: draws the kernel.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    kernel_init: Callable[..., jax.Array] = nn.initializers.xavier_uniform()
+    features: int  # Channels of the output.
+    kernel_size: tuple[int, int]  # (height, width), both odd.
+    kernel_init: Callable[..., jax.Array] = nn.initializers.xavier_uniform()  # Draws the kernel.
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -32,15 +24,10 @@ class SameConv(nn.Module):
 
 
 class WideDense(nn.Module):
-    """`nn.Dense` with far more outputs than inputs.
+    """`nn.Dense` with far more outputs than inputs."""
 
-    Attributes:
-      features: of the output.
-      kernel_init: draws the kernel.
-    """
-
-    features: int
-    kernel_init: Callable[..., jax.Array] = nn.initializers.xavier_uniform()
+    features: int  # Of the output.
+    kernel_init: Callable[..., jax.Array] = nn.initializers.xavier_uniform()  # Draws the kernel.
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

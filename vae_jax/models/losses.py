@@ -1,7 +1,5 @@
 """Loss terms: pure functions that return one value an example, never reduced over the batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

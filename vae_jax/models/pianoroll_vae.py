@@ -12,8 +12,6 @@ linear, not because its decoder is: so inference is where the work goes. The dec
 but learn from decoding alone, which costs a third of the time and reconstructs as well (docs/experiments.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 
@@ -48,20 +46,17 @@ class RollVAEConfig(VAEConfig):
     Attributes:
       num_onset_cells, num_drum_cells: how many cells of the roll are modelled, those played most often in training.
       window_beats: beats in a window; the parts' shares are counted for each.
-      register_semitones: pitches in a register.
-      num_iterations: K, unrolled steps of inference.
       prior_weight: weight of the prior in inference, in the place that the KL's weight has in the loss.
-      with_parts: whether parts and drums are modelled; without, the latents hold the merged onsets alone.
     """
 
     latent_dim: int = config.number(at_least=1, default=256)
     num_onset_cells: int = config.number(at_least=1, default=3584)
     num_drum_cells: int = config.number(at_least=1, default=512)
     window_beats: int = config.number(at_least=1, default=8)
-    register_semitones: int = config.number(at_least=1, default=3)
-    num_iterations: int = config.number(at_least=1, default=6)
+    register_semitones: int = config.number(at_least=1, default=3)  # Pitches in a register.
+    num_iterations: int = config.number(at_least=1, default=6)  # K, unrolled steps of inference.
     prior_weight: float = config.number(above=0, default=0.05)
-    with_parts: bool = True
+    with_parts: bool = True  # Whether parts and drums are modelled; without, the latents hold the merged onsets alone.
 
 
 class RollVAE(VAE):

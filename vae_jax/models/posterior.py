@@ -1,7 +1,5 @@
 """The posterior over latents and the reparameterization, with an explicit key."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import chex
@@ -12,15 +10,10 @@ STANDARD, POST = "standard", "post"
 
 
 class Posterior(NamedTuple):
-    """A diagonal Gaussian over latents for each example.
+    """A diagonal Gaussian over latents for each example."""
 
-    Attributes:
-      mean: [B, Z]; a JAX array inside the model, a NumPy array once it is fetched.
-      log_var: logarithm of the variance, [B, Z].
-    """
-
-    mean: Any
-    log_var: Any
+    mean: Any  # [B, Z]; a JAX array inside the model, a NumPy array once it is fetched.
+    log_var: Any  # Logarithm of the variance, [B, Z].
 
 
 def reparameterize(key: jax.Array, posterior: Posterior, form: str = STANDARD) -> jax.Array:

@@ -1,12 +1,9 @@
-"""Parts: the fixed instrument groups of the piano roll, and the one that each note of a score belongs to.
+"""Parts: eight instrument groups that suit scores for band, orchestra and keyboard alike.
 
-Eight groups that suit scores for band, orchestra and keyboard arrangements alike. A track goes to a part as a whole, by
-the program that most of its notes have (a program change that comes after the first notes does not split a track) and,
-for strings, by its register. Trumpet and trombone, high and low strings are apart because arrangers let them double
-each other: two notes of one pitch that start together can be told apart only in two parts.
+A track belongs to a part as a whole, by the most common program of its notes and, for strings, by its register. Trumpet
+and trombone, high and low strings are apart because arrangers let them double each other: two notes of one pitch that
+start together can be told apart only in two parts.
 """
-
-from __future__ import annotations
 
 import re
 
@@ -44,7 +41,7 @@ _PART_LABEL = re.compile(r"^\[([a-z ]+)\]")
 
 
 def track_label(part: int, track_name: str) -> str:
-    """Names a decoded track: the part in brackets, by which `assign_parts` knows it again, then the original's name."""
+    """Names a decoded track: the part in brackets, which `assign_parts` reads, then the original's name."""
     return f"[{PART_NAMES[part]}] {track_name}".rstrip()
 
 
@@ -54,11 +51,9 @@ def original_name(track_name: str) -> str:
 
 
 def assign_parts(score: Score) -> np.ndarray:
-    """Returns the part of every note, [N] int64 in 0..NUM_PARTS-1: one for each line, that is a pair of track and
-    channel.
+    """Returns the part of every note, [N] int64 in 0..NUM_PARTS-1, the same within each line (`Notes.line`).
 
-    Channel 10 is drums, always. Any other line goes by the label of a decoded track where it has one (see
-    `track_label`), else by its most common program and its median pitch.
+    Channel 10 is drums. Any other line goes by its track's label (see `track_label`), else by program and median pitch.
     """
     programs = line_programs(score)
     parts = np.zeros(len(score.notes), dtype=np.int64)
@@ -78,9 +73,8 @@ def line_programs(score: Score) -> np.ndarray:
 
 def _lines(notes: Notes) -> list[np.ndarray]:
     """Indices of the notes of each pair of track and channel."""
-    line = notes.track * 16 + notes.channel
-    order = np.argsort(line, kind="stable")
-    return [mine for mine in np.split(order, np.flatnonzero(np.diff(line[order])) + 1) if len(mine)]
+    order = np.argsort(notes.line, kind="stable")
+    return [mine for mine in np.split(order, np.flatnonzero(np.diff(notes.line[order])) + 1) if len(mine)]
 
 
 def _line_part(notes: Notes, program: int, track_name: str) -> int:

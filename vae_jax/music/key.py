@@ -1,12 +1,11 @@
-"""Tonic: the key of a whole piece from its pitch classes, and the transposition that brings it to a common tonic."""
-
-from __future__ import annotations
+"""The key of a piece from its pitch classes, and the transposition that brings it to a common tonic."""
 
 import dataclasses
 import re
 
 import numpy as np
 
+from vae_jax.music import theory
 from vae_jax.music.score import Notes
 
 # Probe-tone profiles of Krumhansl and Kessler, as printed in C. L. Krumhansl, Cognitive Foundations of Musical Pitch,
@@ -14,31 +13,22 @@ from vae_jax.music.score import Notes
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_KEY = re.compile(r"([A-Ga-g])([#b]?)(m?)")
+_KEY = re.compile(r"([A-Ga-g][#b]?)(m?)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Tonic:
-    """A key: the pitch class of its tonic (0 is C), its mode, and how well the piece fits it.
+    """A key and how well a piece fits it."""
 
-    Attributes:
-      pitch_class: 0 to 11.
-      minor: whether the mode is minor.
-      correlation: Pearson correlation of the piece's pitch classes with the key's profile, -1..1; 0 without pitched
-        notes.
-    """
-
-    pitch_class: int
-    minor: bool
-    correlation: float
+    pitch_class: int  # Of the tonic, 0 (C) to 11.
+    minor: bool  # Whether the mode is minor.
+    correlation: float  # Pearson correlation of the piece's pitch classes with the key's profile, -1..1.
 
 
 def estimate_tonic(notes: Notes) -> Tonic:
     """Finds the key whose profile correlates best with the durations of the pitch classes (Krumhansl 1990, p. 81).
 
-    Drums take no part. Notes without pitch classes to tell apart (none, or all twelve alike) are called C major with
-    correlation 0.
+    Drums are left out. Where all pitch classes weigh the same the key is C major, with correlation 0.
     """
     pitched = notes.select(~notes.is_drum)
     weights = np.bincount(pitched.pitch % 12, pitched.duration_ticks, minlength=12)
@@ -62,14 +52,9 @@ def fifths(tonic: Tonic) -> int:
 
 
 def parse_key(text: str) -> Tonic:
-    """Reads a key such as C, F#, Bb or Am.
-
-    Raises:
-      ValueError: for anything else.
-    """
+    """Reads a key such as C, F#, Bb or Am. Raises ValueError for anything else."""
     match = _KEY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a key such as C, F#, Bb or Am")
-    letter, accidental, minor = match.groups()
-    pitch_class = _LETTERS[letter.upper()] + {"#": 1, "b": -1, "": 0}[accidental]
-    return Tonic(pitch_class % 12, bool(minor), 1.0)
+    name, minor = match.groups()
+    return Tonic(theory.pitch_class(name.capitalize()), bool(minor), 1.0)

@@ -1,44 +1,38 @@
-"""MIDI bytes to Score and back. The only room that imports mido.
+"""MIDI bytes to Score and back.
 
-mido decodes the meta messages and writes the files. The walk over a file's bytes is ours, at the seam of mido's own
-`read_track`: that one ends in bare exceptions on a quarter of real files, loses the delta time of unknown meta events
-and the tracks beyond the header's count, and puts no bound on a variable-length quantity.
+mido decodes the meta messages and writes the files. The chunks and events are read here, in place of mido's own
+`read_track`: that one raises on a quarter of real files, loses the delta time of unknown meta events and the tracks
+beyond the header's count, and puts no bound on a variable-length quantity. No other module imports mido.
 
-What each doubtful thing means (each repair is a named warning):
+How unusual and malformed input is read (repairs are named warnings):
 
   velocity-0 note on          a note off
-  unmatched note off          ignored (warning)
-  hanging note                ends where its track ends (warning)
-  overlapping same pitch      the first to start is the first to end, within one track and channel
-  zero-length note            lengthened to one tick (warning)
-  running status              kept across meta and system messages, which the standard forbids and files do (warning)
-  data byte above 127         read as 127 (warning)
-  tracks beyond the header    read as well; a count that is wrong either way is a warning
-  unknown meta event          skipped; its delta time counts
-  unreadable meta event       skipped; its delta time counts (warning)
-  unknown chunk               skipped, as the standard says
-  broken event, chunk end     the track ends there; what came before is kept (warning)
-  no end-of-track event       accepted (warning)
-  SMPTE division              one beat is one second; tempo events do not apply and are dropped (warning)
-  format 0, 1                 one track; tracks that sound together
-  format 2                    its patterns are played one after the other (warning)
-  RMID wrapper                taken off
-  bytes before the header     skipped (warning)
+  unmatched note off          ignored
+  hanging note                ends where its track ends
+  overlapping same pitch      the first to start is the first to end, within one track and channel (no warning)
+  zero-length note            lengthened to one tick
+  running status              kept across meta and system messages, which the standard forbids and files do
+  unknown meta event, chunk   skipped; its delta time counts (no warning)
+  unreadable meta event       skipped; its delta time counts
+  broken event, chunk end     the track ends there; what came before is kept
+  tracks beyond the header    read as well
+  SMPTE division              one beat is one second; tempo events do not apply and are dropped
+  format 2                    its patterns are played one after the other
 """
-
-from __future__ import annotations
 
 import collections
 import dataclasses
 import io
+import os
+import pathlib
 
 import mido
 import numpy as np
 from mido.midifiles.meta import build_meta_message
 
-from vae_jax.music import midi_reader
+from vae_jax.music import midi_reader, theory
 from vae_jax.music import score as score_lib
-from vae_jax.music.midi_reader import Track
+from vae_jax.music.midi_reader import Repairs, Track
 from vae_jax.music.score import KeySignature, Meter, Notes, Score, Tempo
 
 MAX_FILE_BYTES = 16 * 2**20
@@ -47,11 +41,13 @@ _MAX_VARIABLE_LENGTH = 0x0FFFFFFF
 _MAX_HEADER_OFFSET = 1024
 
 _META_TRACK_NAME, _META_TEMPO, _META_METER, _META_KEY = 0x03, 0x51, 0x58, 0x59
-_KEY_NAMES = {
-    False: "Cb Gb Db Ab Eb Bb F C G D A E B F# C#".split(),
-    True: "Abm Ebm Bbm Fm Cm Gm Dm Am Em Bm F#m C#m G#m D#m A#m".split(),
+_KEY_NAMES = {  # As mido spells them, such as "Ebm".
+    (fifths, minor): theory.tonic_name(fifths, minor) + "m" * minor
+    for minor in (False, True)
+    for fifths in range(-7, 8)
 }
-_KEYS = {name: (n - 7, minor) for minor, names in _KEY_NAMES.items() for n, name in enumerate(names)}
+_KEYS = {name: key for key, name in _KEY_NAMES.items()}
+_TimedMessage = tuple[int, int, mido.Message | mido.MetaMessage]  # Tick, rank among messages of a tick, message.
 
 
 class MidiError(ValueError):
@@ -60,51 +56,28 @@ class MidiError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A Score and the repairs that reading it took, each a line of text; no warnings means an untouched file."""
+    """A score and the repairs made in reading it, each a line of text."""
 
     score: Score
     warnings: tuple[str, ...]
 
 
 def read_midi(data: bytes) -> Reading:
-    """Reads a Standard MIDI File (.mid) or one in an RMID wrapper (.rmi).
-
-    Args:
-      data: the bytes of the file.
-
-    Returns:
-      The score and the repairs made.
-
-    Raises:
-      MidiError: where nothing can be read; the message says why.
-    """
+    """Reads the bytes of a Standard MIDI File (.mid), also in an RMID wrapper (.rmi). Raises MidiError where nothing
+    can be read."""
     if not data:
         raise MidiError("the file is empty")
     if len(data) > MAX_FILE_BYTES:
         raise MidiError(f"the file has {len(data)} bytes, more than the limit of {MAX_FILE_BYTES}")
-    repairs: collections.Counter[str] = collections.Counter()
+    repairs: Repairs = collections.Counter()
     data = _unwrap(data, repairs)
-    midi_format, num_tracks, division, start = _read_header(data)
-    if midi_format > 2:
-        repairs[f"format {midi_format} does not exist: read as format 1"] += 1
+    midi_format, num_tracks, division, start = _read_header(data, repairs)
     ticks_per_beat, smpte_tempo = _ticks_per_beat(division, repairs)
-
-    tracks = []
-    track_start = 0
+    tracks: list[Track] = []
     for chunk_start, chunk_end in _track_chunks(data, start, repairs):
-        track = midi_reader.read_track(data, chunk_start, chunk_end, repairs, track_start)
-        if midi_format == 2:
-            track_start = track.end_tick
-        tracks.append(track)
-    if not tracks:
-        raise MidiError("the file has a MIDI header but no track")
-    if num_tracks != len(tracks):
-        repairs[f"the header counts {num_tracks} tracks, the file holds {len(tracks)}"] += 1
-    if midi_format == 2 and len(tracks) > 1:
-        repairs["format 2: its patterns are played one after the other"] += 1
-    end_tick = max(track.end_tick for track in tracks)
-    if end_tick > MAX_BEATS * ticks_per_beat:
-        raise MidiError(f"the piece lasts {end_tick // ticks_per_beat} beats, more than the limit of {MAX_BEATS}")
+        start_tick = tracks[-1].end_tick if tracks and midi_format == 2 else 0
+        tracks.append(midi_reader.read_track(data, chunk_start, chunk_end, repairs, start_tick))
+    _check_tracks(tracks, midi_format, num_tracks, ticks_per_beat, repairs)
     changes = _read_changes(tracks, repairs)
     if smpte_tempo:
         changes["tempos"] = [Tempo(0, smpte_tempo)]
@@ -119,7 +92,7 @@ def write_midi(score: Score) -> bytes:
 
     Reading the bytes again gives an equal score without a warning.
     """
-    tracks: list[list[tuple[int, int, mido.Message | mido.MetaMessage]]] = [[] for _ in range(score.num_tracks)]
+    tracks: list[list[_TimedMessage]] = [[] for _ in range(score.num_tracks)]
     for track, name in enumerate(score.track_names):
         if name:
             text = name.encode("utf-8").decode("latin1")  # mido encodes texts as latin1: the file holds UTF-8.
@@ -127,16 +100,38 @@ def write_midi(score: Score) -> bytes:
     for tempo in score.tempos:
         tracks[0].append((tempo.tick, 0, mido.MetaMessage("set_tempo", tempo=tempo.microseconds_per_beat)))
     for meter in score.meters:
-        message = mido.MetaMessage("time_signature", numerator=meter.numerator, denominator=meter.denominator)
-        tracks[0].append((meter.tick, 0, message))
+        fraction = {"numerator": meter.numerator, "denominator": meter.denominator}
+        tracks[0].append((meter.tick, 0, mido.MetaMessage("time_signature", **fraction)))
     for key in score.keys:
-        name = _KEY_NAMES[key.minor][key.fifths + 7]
-        tracks[0].append((key.tick, 0, mido.MetaMessage("key_signature", key=name)))
+        tracks[0].append((key.tick, 0, mido.MetaMessage("key_signature", key=_KEY_NAMES[key.fifths, key.minor])))
+    _add_notes(tracks, score.notes)
+    file = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_beat)
+    file.tracks.extend(map(_with_delta_times, tracks))
+    buffer = io.BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
 
+
+def load(path: str | os.PathLike[str]) -> Score:
+    """Reads a MIDI file.
+
+    Raises:
+      OSError: where it cannot be read.
+      MidiError: where it holds no MIDI.
+    """
+    return read_midi(pathlib.Path(path).read_bytes()).score
+
+
+def save(score: Score, path: str | os.PathLike[str]) -> None:
+    """Writes a score as a MIDI file."""
+    pathlib.Path(path).write_bytes(write_midi(score))
+
+
+def _add_notes(tracks: list[list[_TimedMessage]], notes: Notes) -> None:
+    """Adds the messages of notes and program changes; at a tick, ends come before starts."""
     programs: dict[int, int] = {}
-    columns = [getattr(score.notes, name).tolist() for name in score_lib.NOTE_COLUMNS]
+    columns = [getattr(notes, name).tolist() for name in score_lib.NOTE_COLUMNS]
     for onset, duration, track, channel, pitch, velocity, program in zip(*columns, strict=True):
-        # Offs come before ons at a tick, so that a repeated note ends before it starts again.
         if programs.get(channel) != program:
             programs[channel] = program
             tracks[track].append((onset, 2, mido.Message("program_change", channel=channel, program=program)))
@@ -144,15 +139,8 @@ def write_midi(score: Score) -> bytes:
         tracks[track].append((onset, 2, mido.Message("note_on", velocity=velocity, **note)))
         tracks[track].append((onset + duration, 1, mido.Message("note_off", velocity=0, **note)))
 
-    file = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_beat)
-    for messages in tracks:
-        file.tracks.append(_with_delta_times(messages))
-    buffer = io.BytesIO()
-    file.save(file=buffer)
-    return buffer.getvalue()
 
-
-def _unwrap(data: bytes, repairs: collections.Counter[str]) -> bytes:
+def _unwrap(data: bytes, repairs: Repairs) -> bytes:
     """Returns the bytes from the MThd chunk on."""
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         position = 12
@@ -170,16 +158,18 @@ def _unwrap(data: bytes, repairs: collections.Counter[str]) -> bytes:
     return data[offset:]
 
 
-def _read_header(data: bytes) -> tuple[int, int, int, int]:
+def _read_header(data: bytes, repairs: Repairs) -> tuple[int, int, int, int]:
     """Returns format, track count, division and where the first chunk after the header starts."""
     size = int.from_bytes(data[4:8], "big")
     if len(data) < 14 or size < 6:
         raise MidiError("the MIDI header is cut short")
     midi_format, num_tracks, division = (int.from_bytes(data[n : n + 2], "big") for n in (8, 10, 12))
+    if midi_format > 2:
+        repairs[f"format {midi_format} does not exist: read as format 1"] += 1
     return midi_format, num_tracks, division, 8 + size
 
 
-def _ticks_per_beat(division: int, repairs: collections.Counter[str]) -> tuple[int, int | None]:
+def _ticks_per_beat(division: int, repairs: Repairs) -> tuple[int, int | None]:
     """Returns ticks per beat and, for an SMPTE division, the one tempo that keeps its seconds."""
     if division == 0:
         raise MidiError("the header gives zero ticks per beat")
@@ -196,7 +186,7 @@ def _ticks_per_beat(division: int, repairs: collections.Counter[str]) -> tuple[i
     return frames_per_second * ticks_per_frame, 1_000_000
 
 
-def _track_chunks(data: bytes, start: int, repairs: collections.Counter[str]) -> list[tuple[int, int]]:
+def _track_chunks(data: bytes, start: int, repairs: Repairs) -> list[tuple[int, int]]:
     """Returns the bounds of every MTrk chunk's content."""
     chunks = []
     while start + 8 <= len(data):
@@ -216,7 +206,22 @@ def _track_chunks(data: bytes, start: int, repairs: collections.Counter[str]) ->
     return chunks
 
 
-def _read_changes(tracks: list[Track], repairs: collections.Counter[str]) -> dict[str, list]:
+def _check_tracks(
+    tracks: list[Track], midi_format: int, num_tracks: int, ticks_per_beat: int, repairs: Repairs
+) -> None:
+    """Compares the tracks with the header; raises MidiError where they hold no piece."""
+    if not tracks:
+        raise MidiError("the file has a MIDI header but no track")
+    if num_tracks != len(tracks):
+        repairs[f"the header counts {num_tracks} tracks, the file holds {len(tracks)}"] += 1
+    if midi_format == 2 and len(tracks) > 1:
+        repairs["format 2: its patterns are played one after the other"] += 1
+    end_tick = max(track.end_tick for track in tracks)
+    if end_tick > MAX_BEATS * ticks_per_beat:
+        raise MidiError(f"the piece lasts {end_tick // ticks_per_beat} beats, more than the limit of {MAX_BEATS}")
+
+
+def _read_changes(tracks: list[Track], repairs: Repairs) -> dict[str, list]:
     """Decodes the meta events that a Score keeps and sets the tracks' names."""
     changes: dict[str, list] = {"tempos": [], "meters": [], "keys": []}
     for track in tracks:
@@ -249,39 +254,25 @@ def _decode_text(content: bytes) -> str:
 
 def _collect_notes(tracks: list[Track]) -> Notes:
     """Joins the tracks' notes and gives each the program that its channel has when it starts."""
-    rows = [(*note, n) for n, track in enumerate(tracks) for note in track.notes]
-    onset, duration, channel, pitch, velocity, place, track_index = (
-        np.array(column, dtype=np.int64) for column in (zip(*rows, strict=True) if rows else [[]] * 7)
-    )
-    program = np.zeros(len(rows), dtype=np.int64)
-    changes = [(*change, n) for n, track in enumerate(tracks) for change in track.programs]
-    if changes and rows:
-        tick, change_channel, change_program, change_place, change_track = (
-            np.array(column, dtype=np.int64) for column in zip(*changes, strict=True)
-        )
-        order = np.lexsort(
-            (
-                np.concatenate([change_place, place]),
-                np.concatenate([change_track, track_index]),
-                np.concatenate([tick, onset]),
-            )
-        )
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        change_rank, note_rank = rank[: len(changes)], rank[len(changes) :]
-        for c in np.unique(change_channel):
-            of_channel = np.flatnonzero(change_channel == c)
-            of_channel = of_channel[np.argsort(change_rank[of_channel])]
-            mine = np.flatnonzero(channel == c)
-            latest = np.searchsorted(change_rank[of_channel], note_rank[mine]) - 1
-            program[mine] = np.where(latest >= 0, change_program[of_channel[np.maximum(latest, 0)]], 0)
+    notes = np.array([(*note, n) for n, track in enumerate(tracks) for note in track.notes], dtype=np.int64)
+    changes = np.array([(*change, n) for n, track in enumerate(tracks) for change in track.programs], dtype=np.int64)
+    notes, changes = notes.reshape(-1, 7), changes.reshape(-1, 5)
+    # Channel, tick, track and place of each change and note, sorted: a note has the program of the change before it.
+    events = np.concatenate([changes[:, [1, 0, 4, 3]], notes[:, [2, 0, 6, 5]]])
+    order = np.lexsort(events.T[::-1])
+    latest = order[np.maximum.accumulate(np.where(order < len(changes), np.arange(len(order)), 0))]
+    has_change = (latest < len(changes)) & (events[latest, 0] == events[order, 0])
+    program = np.zeros(len(events), dtype=np.int64)
+    program[order[has_change]] = changes[latest[has_change], 2]
+    program = program[len(changes) :]
+    onset, duration, channel, pitch, velocity, _, track = notes.T
     return score_lib.make_notes(
-        onset, duration, pitch, track=track_index, channel=channel, velocity=velocity, program=program
+        onset, duration, pitch, track=track, channel=channel, velocity=velocity, program=program
     )
 
 
-def _with_delta_times(messages: list[tuple[int, int, mido.Message | mido.MetaMessage]]) -> mido.MidiTrack:
-    """Orders (tick, rank, message) and turns ticks into delta times that fit a file."""
+def _with_delta_times(messages: list[_TimedMessage]) -> mido.MidiTrack:
+    """Orders messages and turns ticks into delta times that fit a file."""
     track = mido.MidiTrack()
     previous = 0
     for tick, _, message in sorted(messages, key=lambda item: item[:2]):

@@ -1,11 +1,8 @@
-"""Grid: where a piece's beats, steps and bars lie, and which step each onset belongs to.
+"""Beats, steps and bars of a piece, and the step of each onset.
 
-Files that were played rather than entered by step run ahead of the beat (or behind it) by a constant and spread around
-that. `estimate_offset` finds the constant; `snap_onsets` gives every onset its step, choosing sixteenths or triplets
-for each beat; `bar_ticks` follows the time signatures.
+Recorded performances are ahead of or behind the beat by a constant, with a spread around it: `estimate_offset` finds
+the constant, `snap_onsets` the step of each onset, in sixteenths or triplets for each beat.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import math
@@ -30,13 +27,11 @@ class Grid:
     """Equal steps within every beat (quarter note), shifted by a constant.
 
     Attributes:
-      ticks_per_beat: ticks in one quarter note.
-      steps_per_beat: steps in one quarter note.
       offset_ticks: where a note of step 0 sounds, in ticks; below zero where the piece is played ahead of its beats.
     """
 
-    ticks_per_beat: int
-    steps_per_beat: int
+    ticks_per_beat: int  # Ticks in one quarter note.
+    steps_per_beat: int  # Steps in one quarter note.
     offset_ticks: int = 0
 
     def ticks(self, steps: np.ndarray) -> np.ndarray:
@@ -55,10 +50,9 @@ class Grid:
 def estimate_offset(onset_ticks: np.ndarray, ticks_per_beat: int) -> int:
     """Finds the constant by which a piece's onsets miss the beat grid.
 
-    Slides a comb of metrical positions over the histogram of the onsets' phases in the beat and takes the shift at
-    which it collects most, the smallest such shift on a tie. The comb's teeth are Gaussians, so that stray onsets count
-    for nothing (a circular mean follows them), and it holds triplets beside sixteenths, so that neither bends
-    the other's estimate.
+    It is the shift, the smallest on a tie, at which a comb of Gaussians on metrical positions collects most of the
+    histogram of the onsets' phases in the beat. Stray onsets count for nothing (a circular mean follows them), and
+    triplets do not bend the estimate, as the comb holds them beside sixteenths.
 
     Args:
       onset_ticks: [N] int64.
@@ -89,8 +83,7 @@ def estimate_offset(onset_ticks: np.ndarray, ticks_per_beat: int) -> int:
 def bar_ticks(score: Score, end_tick: int) -> np.ndarray:
     """Returns where bars start, up to the first bar line at or after `end_tick`, which closes the last bar.
 
-    Bars follow the time signatures; one that changes inside a bar starts a new bar there. A score without one is in
-    4/4.
+    Bars follow the time signatures (4/4 before the first); a change inside a bar starts a new bar there.
 
     Returns:
       [num_bars + 1] float64 ticks, ascending from 0; [0.] where end_tick is 0.
@@ -99,21 +92,20 @@ def bar_ticks(score: Score, end_tick: int) -> np.ndarray:
     if not meters or meters[0].tick > 0:
         meters = (Meter(0, 4, 4), *meters)
     starts = []
-    for n, meter in enumerate(meters):
+    for meter, segment_end in zip(meters, [*(later.tick for later in meters[1:]), math.inf], strict=True):
         length = score.ticks_per_beat * 4 * meter.numerator / meter.denominator
-        segment_end = min(meters[n + 1].tick, end_tick) if n + 1 < len(meters) else end_tick
-        num_bars = max(0, math.ceil((segment_end - meter.tick) / length))
-        starts.append(meter.tick + np.arange(num_bars) * length)
-        if n + 1 == len(meters) or meters[n + 1].tick >= end_tick:
-            starts.append(np.array([meter.tick + num_bars * length], dtype=np.float64))
+        num_bars = max(0, math.ceil((min(segment_end, end_tick) - meter.tick) / length))
+        is_last = segment_end >= end_tick
+        starts.append(meter.tick + np.arange(num_bars + is_last) * length)
+        if is_last:
             break
     return np.concatenate(starts)
 
 
 def bar_steps(score: Score, end_step: int, steps_per_beat: int) -> np.ndarray:
-    """Returns where bars start in steps, the last entry closing the last bar: [num_bars + 1] int64, strictly ascending.
+    """Returns `bar_ticks` in steps: [num_bars + 1] int64, strictly ascending, the last at or after `end_step`.
 
-    The closing entry is at or after `end_step`. A bar shorter than half a step joins its neighbour.
+    A bar shorter than half a step joins its neighbour.
     """
     step_ticks = score.ticks_per_beat / steps_per_beat
     steps = np.unique(_round(bar_ticks(score, math.ceil(end_step * step_ticks)) / step_ticks))
@@ -132,15 +124,15 @@ def first_downbeat(bars: np.ndarray) -> int:
 def snap_onsets(score: Score, grid: Grid, tolerance_sec: float) -> np.ndarray:
     """Gives every onset its step.
 
-    Each beat is read in sixteenths or in triplets, whichever lies nearer to all of its onsets. An onset goes to that
-    reading's step where this moves it by less than `tolerance_sec` (and a twelfth of a beat), so that the notes of a
-    loosely played chord share a step; any other goes to the nearest step. Notes of one track and pitch are kept apart
-    where the steps allow it. An onset that lies exactly on a step stays there.
+    Each beat is divided into sixteenths or triplets, whichever lie nearer to its onsets. An onset goes to the step of
+    that division where this moves it by at most `tolerance_sec` and less than a twelfth of a beat, so that the notes of
+    an uneven chord share a step; any other goes to the nearest step. Notes of one track and pitch are kept apart where
+    the steps allow it. An onset that lies exactly on a step stays there.
 
     Args:
       score: a piece with N notes.
-      grid: the grid; sixteenths or triplets take part where its steps hold them.
-      tolerance_sec: how far an onset may move for the sake of a simpler rhythm.
+      grid: divisions that its steps do not contain are left out.
+      tolerance_sec: how far an onset may move.
 
     Returns:
       [N] int64 steps, at least 0.
@@ -160,7 +152,7 @@ def snap_onsets(score: Score, grid: Grid, tolerance_sec: float) -> np.ndarray:
     in_bar = position - bars[bar]
     beat_in_bar = np.floor(in_bar / grid.steps_per_beat + _MAX_SNAP_BEATS).astype(np.int64)
     beat = np.unique(bar * (beat_in_bar.max() + 2) + beat_in_bar, return_inverse=True)[1]
-    voice = (notes.track * 16 + notes.channel) * 128 + notes.pitch
+    voice = notes.line * 128 + notes.pitch
     bar_ends = np.append(bars[1:], np.iinfo(np.int64).max)[bar]
 
     readings, costs = [], []

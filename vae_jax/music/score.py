@@ -1,6 +1,6 @@
 """Score: a piece of music as an immutable table of notes with its tempo, meter, key and tracks.
 
-A `Score` is the one currency on the music side of the project: every reader produces it and every writer consumes it.
+A `Score` is the common interface of readers, writers, representations and metrics.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import numpy as np
 DEFAULT_MICROSECONDS_PER_BEAT = 500_000  # 120 beats per minute, as a MIDI file without a tempo is played.
 DRUM_CHANNEL = 9  # Channel 10 counted from one, the percussion channel of General MIDI.
 NOTE_COLUMNS = ("onset_ticks", "duration_ticks", "track", "channel", "pitch", "velocity", "program")
-
-_PITCH_CLASS_NAMES = ("c", "c#", "d", "d#", "e", "f", "f#", "g", "g#", "a", "a#", "b")
+_LIMITS: dict[str, tuple[int, int | None]] = {
+    "onset_ticks": (0, None), "duration_ticks": (1, None), "track": (0, None), "channel": (0, 15), "pitch": (0, 127),
+    "velocity": (1, 127), "program": (0, 127),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,25 +61,15 @@ class KeySignature:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Notes:
-    """N notes as int64 columns of shape [N], ordered by onset, then track, then the order in the file.
+    """N notes as int64 columns of shape [N], ordered by onset, then track, then the order in the file."""
 
-    Attributes:
-      onset_ticks: start of each note, counted from the start of the piece.
-      duration_ticks: length of each note, at least one.
-      track: index of the track that holds the note.
-      channel: MIDI channel, 0 to 15; 9 is percussion.
-      pitch: MIDI note number, 0 to 127; 60 is middle C.
-      velocity: 1 to 127.
-      program: General MIDI program in force on the note's channel when it starts, 0 to 127.
-    """
-
-    onset_ticks: np.ndarray
-    duration_ticks: np.ndarray
-    track: np.ndarray
-    channel: np.ndarray
-    pitch: np.ndarray
-    velocity: np.ndarray
-    program: np.ndarray
+    onset_ticks: np.ndarray  # Start of each note, counted from the start of the piece.
+    duration_ticks: np.ndarray  # Length of each note, at least one.
+    track: np.ndarray  # Index of the track that holds the note.
+    channel: np.ndarray  # MIDI channel, 0 to 15; 9 is percussion.
+    pitch: np.ndarray  # MIDI note number, 0 to 127; 60 is middle C.
+    velocity: np.ndarray  # 1 to 127.
+    program: np.ndarray  # General MIDI program in force on the note's channel when it starts, 0 to 127.
 
     def __len__(self) -> int:
         return len(self.onset_ticks)
@@ -93,6 +85,11 @@ class Notes:
         return self.onset_ticks + self.duration_ticks
 
     @property
+    def line(self) -> np.ndarray:
+        """Number of each note's pair of track and channel, [N] int64."""
+        return self.track * 16 + self.channel
+
+    @property
     def is_drum(self) -> np.ndarray:
         """Whether each note is percussion, [N] bool."""
         return self.channel == DRUM_CHANNEL
@@ -106,21 +103,14 @@ class Notes:
         return dataclasses.replace(self, **columns)
 
 
-@dataclasses.dataclass(frozen=True, eq=True)
+@dataclasses.dataclass(frozen=True)
 class Score:
-    """One piece of music. Build it with `make_score`, which puts its notes into their normal form.
+    """One piece of music; build it with `make_score`."""
 
-    Attributes:
-      ticks_per_beat: ticks in one quarter note.
-      notes: the note table.
-      track_names: one name a track; a track without notes keeps its place.
-      tempos, meters, keys: changes in order of their ticks, at most one a tick; may be empty.
-    """
-
-    ticks_per_beat: int
-    notes: Notes
-    track_names: tuple[str, ...] = ("",)
-    tempos: tuple[Tempo, ...] = ()
+    ticks_per_beat: int  # Ticks in one quarter note.
+    notes: Notes  # The note table.
+    track_names: tuple[str, ...] = ("",)  # One name a track; a track without notes keeps its place.
+    tempos: tuple[Tempo, ...] = ()  # Changes in order of their ticks, at most one a tick; may be empty.
     meters: tuple[Meter, ...] = ()
     keys: tuple[KeySignature, ...] = ()
 
@@ -138,11 +128,6 @@ class Score:
         """Returns the indices of the tracks that hold notes, ascending, [K] int64."""
         return np.unique(self.notes.track)
 
-    def track_program(self, track: int) -> int | None:
-        """Returns the program of a track's first note, or None where it has no note."""
-        programs = self.notes.program[self.notes.track == track]
-        return int(programs[0]) if len(programs) else None
-
     def seconds(self, ticks: np.ndarray | int) -> np.ndarray:
         """Turns ticks into seconds from the start of the piece, float64, by the tempo map."""
         ticks = np.asarray(ticks, dtype=np.float64)
@@ -159,20 +144,6 @@ class Score:
     def duration_sec(self) -> float:
         """Seconds from the start of the piece to the end of its last note."""
         return float(self.seconds(self.end_tick))
-
-    def table(self, max_rows: int | None = 20) -> str:
-        """Shows the notes as the post's table: time, length, track, channel, note, note name, velocity."""
-        notes = self.notes
-        header = f"{'time':>9} {'length':>7} {'track':>5} {'channel':>7} {'note':>4} {'notename':>8} {'velocity':>8}"
-        shown = len(notes) if max_rows is None else min(max_rows, len(notes))
-        rows = [
-            f"{notes.onset_ticks[n]:9d} {notes.duration_ticks[n]:7d} {notes.track[n]:5d} {notes.channel[n]:7d} "
-            f"{notes.pitch[n]:4d} {note_name(int(notes.pitch[n])):>8} {notes.velocity[n]:8d}"
-            for n in range(shown)
-        ]
-        if shown < len(notes):
-            rows.append(f"... {len(notes) - shown} more notes")
-        return "\n".join([header, *rows])
 
 
 def make_notes(
@@ -194,27 +165,16 @@ def make_notes(
       ValueError: where a column has another length or a value outside its range.
     """
     onset = np.asarray(onset_ticks, dtype=np.int64).reshape(-1)
-    columns = {
-        name: np.broadcast_to(np.asarray(values, dtype=np.int64), onset.shape)
-        for name, values in [
-            ("duration_ticks", duration_ticks),
-            ("track", track),
-            ("channel", channel),
-            ("pitch", pitch),
-            ("velocity", velocity),
-            ("program", program),
-        ]
-    }
-    limits = {"track": (0, None), "channel": (0, 15), "pitch": (0, 127), "velocity": (1, 127), "program": (0, 127)}
-    limits |= {"onset_ticks": (0, None), "duration_ticks": (1, None)}
-    for name, values in [("onset_ticks", onset), *columns.items()]:
-        low, high = limits[name]
-        if len(values):
-            _check_range(name, int(values.min()), low, high)
-            _check_range(name, int(values.max()), low, high)
+    given = {"duration_ticks": duration_ticks, "track": track, "channel": channel, "pitch": pitch}
+    given |= {"velocity": velocity, "program": program}
+    columns = {"onset_ticks": onset}
+    columns |= {name: np.broadcast_to(np.asarray(one, dtype=np.int64), onset.shape) for name, one in given.items()}
+    for name, (low, high) in _LIMITS.items():
+        if len(onset):
+            _check_range(name, int(columns[name].min()), low, high)
+            _check_range(name, int(columns[name].max()), low, high)
     order = np.lexsort((columns["track"], onset))
-    notes = Notes(onset_ticks=onset[order], **{name: values[order].copy() for name, values in columns.items()})
-    return notes.replace(duration_ticks=_first_in_first_out(notes) - notes.onset_ticks)
+    return _in_normal_form(Notes(**{name: values[order] for name, values in columns.items()}))
 
 
 def make_score(
@@ -226,11 +186,8 @@ def make_score(
     meters: Sequence[Meter] = (),
     keys: Sequence[KeySignature] = (),
 ) -> Score:
-    """Builds a Score: one name for every track, changes in order with the last of each tick kept.
-
-    Raises:
-      ValueError: where ticks_per_beat does not fit a MIDI file.
-    """
+    """Builds a Score: one name for every track, changes in order with the last of each tick kept. Raises ValueError
+    where ticks_per_beat does not fit a MIDI file."""
     if not 1 <= ticks_per_beat <= 0x7FFF:
         raise ValueError(f"ticks_per_beat must lie in 1..32767, got {ticks_per_beat}")
     num_tracks = max(1, len(track_names), int(notes.track.max()) + 1 if len(notes) else 0)
@@ -245,27 +202,13 @@ def make_score(
 def transpose(score: Score, semitones: int) -> Score:
     """Returns the score with its pitched notes moved; one that would leave 0..127 comes back inside by octaves."""
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
-    pitch = np.where(pitch > 127, pitch - 12 * ((pitch - 127 + 11) // 12), pitch)
-    pitch = np.where(pitch < 0, pitch + 12 * ((-pitch + 11) // 12), pitch)
-    notes = score.notes.replace(pitch=pitch)
-    # Pitches an octave apart may meet: back to the normal form.
-    return dataclasses.replace(
-        score, notes=notes.replace(duration_ticks=_first_in_first_out(notes) - notes.onset_ticks)
-    )
+    pitch = np.where(pitch > 127, 116 + (pitch - 116) % 12, np.where(pitch < 0, pitch % 12, pitch))
+    return dataclasses.replace(score, notes=_in_normal_form(score.notes.replace(pitch=pitch)))
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:
     if value < low or (high is not None and value > high):
         raise ValueError(f"{name} must lie in {low}..{'' if high is None else high}, got {value}")
-
-
-def note_name(pitch: int) -> str:
-    """Names a pitch as the post's table does (Helmholtz notation): 62 is d', 63 is d#', 48 is c, 36 is C, 24 is C,."""
-    octave, pitch_class = divmod(pitch, 12)
-    name = _PITCH_CLASS_NAMES[pitch_class]
-    if octave >= 4:
-        return name + "'" * (octave - 4)
-    return name.upper() + "," * (3 - octave)
 
 
 def pair_first_in_first_out(voice: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -275,6 +218,7 @@ def pair_first_in_first_out(voice: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return paired
 
 
-def _first_in_first_out(notes: Notes) -> np.ndarray:
-    """Returns the ends in ticks, [N], of notes ordered by onset, paired within each (track, channel, pitch)."""
-    return pair_first_in_first_out((notes.track * 16 + notes.channel) * 128 + notes.pitch, notes.end_ticks)
+def _in_normal_form(notes: Notes) -> Notes:
+    """Pairs starts and ends first in, first out within each pitch of a line; notes are ordered by onset."""
+    ends = pair_first_in_first_out(notes.line * 128 + notes.pitch, notes.end_ticks)
+    return notes.replace(duration_ticks=ends - notes.onset_ticks)

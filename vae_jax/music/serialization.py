@@ -1,7 +1,6 @@
 """Scores as compact bytes and back, exactly: the form in which shards store pieces."""
 
-from __future__ import annotations
-
+import dataclasses
 import json
 import struct
 
@@ -20,9 +19,10 @@ def pack_score(score: Score) -> bytes:
     header = {
         "ticks_per_beat": score.ticks_per_beat,
         "track_names": score.track_names,
-        "tempos": [[one.tick, one.microseconds_per_beat] for one in score.tempos],
-        "meters": [[one.tick, one.numerator, one.denominator] for one in score.meters],
-        "keys": [[one.tick, one.fifths, one.minor] for one in score.keys],
+        **{
+            name: [dataclasses.astuple(change) for change in getattr(score, name)]
+            for name in ("tempos", "meters", "keys")
+        },
         "dtypes": [column.dtype.str for column in columns],
     }
     text = json.dumps(header, separators=(",", ":")).encode()  # ASCII: track names may hold half a surrogate pair.
@@ -30,11 +30,7 @@ def pack_score(score: Score) -> bytes:
 
 
 def unpack_score(data: bytes) -> Score:
-    """Turns packed bytes back into the equal score.
-
-    Raises:
-      ValueError: where they are not what `pack_score` made.
-    """
+    """Turns packed bytes back into the equal score. Raises ValueError where they are not what `pack_score` made."""
     try:
         header_length, num_notes = _LENGTHS.unpack_from(data)
         position = _LENGTHS.size + header_length

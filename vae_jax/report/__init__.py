@@ -1,1 +1,1 @@
-"""What a run shows: MIDI files, plots and the HTML page."""
+"""What a run writes to look at: MIDI files, plots and the HTML page."""

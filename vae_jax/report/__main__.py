@@ -1,7 +1,5 @@
 """Makes the page of a run again from the files in its folder: `python -m vae_jax.report --workdir=RUN`."""
 
-from __future__ import annotations
-
 from absl import flags
 
 from vae_jax.runtime import cli

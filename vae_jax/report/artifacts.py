@@ -1,9 +1,7 @@
 """The MIDI files, plots and latents that a run writes after training."""
 
-from __future__ import annotations
-
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +12,7 @@ from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
-from vae_jax.models.latent_io import load_density
+from vae_jax.models.latent_io import load_density, save_corpus
 from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
 from vae_jax.music import midi
 from vae_jax.music.score import Score
@@ -27,27 +25,29 @@ from vae_jax.training import logging
 from vae_jax.training.experiment import Experiment
 from vae_jax.training.run_dir import RunFolder
 
-_MAX_TRAINING = 200  # Training pieces whose reconstructions are written.
 
-
-def write_pictures(
+def write_all(
     folder: RunFolder,
     experiment: Experiment,
     corpus: Corpus,
     split: Split,
     reconstructions: Sequence[Reconstruction],
+    inference: Inference,
     results: Json,
 ) -> None:
-    """Plots the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram."""
-    labels = [piece.label for piece in corpus.pieces]
-    title = f"{experiment.name} on {corpus.name}"
-    means = np.stack([one.posterior.mean.mean(axis=0) for one in reconstructions])
-    latent_map = map_latents(means, experiment.seed)
+    """Writes latents, plots, samples, and reconstructions of the first piece (the post's) and the held-out pieces.
+
+    The plots show the corpus, the learning curves, and the latents with their clusters, elbow curve and dendrogram.
+    Reconstructions of the first 200 training pieces are written as MIDI only.
+    """
+    posteriors = [one.posterior for one in reconstructions]
+    save_corpus(folder.latents, posteriors, split.train)
+    labels, scores = [piece.label for piece in corpus.pieces], [piece.score for piece in corpus.pieces]
+    title, kept_notes = f"{experiment.name} on {corpus.name}", experiment.raw["representation"].get("num_notes")
+    latent_map = map_latents(np.stack([posterior.mean.mean(axis=0) for posterior in posteriors]), experiment.seed)
     held_out = np.isin(np.arange(len(labels)), split.held_out).tolist()
     figures = {
-        "corpus": plots.plot_histograms(
-            [piece.score for piece in corpus.pieces], experiment.raw["representation"].get("num_notes"), corpus.name
-        ),
+        "corpus": plots.plot_histograms(scores, kept_notes, corpus.name),
         "losses": plots.plot_losses(logging.read_log(folder), constant_losses(results), title),
         "latents": plots.plot_latent_map(latent_map, labels, held_out, f"{title}: posterior means"),
         "elbow": plots.plot_elbow(latent_map),
@@ -56,75 +56,53 @@ def write_pictures(
     for name, figure in figures.items():
         plots.save(figure, folder.plots / f"{name}.png")
 
-
-def constant_losses(results: Json) -> dict[str, float]:
-    """Returns the losses of the best constant prediction for a legend, of the subsets for which they were computed."""
-    return {
-        f"best constant, {subset.replace('_', '-')}": results[subset]["baseline_mean_loss"]
-        for subset in ("training", "held_out")
-        if "baseline_mean_loss" in results.get(subset, {})
-    }
-
-
-def write_music(
-    folder: RunFolder,
-    experiment: Experiment,
-    corpus: Corpus,
-    split: Split,
-    reconstructions: Sequence[Reconstruction],
-    inference: Inference,
-) -> None:
-    """Writes samples, and reconstructions of the first piece (the post's) and of all held-out pieces.
-
-    Reconstructions of the first 200 training pieces are written as MIDI only.
-    """
-    labels = [piece.label for piece in corpus.pieces]
     names = files.safe_names(labels)
     chosen = sorted({0, *split.held_out})
     rows = [(names[n], labels[n], reconstructions[n]) for n in chosen]
-    write_reconstructions(folder.reconstructions, experiment.representation, *zip(*rows, strict=True))
-    for n in [n for n in split.train if n not in chosen][:_MAX_TRAINING]:
+    write_reconstructions(folder.reconstructions, experiment.representation, rows)
+    for n in [n for n in split.train if n not in chosen][:200]:
         _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
-    config = experiment.sample
     for kind in (PRIOR, POSTERIOR):
         density = load_density(kind, folder.latents, inference.latent_dim)
-        scores = sample_scores(inference, density, config.num, config.seed)
+        scores = sample_scores(inference, density, experiment.sample.num, experiment.sample.seed)
         write_scores(folder.samples, kind, scores, experiment.representation)
+
+
+def constant_losses(results: Json) -> dict[str, float]:
+    """Returns the losses of the best constant prediction by their names in a legend, where they were computed."""
+    names = {"training": "best constant, training", "held_out": "best constant, held-out"}
+    losses = {name: results.get(subset, {}).get("baseline_mean_loss") for subset, name in names.items()}
+    return {name: loss for name, loss in losses.items() if loss is not None}
 
 
 def write_compositions(
     folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
 ) -> dict[str, Json | None]:
     """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
-    num, seed, num_scored = experiment.sample.num, experiment.sample.seed, composer.stage.config.num_scored
-    composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, num_scored, seed)
-    scores = [piece.score for piece in pieces[:num]]
-    write_scores(folder.compositions, "composition", scores, composer.stage.representation)
+    seed, stage = experiment.sample.seed, composer.stage
+    composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, stage.config.num_scored, seed)
+    scores = [piece.score for piece in pieces[: experiment.sample.num]]
+    write_scores(folder.compositions, "composition", scores, stage.representation)
     directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
     attributes.save(folder.attributes, directions)
     return {"composed": composed, "attributes": effect}
 
 
 def write_reconstructions(
-    folder: pathlib.Path,
-    representation: AnyRepresentation,
-    names: Sequence[str],
-    labels: Sequence[str],
-    reconstructions: Sequence[Reconstruction],
+    folder: pathlib.Path, representation: AnyRepresentation, pieces: Iterable[tuple[str, str, Reconstruction]]
 ) -> None:
-    """Writes each original and its reconstruction as MIDI, with one plot of both, under a file name each."""
-    as_roll = representation.grid is not None
-    for name, label, one in zip(names, labels, reconstructions, strict=True):
-        figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=as_roll)
+    """Writes pieces (file name, label, reconstruction) as MIDI, the original too, with one plot of both."""
+    for name, label, one in pieces:
+        figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=representation.grid is not None)
         _write_midi_and_plot(folder, name, _pair(name, one), figure)
 
 
 def write_scores(folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation) -> None:
     """Writes each piece as `<kind>_<number>.mid`, with a plot."""
-    as_roll = representation.grid is not None
     for n, score in enumerate(scores):
         name = f"{kind}_{n:03d}"
-        _write_midi_and_plot(folder, name, {name: score}, plots.plot_score(score, name, as_roll=as_roll))
+        figure = plots.plot_score(score, name, as_roll=representation.grid is not None)
+        _write_midi_and_plot(folder, name, {name: score}, figure)
 
 
 def write_interpolation(folder: pathlib.Path, scores: Sequence[Score], start: str, end: str) -> None:

@@ -1,13 +1,10 @@
 """The numbers and plots of a run that the template of its page needs beside the files of the run."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vae_jax.report.pieces import ReportPieces, display_name
-from vae_jax.report.run_record import RunRecord
+from vae_jax.report.pieces import ReportPieces, RunRecord, display_name
 from vae_jax.runtime.files import Json, printable
 
 SUBSETS = ("held_out", "training")
@@ -18,9 +15,6 @@ _PLOTS = {
     "elbow": "Within-cluster sum of squares by number of clusters",
     "dendrogram": "Complete-linkage tree of the pieces",
 }
-_DRAWN_BY_THE_PAGE = ("losses", "latents")
-_MAX_PLOT_BYTES = 600_000
-_NUM_WORST = 10
 # Prefixes of the scores that are listed beside a score.
 _REFERENCES = {
     "baseline_pca_": "PCA",
@@ -32,13 +26,13 @@ _REFERENCES = {
 
 
 class _Measure(NamedTuple):
-    """A score of `metrics.json`, what it means, and the goal, which may be relative to another score."""
+    """A score of `metrics.json`, what it means, and the goal, which may be a distance from the score of PCA."""
 
     name: str
     title: str
     meaning: str
     goal: float | None = None
-    relative_to: str | None = None
+    over_pca: bool = False
 
 
 # The goals are those for the national anthems.
@@ -48,13 +42,7 @@ _MEASURES = (
     _Measure("note_f1_50ms_unison", "Notes, unisons merged", "Notes that several instruments double count once."),
     _Measure("note_f1_50ms_offset", "Notes with offsets", "The offset must match as well."),
     _Measure("drum_f1_50ms", "Drums", "Same drum, onset within 50 ms."),
-    _Measure(
-        "note_f1_grid",
-        "Grid cells",
-        "Same pitch and step of the grid, window by window, instrument groups merged.",
-        0.05,
-        "baseline_pca_note_f1_grid",
-    ),
+    _Measure("note_f1_grid", "Grid cells", "Same pitch and step of the grid, instrument groups merged.", 0.05, True),
     _Measure("note_f1_grid_part", "Grid cells and instruments", "The same within each instrument group.", 0.90),
     _Measure("ceiling_note_f1_50ms", "Ceiling", "The representation alone: encoded and decoded without a model.", 0.99),
 )
@@ -82,21 +70,17 @@ def _compare(measure: _Measure, metrics: Json) -> Json | None:
     if not subsets:
         return None
     scores = metrics[subsets[0]]
-    goal, goal_text = measure.goal, f"{measure.goal or 0:.2f}"
-    if goal is not None and measure.relative_to is not None:
-        goal = scores[measure.relative_to] + goal if measure.relative_to in scores else None
-        goal_text = f"PCA + {goal_text}"
+    base = scores.get(f"baseline_pca_{measure.name}") if measure.over_pca else 0.0
+    goal = None if measure.goal is None or base is None else base + measure.goal
+    goal_text = f"{'PCA + ' if measure.over_pca else ''}{measure.goal or 0:.2f}"
+    references = {label: scores.get(prefix + measure.name) for prefix, label in _REFERENCES.items()}
     return {
         "title": measure.title,
         "meaning": measure.meaning,
         "value": scores[measure.name],
         "interval": scores.get(f"{measure.name}_interval"),
         "training": metrics["training"][measure.name] if subsets == list(SUBSETS) else None,
-        "references": {
-            label: scores[prefix + measure.name]
-            for prefix, label in _REFERENCES.items()
-            if prefix + measure.name in scores
-        },
+        "references": {label: score for label, score in references.items() if score is not None},
         "goal": goal,
         "goal_text": goal_text,
     }
@@ -108,22 +92,22 @@ def _ceiling(run: RunRecord, pieces: ReportPieces) -> Json | None:
     rows = [row for row in run.metrics.get("pieces", []) if "ceiling_note_f1_50ms" in row and row["path"] in names]
     if not rows:
         return None
+    rows.sort(key=lambda row: row["ceiling_note_f1_instrument"])
     ceilings = [row["ceiling_note_f1_instrument"] for row in rows]
-    losses = [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)]
     return {
         "count": len(rows),
         "exact": sum(ceiling == 1 for ceiling in ceilings),
         "below_98": sum(ceiling < 0.98 for ceiling in ceilings),
         "below_95": sum(ceiling < 0.95 for ceiling in ceilings),
-        "losses": losses,
+        "losses": [key for key in rows[0] if key.startswith("notes_") and any(row[key] for row in rows)],
         "names": names,
-        "lowest": sorted(rows, key=lambda row: row["ceiling_note_f1_instrument"])[:_NUM_WORST],
+        "lowest": rows[:10],
     }
 
 
 def _plots(run: RunRecord) -> list[dict[str, str]]:
     """Returns the plots of the run; of a piano-roll run without those that the page draws itself."""
-    omitted = _DRAWN_BY_THE_PAGE if "window_beats" in run.config["representation"] else ()
+    omitted = ("losses", "latents") if "window_beats" in run.config["representation"] else ()
     paths = {title: run.folder.plots / f"{name}.png" for name, title in _PLOTS.items() if name not in omitted}
     if not omitted:
         lines = sorted(run.folder.reconstructions.glob("*.png"))[:1]
@@ -131,7 +115,7 @@ def _plots(run: RunRecord) -> list[dict[str, str]]:
     return [
         {"title": title, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
         for title, path in paths.items()
-        if path.exists() and path.stat().st_size <= _MAX_PLOT_BYTES
+        if path.exists() and path.stat().st_size <= 600_000
     ]
 
 

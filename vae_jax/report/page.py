@@ -4,8 +4,6 @@ It can be made again without the corpus and without training; a section says wha
 text, style and scripts. Sound is synthesised in the page. Everything that comes from files is escaped.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import importlib.resources
@@ -14,7 +12,7 @@ import jinja2
 
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
-from vae_jax.report import artifacts, content, latent_walks, pieces, run_record
+from vae_jax.report import artifacts, content, decoded_points, pieces
 from vae_jax.runtime import files
 from vae_jax.runtime.files import Json
 from vae_jax.training.run_dir import RunFolder
@@ -24,28 +22,23 @@ SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.j
 
 
 def write_report(folder: RunFolder, inference: Inference | None) -> int:
-    """Writes the page of a run.
+    """Writes the page of a run and returns its size in bytes.
 
-    Args:
-      folder: the run's folder.
-      inference: its trained model, to decode points between pieces; None where there is no checkpoint.
-
-    Returns:
-      The size of the page in bytes.
+    The trained model decodes points between pieces; it is None where there is no checkpoint.
 
     Raises:
       UserError: where a file of the run is damaged, or the page cannot be written.
     """
-    run = run_record.read_run(folder.path)
+    run = pieces.read_run(folder.path)
     corpus = pieces.read_pieces(run)
-    latent_map = latent_walks.map_run(run, len(corpus.pieces))
+    latent_map = decoded_points.map_run(run, len(corpus.pieces))
     data = {
         "groups": instruments.PART_NAMES,
         "pieces": corpus.pack(latent_map),
         "samples": pieces.pack_folder(folder.samples, folder),
         "compositions": pieces.pack_folder(folder.compositions, folder),
-        "interpolations": latent_walks.interpolations(inference, corpus.pieces),
-        "grid": latent_walks.grid(inference, run, latent_map),
+        "interpolations": decoded_points.interpolations(inference, corpus.pieces),
+        "grid": decoded_points.grid(inference, run, latent_map),
         "log": run.log,
         "constants": artifacts.constant_losses(run.metrics),
         "distortion": "distortion",
@@ -57,29 +50,22 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
 
 def _render(variables: Json, data: Json) -> str:
     """Renders the page from the variables of its template and the JSON data of its scripts."""
+    loader, undefined = jinja2.FunctionLoader(_read), jinja2.StrictUndefined
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["printable"] = files.printable
-    environment.filters["thousands"] = "{:,}".format
+    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     scripts = [_read(name) for name in SCRIPTS]
+    # A content security policy that allows these scripts only and no network: a second defence.
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
     return environment.get_template("report.html.j2").render(
-        variables, data=data, style=_read("report.css"), scripts=scripts, policy=_policy(scripts)
+        variables, data=data, style=_read("report.css"), scripts=scripts, policy=policy
     )
 
 
 def _read(name: str) -> str:
     return importlib.resources.files("vae_jax.report").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """Returns a content security policy that allows these scripts only and no network: a second defence."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"

@@ -1,7 +1,6 @@
-"""The music of a run for its page: pieces of the corpus with their reconstructions, samples, compositions."""
+"""The files of a run for its page: the run's record, pieces with their reconstructions, samples, compositions."""
 
-from __future__ import annotations
-
+import base64
 import dataclasses
 import os
 import pathlib
@@ -11,14 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vae_jax.data import corpus
-from vae_jax.music import midi
+from vae_jax.music import instruments, midi
 from vae_jax.music.score import Score
 from vae_jax.report.artifacts import pair_paths
 from vae_jax.report.latent_map import LatentMap
-from vae_jax.report.packing import pack_music, pack_tracks
-from vae_jax.report.run_record import RunRecord
-from vae_jax.runtime import files
+from vae_jax.runtime import files, npz
 from vae_jax.runtime.files import Json, printable
+from vae_jax.training import logging, run_dir
 from vae_jax.training.run_dir import RunFolder
 
 MAX_PACKED_BYTES = 7_000_000  # Of notes in base64: the page stays below ten megabytes.
@@ -27,35 +25,29 @@ _SCORES = ("note_f1_50ms", "note_f1_instrument", "ceiling_note_f1_50ms", "ceilin
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class RunRecord:
+    """The files of a run; `ingest`, `metrics`, `timing` and `latents` are empty where their file is missing."""
+
+    folder: RunFolder
+    config: Json
+    description: Json  # `run.json`.
+    ingest: Json
+    metrics: Json
+    timing: Json
+    log: Sequence[Mapping[str, float]]  # The lines of `metrics.jsonl`.
+    latents: Mapping[str, np.ndarray]  # "mean" [N, Z] and "piece" [N].
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ReportPiece:
-    """A piece of the corpus of a run.
+    """A piece of the corpus of a run."""
 
-    Attributes:
-      name: its label in the corpus, with spaces for underscores.
-      is_held_out: whether it was held out.
-      file: its row of the ingest report; empty where there is none.
-      scores: its row of the evaluation; empty where there is none.
-      music: "original" and "reconstruction", those that the run's folder holds.
-      urls: of both MIDI files, relative to the page.
-    """
-
-    name: str
+    name: str  # Its label in the corpus, with spaces for underscores.
     is_held_out: bool
-    file: Json
-    scores: Json
-    music: Mapping[str, Score]
-    urls: Mapping[str, str]
-
-    def pack(self) -> Json:
-        """Packs everything but the music."""
-        return {
-            "name": self.name,
-            "held_out": self.is_held_out,
-            "meter": self.file.get("meter"),
-            "key": self.file.get("key"),
-            "scores": {name: round(self.scores[name], 4) for name in _SCORES if name in self.scores},
-            "notes": self.scores.get("notes"),
-        }
+    file: Json  # Its row of the ingest report; empty where there is none.
+    scores: Json  # Its row of the evaluation; empty where there is none.
+    music: Mapping[str, Score]  # "original" and "reconstruction", those that the run's folder holds.
+    urls: Mapping[str, str]  # Of both MIDI files, relative to the page.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,23 +62,40 @@ class ReportPieces:
 
         Held-out pieces come first, then the worst reconstructed ones.
         """
-        rows = [piece.pack() for piece in self.pieces]
+        rows: list[Json] = [
+            {
+                "name": piece.name,
+                "held_out": piece.is_held_out,
+                "meter": piece.file.get("meter"),
+                "key": piece.file.get("key"),
+                "scores": {name: round(piece.scores[name], 4) for name in _SCORES if name in piece.scores},
+                "notes": piece.scores.get("notes"),
+            }
+            for piece in self.pieces
+        ]
         if latent_map is not None:
             points = np.pad(latent_map.points, ((0, 0), (0, 1)))[:, :2].astype(np.float64).round(5)
             for row, point, cluster in zip(rows, points, latent_map.clusters, strict=True):
                 row |= {"point": point.tolist(), "cluster": int(cluster)}
         num_bytes = 0
-        pairs = zip(self.pieces, rows, strict=True)
-        for piece, row in sorted(
-            pairs, key=lambda pair: (not pair[0].is_held_out, pair[0].scores.get("note_f1_50ms", 0.0))
-        ):
-            if len(piece.music) < len(_KINDS):
-                continue
+        pairs = [pair for pair in zip(self.pieces, rows, strict=True) if len(pair[0].music) == len(_KINDS)]
+        pairs.sort(key=lambda pair: (not pair[0].is_held_out, pair[0].scores.get("note_f1_50ms", 0.0)))
+        for piece, row in pairs:
             packed = {kind: pack_music(piece.music[kind], piece.urls[kind]) for kind in _KINDS}
             num_bytes += sum(len(one["notes"]) for one in packed.values())
             if num_bytes <= MAX_PACKED_BYTES:
-                row |= packed | {"tracks": pack_tracks(piece.music["original"])}
+                row |= packed | {"tracks": _pack_tracks(piece.music["original"])}
         return rows
+
+
+def read_run(path: pathlib.Path) -> RunRecord:
+    """Reads the files of a run's folder. Raises UserError where the folder holds no run, or a file of it is damaged."""
+    folder, config, description = run_dir.load_run(str(path))
+    ingest, metrics, timing = (
+        files.read_json(one) if one.exists() else {} for one in (folder.ingest, folder.metrics, folder.timing)
+    )
+    latents = npz.read_npz(folder.latents, ("mean", "piece")) if folder.latents.exists() else {}
+    return RunRecord(folder, config, description, ingest, metrics, timing, logging.read_log(folder), latents)
 
 
 def read_pieces(run: RunRecord) -> ReportPieces:
@@ -102,14 +111,14 @@ def read_pieces(run: RunRecord) -> ReportPieces:
         pair = pair_paths(run.folder.reconstructions, name)
         if not pair[0].exists():
             pair = pair_paths(run.folder.training_reconstructions, name)
-        music = {}
+        music, urls = {}, {}
         for kind, one in zip(_KINDS, pair, strict=True):
+            urls[kind] = _url(one, run.folder)
             score, reason = _read_score(one)
             if score is not None:
                 music[kind] = score
             elif reason is not None:
                 unreadable.append(reason)
-        urls = {kind: _url(one, run.folder) for kind, one in zip(_KINDS, pair, strict=True)}
         file, row = ingested.get(path, {}), scores.get(path, {})
         pieces.append(ReportPiece(display_name(label), path in held_out, file, row, music, urls))
     return ReportPieces(pieces, unreadable)
@@ -124,13 +133,46 @@ def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[Json]:
         if score is None:
             rows.append(row | {"unreadable": reason})
         else:
-            rows.append(row | {"tracks": pack_tracks(score), "music": pack_music(score, _url(path, run))})
+            rows.append(row | {"tracks": _pack_tracks(score), "music": pack_music(score, _url(path, run))})
     return rows
 
 
 def display_name(name: str) -> str:
     """Returns the name of a file as the page displays it."""
     return printable(name).replace("_", " ")
+
+
+def pack_music(score: Score, url: str | None = None) -> Json:
+    """Packs a score; `url` is that of its MIDI file relative to the page, None where the page makes the file itself."""
+    return {"notes": pack_notes(score), "sec": round(score.duration_sec, 3), "url": url}
+
+
+def pack_notes(score: Score) -> str:
+    """Packs N notes, ordered by onset, as base64 of little-endian columns, eight bytes per note.
+
+    Onset in milliseconds, N uint32; duration in milliseconds, N uint16; pitch, N uint8; group * 32 + velocity // 4,
+    N uint8. Values beyond the range of a column are clipped.
+    """
+    onset = np.round(1000 * score.seconds(score.notes.onset_ticks))
+    duration = np.round(1000 * score.seconds(score.notes.end_ticks)) - onset
+    columns = [
+        np.clip(onset, 0, 2**32 - 1).astype("<u4"),
+        np.clip(duration, 1, 2**16 - 1).astype("<u2"),
+        score.notes.pitch.astype(np.uint8),
+        (instruments.assign_parts(score) * 32 + score.notes.velocity // 4).astype(np.uint8),
+    ]
+    return base64.b64encode(b"".join(column.tobytes() for column in columns)).decode("ascii")
+
+
+def _pack_tracks(score: Score) -> list[Json]:
+    """Packs the name, main instrument group and number of notes of each track that has notes."""
+    part_of = instruments.assign_parts(score)
+    tracks = []
+    for track in score.note_bearing_tracks():
+        mine = part_of[score.notes.track == track]
+        name = printable(score.track_names[track]) or f"track {track + 1}"
+        tracks.append({"name": name, "group": int(np.bincount(mine).argmax()), "notes": len(mine)})
+    return tracks
 
 
 def _read_score(path: pathlib.Path) -> tuple[Score | None, str | None]:

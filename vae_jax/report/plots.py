@@ -1,7 +1,5 @@
 """Plots of a corpus, of reconstructions, latents and losses. The only module that imports matplotlib."""
 
-from __future__ import annotations
-
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -19,14 +17,13 @@ from vae_jax.runtime import files
 
 # The colour-blind safe palette of Okabe and Ito (2008), without its yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F", "#8C564B", "#5D3A9B")
-_DPI = 110
 _DRUM_ROW = 20  # Below the lowest pitch.
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes a figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -75,21 +72,17 @@ def draw_roll(panel: Axes, score: Score) -> None:
     beats = score.notes.onset_ticks / score.ticks_per_beat
     lengths = score.notes.duration_ticks / score.ticks_per_beat
     for part in range(instruments.NUM_PARTS):
-        mine = np.flatnonzero(part_of == part)
-        colour = COLOURS[part % len(COLOURS)]
+        mine, colour = np.flatnonzero(part_of == part), COLOURS[part % len(COLOURS)]
         if part == instruments.DRUMS:
             panel.plot(beats[mine], np.full(len(mine), _DRUM_ROW), ".", ms=2, color=colour)
             continue
-        bars = [
-            [(x, pitch), (x + 0.95 * length, pitch)]
-            for x, length, pitch in zip(beats[mine], lengths[mine], score.notes.pitch[mine], strict=True)
-        ]
+        notes = zip(beats[mine], lengths[mine], score.notes.pitch[mine], strict=True)
+        bars = [[(x, pitch), (x + 0.95 * length, pitch)] for x, length, pitch in notes]
         panel.add_collection(LineCollection(bars, colors=colour, linewidths=2.0, alpha=0.8))
     pitched = score.notes.pitch[~score.notes.is_drum]
     panel.set_ylim(_DRUM_ROW - 3, max(pitched.max(initial=84) + 3, 90))
     panel.set_xlim(0, max(score.end_tick / score.ticks_per_beat, 1))
-    panel.set_xlabel("time (beats)")
-    panel.set_ylabel("pitch")
+    panel.set(xlabel="time (beats)", ylabel="pitch")
 
 
 def draw_lines(panel: Axes, score: Score) -> None:
@@ -97,16 +90,13 @@ def draw_lines(panel: Axes, score: Score) -> None:
     tracks = score.note_bearing_tracks()
     for n, track in enumerate(tracks):
         mine = score.notes.track == track
-        label = _escape(score.track_names[track]) or f"track {track + 1}"
-        panel.plot(
-            score.notes.onset_ticks[mine], score.notes.pitch[mine], lw=0.8, color=COLOURS[n % len(COLOURS)], label=label
-        )
+        x, y, label = score.notes.onset_ticks[mine], score.notes.pitch[mine], _escape(score.track_names[track])
+        panel.plot(x, y, lw=0.8, color=COLOURS[n % len(COLOURS)], label=label or f"track {track + 1}")
     if len(score.notes):
         panel.set_xlim(0, max(1.0, score.end_tick * 1.02))
     else:
         panel.text(0.5, 0.5, "no notes", transform=panel.transAxes, ha="center", va="center")
-    panel.set_xlabel("time (ticks)")
-    panel.set_ylabel("pitch")
+    panel.set(xlabel="time (ticks)", ylabel="pitch")
     if 0 < len(tracks) <= 12:
         panel.legend(fontsize=6, ncols=2, loc="upper right", framealpha=0.6)
 
@@ -146,11 +136,9 @@ def plot_losses(log: Sequence[Mapping[str, float]], baselines: Mapping[str, floa
                 panel.plot(*zip(*points, strict=True), color=colour, label=subset.replace("_", "-"))
     for (name, value), colour in zip(baselines.items(), COLOURS, strict=False):
         left.axhline(value, color=colour, ls="--", lw=1, label=name)
-    left.set_ylabel("loss")
-    right.set_ylabel("KL (nats per example)")
-    right.set_yscale("log")
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel="KL (nats per example)", yscale="log")
     for panel in (left, right):
-        panel.set_xlabel("epoch")
         if panel.lines:
             panel.legend(fontsize=8)
     values = [value for line in log for name, value in line.items() if name.endswith("_loss")]
@@ -168,8 +156,7 @@ def plot_latent_map(latents: LatentMap, labels: Sequence[str], held_out: Sequenc
         x, y = point[0], point[1] if len(point) > 1 else 0.0
         panel.scatter(x, y, s=14, color=COLOURS[cluster % len(COLOURS)], marker="^" if held_out[n] else "o")
         panel.annotate(_escape(label), (x, y), fontsize=5, xytext=(2, 2), textcoords="offset points")
-    panel.set_xlabel("first axis")
-    panel.set_ylabel("second axis")
+    panel.set(xlabel="first axis", ylabel="second axis")
     panel.set_title(_escape(title), fontsize=11)
     return figure
 
@@ -179,22 +166,19 @@ def plot_elbow(latents: LatentMap) -> Figure:
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     panel = figure.subplots()
     panel.plot(np.arange(1, len(latents.inertia) + 1), latents.inertia, marker="o", color=COLOURS[0])
-    panel.set_xlabel("clusters")
-    panel.set_ylabel("within-cluster sum of squares")
+    panel.set(xlabel="clusters", ylabel="within-cluster sum of squares")
     return figure
 
 
 def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
     """Draws the complete-linkage tree of the pieces."""
-    import scipy.cluster.hierarchy
+    from scipy.cluster import hierarchy
 
     figure = Figure(figsize=(7, max(3.0, 0.13 * len(labels))), layout="constrained")
     panel = figure.subplots()
     if len(latents.linkage):
         names = [_escape(label) for label in labels]
-        scipy.cluster.hierarchy.dendrogram(
-            latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel
-        )
+        hierarchy.dendrogram(latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel)
     panel.set_xlabel("distance between latents")
     return figure
 
@@ -202,9 +186,8 @@ def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
 def _add_legend(panel: Axes, scores: Sequence[Score]) -> None:
     """Names the instrument groups of scores to the right of a panel."""
     present = sorted({int(part) for score in scores for part in instruments.assign_parts(score)})
-    handles = [
-        Line2D([], [], color=COLOURS[part % len(COLOURS)], lw=3, label=instruments.PART_NAMES[part]) for part in present
-    ]
+    names = {part: instruments.PART_NAMES[part] for part in present}
+    handles = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=3, label=name) for n, name in names.items()]
     if handles:
         panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
 

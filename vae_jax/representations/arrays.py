@@ -1,7 +1,5 @@
 """Examples as pytrees of arrays that share their first axis."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -6,8 +6,6 @@ them on the device, inside the jitted step; `from_outputs` makes examples from t
 representation is one file and one line in `factory.py` (docs/extending.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -32,14 +30,13 @@ class Encoded(Generic[B, C]):
     """One piece as W examples.
 
     Attributes:
-      examples: the examples, arrays [W, ...].
       context: what decoding takes from the original because the model does not carry it, such as tempo, meter and
         instruments.
       report: what encoding left out or changed, as counts of notes.
       diagnostics: further figures of the piece that cannot be summed over pieces.
     """
 
-    examples: B
+    examples: B  # The examples, arrays [W, ...].
     context: C
     report: Mapping[str, int] = dataclasses.field(default_factory=dict)
     diagnostics: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -118,10 +115,7 @@ class Representation(Protocol[B, C, O]):
 
     def make_augmentation(self, probabilities: Mapping[str, float]) -> Callable[[jax.Array, B], B]:
         """Returns `(key, batch) -> batch`, which changes training examples at random; jittable, the key is consumed.
-
-        Raises:
-          UserError: for a field that the representation does not have, or a value that is no probability.
-        """
+        Raises UserError for a field that the representation does not have, or a value that is no probability."""
         for name in probabilities:
             raise UserError(f"config.augment has no field {name!r}: this representation has no augmentation")
         return lambda key, batch: batch

@@ -1,7 +1,5 @@
 """The representation that a config names."""
 
-from __future__ import annotations
-
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.note_matrix import NoteMatrixRepresentation
 from vae_jax.representations.pianoroll.representation import RollRepresentation
@@ -15,10 +13,7 @@ REPRESENTATIONS: dict[str, type[AnyRepresentation]] = {
 
 
 def make_representation(fields: Fields) -> AnyRepresentation:
-    """Returns the representation that a config's `representation` section names.
-
-    Raises:
-      UserError: for an unknown name or field, or a value outside its range.
-    """
+    """Returns the representation that a config's `representation` section names. Raises UserError for an unknown name
+    or field, or a value outside its range."""
     section, others = config.choose(REPRESENTATIONS, fields, "config.representation")
     return config.make_section(section, others, "config.representation")

@@ -5,8 +5,6 @@ slots are zero, and onsets are one tick late so that zero means padding. Nothing
 post's model fails (docs/post.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 
@@ -52,15 +50,10 @@ class NoteMatrixContext:
 
 @dataclasses.dataclass(frozen=True)
 class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMatrixContext, np.ndarray]):
-    """The post's array; see `representations.base.Representation` for its methods.
+    """The post's array; see `representations.base.Representation` for its methods."""
 
-    Attributes:
-      num_notes: notes kept of each track.
-      num_tracks: tracks kept of each piece.
-    """
-
-    num_notes: int = config.number(at_least=1, default=150)
-    num_tracks: int = config.number(at_least=1, default=9)
+    num_notes: int = config.number(at_least=1, default=150)  # Notes kept of each track.
+    num_tracks: int = config.number(at_least=1, default=9)  # Tracks kept of each piece.
 
     example_type = NoteMatrix
     context_type = NoteMatrixContext
@@ -135,11 +128,8 @@ class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMa
         return NoteMatrix(np.rint(outputs).astype(np.float32))
 
     def context_of_length(self, num_examples: int) -> NoteMatrixContext:
-        """480 ticks a beat, every track a piano.
-
-        Raises:
-          ValueError: for more than one example, because a piece is one.
-        """
+        """480 ticks a beat, every track a piano. Raises ValueError for more than one example, because a piece is
+        one."""
         if num_examples != 1:
             raise ValueError(f"a piece is one example, got {num_examples}")
         return NoteMatrixContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))

@@ -3,8 +3,6 @@
 The environment variable `VAE_JAX_CACHE` names another folder, or is `off`: then only the archive is kept.
 """
 
-from __future__ import annotations
-
 import os
 import pathlib
 

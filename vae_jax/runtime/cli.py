@@ -55,11 +55,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def flag_values(*required: str) -> flags.FlagValues:
-    """Returns the parsed flags.
-
-    Raises:
-      UserError: where a required one was not given.
-    """
+    """Returns the parsed flags. Raises UserError where a required one was not given."""
     for name in required:
         if not flags.FLAGS[name].value:
             raise UserError(f"--{name} is missing; --help lists every option")
@@ -67,11 +63,7 @@ def flag_values(*required: str) -> flags.FlagValues:
 
 
 def config_value() -> ConfigDict:
-    """Returns the config of the flag --config.
-
-    Raises:
-      UserError: where the file cannot be loaded.
-    """
+    """Returns the config of the flag --config. Raises UserError where the file cannot be loaded."""
     try:
         config: ConfigDict = flags.FLAGS["config"].value
         config.to_dict()  # This loads the file.

@@ -4,8 +4,6 @@ JAX's own limit, `jax_compilation_cache_max_size`, is not used: each write reads
 3,000 of them), and a process killed between an entry and its time stops all later writes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -5,8 +5,6 @@ class LossConfig(config.Section):
     kl_weight: float = config.number(at_least=0, default=0.5)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import numbers
 from collections.abc import Collection, Mapping
@@ -92,11 +90,8 @@ Option = TypeVar("Option")
 
 
 def choose(options: Mapping[str, Option], fields: Fields, section: str) -> tuple[Option, Fields]:
-    """Returns the option that a config section's field `name` names, and the other fields.
-
-    Raises:
-      UserError: where the name is missing or unknown.
-    """
+    """Returns the option that a config section's field `name` names, and the other fields. Raises UserError where the
+    name is missing or unknown."""
     if "name" not in fields:
         raise UserError(f"{section}.name is missing")
     name = fields["name"]

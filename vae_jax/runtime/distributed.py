@@ -1,7 +1,5 @@
 """Several processes as one run: `jax.distributed`, set up by flags or by the cluster's launcher."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import NoReturn

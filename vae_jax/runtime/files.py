@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, and file names made from untrusted names."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
@@ -21,11 +19,8 @@ _MAX_NAME_BYTES = 160
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives an empty temporary file in the same folder, and renames it to `path` where no exception is raised.
-
-    Raises:
-      UserError: where it cannot be written, a full disk for instance.
-    """
+    """Gives an empty temporary file in the same folder, and renames it to `path` where no exception is raised. Raises
+    UserError where it cannot be written, a full disk for instance."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,11 +54,7 @@ def write_json(path: pathlib.Path, value: object) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-      UserError: where it cannot be read or is not JSON.
-    """
+    """Reads a JSON file. Raises UserError where it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -30,11 +30,8 @@ def to_json(instance: DataclassInstance) -> dict[str, object]:
 
 
 def from_json(cls: type[T], packed: object) -> T:
-    """Returns the instance of `cls` that `to_json` turned into `packed`; every value and dtype is the same.
-
-    Raises:
-      ValueError: where `packed` does not fit the annotations of `cls`; the message names the field.
-    """
+    """Returns the instance of `cls` that `to_json` turned into `packed`; every value and dtype is the same. Raises
+    ValueError where `packed` does not fit the annotations of `cls`; the message names the field."""
     return typing.cast(T, _unpack(cls, packed, cls.__name__))
 
 

@@ -1,7 +1,5 @@
 """One run at a time in a folder: a lock that the system takes back when the process ends, however it ends."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 

@@ -1,7 +1,5 @@
 """Returning freed memory to the system while a job runs."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 

@@ -1,7 +1,5 @@
 """NumPy archives (`.npz`): written whole or not at all, read without pickle and only up to a size."""
 
-from __future__ import annotations
-
 import lzma
 import pathlib
 import tokenize
@@ -22,21 +20,15 @@ _ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
-    """Writes named arrays as a compressed archive; equal arrays give equal bytes.
-
-    Raises:
-      UserError: where it cannot be written, a full disk for instance.
-    """
+    """Writes named arrays as a compressed archive; equal arrays give equal bytes. Raises UserError where it cannot be
+    written, a full disk for instance."""
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_npz(path: pathlib.Path, names: Iterable[str], max_bytes: int = _MAX_BYTES) -> dict[str, np.ndarray]:
-    """Returns the named arrays of an archive; others in it are not read.
-
-    Raises:
-      UserError: where the file cannot be read, is damaged, lacks an array, or the arrays take more than `max_bytes`.
-    """
+    """Returns the named arrays of an archive; others in it are not read. Raises UserError where the file cannot be
+    read, is damaged, lacks an array, or the arrays take more than `max_bytes`."""
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:

@@ -4,8 +4,6 @@ A run may have several processes (`jax.distributed`), each with devices of its o
 functions in the same order. Only the main process writes files.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Signals that ask a command to stop: in training they wait until the state is saved, elsewhere they end it at once."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -44,11 +42,8 @@ def handle_signals() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], int]]:
-    """Makes a signal wait; gives a function that returns its number, 0 while there is none.
-
-    Raises:
-      Interrupted: at the end, where a signal came.
-    """
+    """Makes a signal wait; gives a function that returns its number, 0 while there is none. Raises Interrupted at the
+    end, where a signal came."""
     _Deferred.number, _Deferred.active = 0, True
     try:
         yield lambda: _Deferred.number

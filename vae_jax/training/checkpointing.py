@@ -6,8 +6,6 @@ every array, the sha256 of every file and its own, because orbax restores flippe
 one is damaged, and deletes the older ones before the new one is hashed and on the disk.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The config sections of training, shared by both stages."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import optax
@@ -17,13 +15,11 @@ class OptimizerConfig(config.Section):
     Attributes:
       name: "rmsprop" has Keras's constants: decay 0.9, epsilon 1e-7 outside the root, no momentum. "adam" clips the
         norm of the gradient, warms up and follows a cosine to zero.
-      learning_rate: the highest.
-      warmup_steps, clip_norm, b2: of adam.
     """
 
     name: str = config.choice(("rmsprop", "adam"))
-    learning_rate: float = config.number(above=0)
-    warmup_steps: int = config.number(at_least=0, default=0)
+    learning_rate: float = config.number(above=0)  # The highest.
+    warmup_steps: int = config.number(at_least=0, default=0)  # Of adam.
     clip_norm: float = config.number(above=0, default=1.0)
     b2: float = config.number(at_least=0, at_most=1, default=0.999)
 
@@ -41,18 +37,16 @@ class TrainConfig(config.Section):
     """The training loop.
 
     Attributes:
-      batch_size: examples in a batch.
       num_epochs: passes over the examples, or more than one pass an epoch where these are few.
       min_steps: updates that a run makes at least; the examples are shown more often in an epoch for it.
-      eval_every_epochs: how often the held-out loss is computed.
       checkpoint_every_epochs, keep_checkpoints: how often the state is saved, and how many checkpoints are kept.
       average_decay: of the moving average of the parameters that is evaluated; 0 for none.
     """
 
-    batch_size: int = config.number(at_least=1)
+    batch_size: int = config.number(at_least=1)  # Examples in a batch.
     num_epochs: int = config.number(at_least=1)
     min_steps: int = config.number(at_least=0, default=0)
-    eval_every_epochs: int = config.number(at_least=1, default=1)
+    eval_every_epochs: int = config.number(at_least=1, default=1)  # How often the held-out loss is computed.
     checkpoint_every_epochs: int = config.number(at_least=1, default=1)
     keep_checkpoints: int = config.number(at_least=1, default=2)
     average_decay: float = config.number(at_least=0, at_most=1, default=0.0)

@@ -1,7 +1,5 @@
 """What a config describes: representation, model, trainable, dataset; and the same of a run's folder."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -47,27 +45,16 @@ class SampleConfig(config.Section):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts that a config describes.
+    """The parts that a config describes."""
 
-    Attributes:
-      name: of the config.
-      seed: of the initial parameters, training and evaluation.
-      raw: the resolved config, as `config.json` holds it.
-      representation: Score to examples and back.
-      model: the network with its likelihood.
-      trainable: the first stage.
-      train: its training loop.
-      sample: what is sampled from it.
-    """
-
-    name: str
-    seed: int
-    raw: Fields
-    representation: AnyRepresentation
-    model: VAE
-    trainable: TrainableVAE[Any]
-    train: TrainConfig
-    sample: SampleConfig
+    name: str  # Of the config.
+    seed: int  # Of the initial parameters, training and evaluation.
+    raw: Fields  # The resolved config, as `config.json` holds it.
+    representation: AnyRepresentation  # Score to examples and back.
+    model: VAE  # The network with its likelihood.
+    trainable: TrainableVAE[Any]  # The first stage.
+    train: TrainConfig  # Its training loop.
+    sample: SampleConfig  # What is sampled from it.
 
     def key(self) -> jax.Array:
         """The key of the first stage."""
@@ -75,10 +62,7 @@ class Experiment:
 
     def make_dataset(self, corpus: Corpus, split: Split) -> Dataset[Any]:
         """Encodes a corpus: the training examples, unless they are in shards, and the held-out ones if there are any.
-
-        Raises:
-          UserError: where nothing is left to train on.
-        """
+        Raises UserError where nothing is left to train on."""
         if not split.train:
             raise UserError("the corpus leaves nothing to train on")
         held_out = [self.representation.encode(corpus.pieces[n].score).examples for n in split.held_out]
@@ -102,11 +86,8 @@ class TrainedRun:
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
     def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
-        """Loads the corpus that the run was made on, from another path where one is given, and its split.
-
-        Raises:
-          UserError: where there is no corpus, or it is another one.
-        """
+        """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
+        UserError where there is no corpus, or it is another one."""
         raw, known = self.experiment.raw, self.description["corpus"]
         source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
         if source.fingerprint != known["fingerprint"]:
@@ -118,17 +99,14 @@ class TrainedRun:
 
 
 def build_experiment(raw: Fields) -> Experiment:
-    """Builds the parts that a config describes.
-
-    Raises:
-      UserError: where a section lacks a field, has an unknown one or a value outside its range; names it.
-    """
+    """Builds the parts that a config describes. Raises UserError where a section lacks a field, has an unknown one or a
+    value outside its range; names it."""
     for section in ("representation", "model", "loss", "optimizer", "train", "sample"):
         if section not in raw:
             raise UserError(f"config.{section} is missing")
     top = config.make_section(_Top, {key: raw[key] for key in ("name", "seed") if key in raw}, "config")
     representation = make_representation(raw["representation"])
-    model = make_model(raw["model"], raw["representation"]["name"], representation.example_shape)
+    model = make_model(raw["model"], raw["representation"], representation.example_shape)
     augmentation = raw.get("augment", {})
     representation.make_augmentation(augmentation)  # Refuses unknown fields.
     trainable = TrainableVAE[Any](
@@ -152,11 +130,8 @@ def build_experiment(raw: Fields) -> Experiment:
 
 
 def load_experiment(workdir: str) -> TrainedRun:
-    """Builds the experiment of a run's folder and restores its newest whole checkpoint.
-
-    Raises:
-      UserError: where there is no run, or no checkpoint yet.
-    """
+    """Builds the experiment of a run's folder and restores its newest whole checkpoint. Raises UserError where there is
+    no run, or no checkpoint yet."""
     folder, raw, description = run_dir.load_run(workdir)
     experiment = build_experiment(raw)
     abstract = step.abstract_state(experiment.trainable, experiment.train.average_decay, experiment.key())

@@ -1,7 +1,5 @@
 """The training loop: epochs of train steps, losses logged, checkpoints saved; a resumed run is the same run."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses

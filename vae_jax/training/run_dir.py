@@ -66,11 +66,8 @@ class RunFolder:
 
 
 def default_workdir(config: Fields) -> str:
-    """Returns the folder of a run for which none was given.
-
-    Raises:
-      UserError: where the config's name is not that of a folder in `runs`.
-    """
+    """Returns the folder of a run for which none was given. Raises UserError where the config's name is not that of a
+    folder in `runs`."""
     if files.safe_name(config["name"]) != config["name"]:
         raise UserError(
             f"config.name must consist of letters, digits, dots, dashes and underscores, got {config['name']!r}"
@@ -79,11 +76,8 @@ def default_workdir(config: Fields) -> str:
 
 
 def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
-    """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends.
-
-    Raises:
-      UserError: where the folder holds something else or another process is running in it; nothing in it is changed.
-    """
+    """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. Raises UserError
+    where the folder holds something else or another process is running in it; nothing in it is changed."""
     folder = RunFolder(pathlib.Path(workdir).expanduser())
     resolved = json.loads(json.dumps(config))
     described = describe_run(resolved, corpus, split)
@@ -106,11 +100,8 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
 
 
 def load_run(workdir: str) -> tuple[RunFolder, Json, Json]:
-    """Returns the folder, config and description of a run that was started.
-
-    Raises:
-      UserError: where the folder holds no run.
-    """
+    """Returns the folder, config and description of a run that was started. Raises UserError where the folder holds no
+    run."""
     folder = RunFolder(pathlib.Path(workdir).expanduser())
     if not folder.config.is_file():
         raise UserError(f"{workdir}: no run here (no config.json); give the --workdir of a run")

@@ -1,7 +1,5 @@
 """The training state and the pure, jitted steps over it."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable
@@ -24,21 +22,13 @@ from vae_jax.training.trainable import Metrics, Trainable
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that training changes, and the model's constants: data only.
+    """Everything that training changes, and the model's constants: data only."""
 
-    Attributes:
-      step: number of updates made, int32 [].
-      params: the model's parameters.
-      constants: the model's other variables by collection, fixed before the first step.
-      opt_state: the optimiser's state.
-      average: moving average of the parameters; () where none is kept.
-    """
-
-    step: jax.Array
-    params: chex.ArrayTree
-    constants: Variables
-    opt_state: optax.OptState
-    average: chex.ArrayTree
+    step: jax.Array  # Number of updates made, int32 [].
+    params: chex.ArrayTree  # The model's parameters.
+    constants: Variables  # The model's other variables by collection, fixed before the first step.
+    opt_state: optax.OptState  # The optimiser's state.
+    average: chex.ArrayTree  # Moving average of the parameters; () where none is kept.
 
     @property
     def trained_variables(self) -> Variables:
@@ -85,8 +75,8 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the jitted step `(state, resident, batch) -> (state, metrics)`; it donates the state.
 
-    `resident` and `batch` are what `Examples` gives. The key of a step is derived from `base_key` and the state's step,
-    so that a resumed run draws what an uninterrupted one would. Metrics are means over the examples of the batch that
+    `resident` and `batch` are what `Examples` gives. The key of a step is `fold_in(base_key, state.step)`, so that a
+    resumed run draws what an uninterrupted one would. Metrics are means over the examples of the batch that
     count. A batch that is sharded over several devices makes the same step as on one, up to the order of float32 sums.
     """
 

@@ -1,7 +1,5 @@
 """The contract between a model and the training loop."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import jax

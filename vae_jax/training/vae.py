@@ -1,7 +1,5 @@
 """A VAE with its representation as a Trainable: the first stage of the flagship, and the post's model."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 
@@ -24,23 +22,14 @@ _INIT_BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class TrainableVAE(Trainable[B]):
-    """A VAE to be trained.
+    """A VAE to be trained."""
 
-    Attributes:
-      model: the network with its likelihood.
-      representation: makes its inputs, augmented in training.
-      kl_weight: beta, the weight of the KL in nats.
-      augmentation: the config's `augment` section.
-      optimizer_config: the optimiser.
-      seed: of what the model computes of its data on the host, such as a randomised PCA.
-    """
-
-    model: VAE
-    representation: AnyRepresentation
-    kl_weight: float
-    augmentation: Mapping[str, float]
-    optimizer_config: OptimizerConfig
-    seed: int
+    model: VAE  # The network with its likelihood.
+    representation: AnyRepresentation  # Makes its inputs, augmented in training.
+    kl_weight: float  # Beta, the weight of the KL in nats.
+    augmentation: Mapping[str, float]  # The config's `augment` section.
+    optimizer_config: OptimizerConfig  # The optimiser.
+    seed: int  # Of what the model computes of its data on the host, such as a randomised PCA.
 
     def init(self, key: jax.Array, dataset: Dataset[B] | None) -> Variables:
         """Draws the variables (the key is consumed); a model that starts from its data then sees some of it."""
@@ -63,7 +52,10 @@ class TrainableVAE(Trainable[B]):
         return self.model.init_from_data(variables, inputs, self.seed)
 
     def loss(self, variables: Variables, batch: B, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
-        """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged."""
+        """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged.
+
+        In training the key is split: the first half is that of the augmentation, the second that of the samples.
+        """
         if train:
             augment_key, key = jax.random.split(key)
             if any(self.augmentation.values()):

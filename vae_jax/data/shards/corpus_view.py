@@ -1,7 +1,5 @@
 """The corpus of a run, in memory or in shards."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 
@@ -11,26 +9,21 @@ from vae_jax.data import corpus, splits
 from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.shards import format, reader
-from vae_jax.data.shards.format import Json
 from vae_jax.data.shards.reader import ShardExamples, Shards
 from vae_jax.data.splits import Split
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import AnyRepresentation
 from vae_jax.runtime import config
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardCorpus(Corpus):
-    """A corpus in shards, of which all held-out pieces and some training pieces are in memory.
+    """A corpus in shards, of which all held-out pieces and some training pieces are in memory."""
 
-    Attributes:
-      shards: all pieces.
-      training_index: which of them are the training pieces.
-    """
-
-    shards: Shards
-    training_index: tuple[int, ...]
+    shards: Shards  # All pieces.
+    training_index: tuple[int, ...]  # Which of them are the training pieces.
 
     def training_paths(self, split: Split) -> list[str]:
         """Paths of all training pieces."""

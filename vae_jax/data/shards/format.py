@@ -1,7 +1,5 @@
 """The files in a folder of shards: their names, their records, and how they are checked."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -13,7 +11,6 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import mido
 import numpy as np
@@ -21,10 +18,10 @@ import numpy as np
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 FORMAT = 3
 Arrays = Mapping[str, np.ndarray]
-Json = Mapping[str, Any]  # An object of a file, or a section of a config.
 MANIFEST, PLAN = "shards.json", "plan.json"
 KINDS = ("examples", "pieces", "tunes")
 _WRITER_OPTIONS = "group_size:1"  # A random read decompresses no other record.

@@ -1,7 +1,5 @@
 """Reading shards: their files are checked when they are opened, pieces and examples are read at random."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
@@ -15,12 +13,12 @@ from vae_jax.data import batching
 from vae_jax.data.dataset import Batch
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
-from vae_jax.data.shards.format import Json
 from vae_jax.music import serialization
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import B
 from vae_jax.runtime import sharding
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _READER_BUFFER_BYTES = 32_768
@@ -59,19 +57,12 @@ class Records:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shards:
-    """A finished folder of shards.
+    """A finished folder of shards."""
 
-    Attributes:
-      manifest: the content of `shards.json`.
-      rows: the loaded pieces, in order of their paths.
-      examples: the examples of all pieces, in order.
-      pieces: the packed scores.
-    """
-
-    manifest: Json
-    rows: Sequence[FileRow]
-    examples: Records
-    pieces: Records
+    manifest: Json  # The content of `shards.json`.
+    rows: Sequence[FileRow]  # The loaded pieces, in order of their paths.
+    examples: Records  # The examples of all pieces, in order.
+    pieces: Records  # The packed scores.
 
     def load(self, index: Sequence[int]) -> tuple[ParsedFile, ...]:
         """Reads pieces with their scores."""

@@ -1,8 +1,6 @@
 """Writing shards: several processes turn chunks of files into records; an interrupted ingest resumes after the last
 complete chunk."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -15,7 +13,7 @@ from vae_jax.data import corpus, deduplication, parallel, parsing, sources
 from vae_jax.data.config import DataConfig
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.shards import format
-from vae_jax.data.shards.format import Arrays, Json
+from vae_jax.data.shards.format import Arrays
 from vae_jax.data.shards.reader import Records
 from vae_jax.data.sources import Source
 from vae_jax.music import serialization
@@ -23,6 +21,7 @@ from vae_jax.representations.base import AnyRepresentation
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, lock
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 
 CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open files.
 

@@ -1,7 +1,5 @@
 """The piano roll's windows as cells of the beat grid, for scores and baselines on the grid."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

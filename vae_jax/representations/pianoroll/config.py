@@ -1,7 +1,5 @@
 """The shape of a piano roll."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from vae_jax.music import instruments
@@ -16,17 +14,14 @@ class RollConfig(config.Section):
 
     Attributes:
       steps_per_beat: steps in one quarter note; 12 holds sixteenths and triplets.
-      window_beats: quarter notes in a window.
-      min_pitch: MIDI number of pitch index 0.
       num_pitches: pitches in the range, at least an octave; a note outside moves by octaves into it.
-      normalize_tonic: whether the piece is transposed to the tonic C.
     """
 
     steps_per_beat: int = config.number(at_least=1, at_most=96, default=12)
-    window_beats: int = config.number(at_least=1, default=8)
-    min_pitch: int = config.number(at_least=0, at_most=116, default=24)
+    window_beats: int = config.number(at_least=1, default=8)  # Quarter notes in a window.
+    min_pitch: int = config.number(at_least=0, at_most=116, default=24)  # MIDI number of pitch index 0.
     num_pitches: int = config.number(at_least=12, default=84)
-    normalize_tonic: bool = True
+    normalize_tonic: bool = True  # Whether the piece is transposed to the tonic C.
 
     def __post_init__(self) -> None:
         super().__post_init__()

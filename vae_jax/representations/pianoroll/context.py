@@ -1,7 +1,5 @@
 """What a piano roll does not hold and a Score needs: taken from the original, or defaults where there is none."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -34,26 +32,21 @@ class RollContext:
     """What decoding takes from the original.
 
     Attributes:
-      ticks_per_beat: the original's.
-      offset_ticks: how late (above zero) or early it is played.
-      tempos, meters, keys: the original's changes.
-      transposition: semitones by which its pitched notes were moved; undone at decoding.
       tracks: for each part its programs with a track name each, the most common first; () for a part without notes.
-      bars: [num_bars + 1] int64, steps at which bars start, and the end of the last one.
       velocities: [max(num_bars, 1), NUM_PARTS] uint8, the mean of each bar and part; a part's mean over the piece where
         it rests.
       copy_keys, copy_counts: [K] int64 ascending and [K] uint8: the (bar, part, register) in which more than one
         instrument plays the part, packed into a number, and how many do.
     """
 
-    ticks_per_beat: int
-    offset_ticks: int
-    tempos: tuple[Tempo, ...]
+    ticks_per_beat: int  # The original's.
+    offset_ticks: int  # How late (above zero) or early it is played.
+    tempos: tuple[Tempo, ...]  # The original's changes.
     meters: tuple[Meter, ...]
     keys: tuple[KeySignature, ...]
-    transposition: int
+    transposition: int  # Semitones by which its pitched notes were moved; undone at decoding.
     tracks: tuple[tuple[PartTrack, ...], ...]
-    bars: np.ndarray
+    bars: np.ndarray  # [num_bars + 1] int64, steps at which bars start, and the end of the last one.
     velocities: np.ndarray
     copy_keys: np.ndarray
     copy_counts: np.ndarray
@@ -78,17 +71,11 @@ class RollContext:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WindowedContext:
-    """What decoding windows takes from the original.
+    """What decoding windows takes from the original."""
 
-    Attributes:
-      num_steps: length of the piece.
-      starts: [W] int64, the step at which each window starts; below zero for one that ends with a pick-up.
-      roll: the context of the piece.
-    """
-
-    num_steps: int
-    starts: np.ndarray
-    roll: RollContext
+    num_steps: int  # Length of the piece.
+    starts: np.ndarray  # [W] int64, the step at which each window starts; below zero for one that ends with a pick-up.
+    roll: RollContext  # The context of the piece.
 
 
 def default_context(

@@ -1,7 +1,5 @@
 """From a decoder's logits to notes: thresholds tuned on training windows, and a rule for durations."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
@@ -21,17 +19,11 @@ _ARTICULATION = 0.85  # Share of the time to the next note for which a note soun
 
 
 class RollLogits(NamedTuple):
-    """The outputs of a decoder of piano rolls.
+    """The outputs of a decoder of piano rolls."""
 
-    Attributes:
-      onset: logit that any pitched part starts a note, [B, T, P].
-      drum: logit that the drums do, [B, T, P].
-      share: logit that a part takes a note that starts, [B, T, P, C - 1].
-    """
-
-    onset: jax.Array
-    drum: jax.Array
-    share: jax.Array
+    onset: jax.Array  # Logit that any pitched part starts a note, [B, T, P].
+    drum: jax.Array  # Logit that the drums do, [B, T, P].
+    share: jax.Array  # Logit that a part takes a note that starts, [B, T, P, C - 1].
 
 
 def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: int) -> NoteLists:

@@ -6,8 +6,6 @@ needs (tempo, meter, programs, velocity, the number of doubling instruments) is 
 what encoding changed is counted in the report: roll notes + collapsed notes = the score's notes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -29,17 +27,13 @@ class RollReport:
     """What encoding did to a piece, as counts of the score's notes unless said otherwise.
 
     Attributes:
-      num_notes: notes of the score.
-      num_collapsed: notes that share step, part and pitch with another; the roll has so many fewer.
-      num_lost: collapsed notes that decoding does not give back.
-      num_folded: notes moved by octaves into the range.
       mean_timing_error_ms: mean distance of the onsets from those that decoding gives, 0 for an empty score.
     """
 
-    num_notes: int = 0
-    num_collapsed: int = 0
-    num_lost: int = 0
-    num_folded: int = 0
+    num_notes: int = 0  # Notes of the score.
+    num_collapsed: int = 0  # Notes that share step, part and pitch with another; the roll has so many fewer.
+    num_lost: int = 0  # Collapsed notes that decoding does not give back.
+    num_folded: int = 0  # Notes moved by octaves into the range.
     mean_timing_error_ms: float = 0.0
 
 
@@ -50,17 +44,13 @@ class RollPiece:
     Attributes:
       notes: [N, 4] int32: step, part, pitch index, duration in steps; ordered by step, part, pitch; no two alike in
         these.
-      num_steps: length of the piece in steps: the bar line at or after the end of its last note.
-      context: what decoding takes from the original.
-      report: what encoding changed.
-      config: the shape.
     """
 
     notes: np.ndarray
-    num_steps: int
-    context: RollContext
-    report: RollReport
-    config: RollConfig
+    num_steps: int  # Length of the piece in steps: the bar line at or after the end of its last note.
+    context: RollContext  # What decoding takes from the original.
+    report: RollReport  # What encoding changed.
+    config: RollConfig  # The shape.
 
     @property
     def onset_ticks(self) -> np.ndarray:

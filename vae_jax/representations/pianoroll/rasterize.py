@@ -1,7 +1,5 @@
 """Dense rolls, made from note lists on the device."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike

@@ -1,7 +1,5 @@
 """The piano roll as a representation: a piece as windows of two bars of 4/4, each a padded list of notes."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 
@@ -57,7 +55,7 @@ class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, 
             "notes_collapsed": piece.report.num_collapsed,
             "notes_lost_by_doubling": piece.report.num_lost,
             "notes_folded": piece.report.num_folded,
-            "notes_past_the_room_of_a_window": num_overflow,
+            "notes_past_max_notes": num_overflow,
         }
         diagnostics = {"mean_timing_error_ms": piece.report.mean_timing_error_ms}
         return Encoded(lists, WindowedContext(piece.num_steps, starts, piece.context), report, diagnostics)

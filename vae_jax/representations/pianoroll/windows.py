@@ -3,8 +3,6 @@
 No note is cut: it belongs to the window that holds its onset and keeps its full duration.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
@@ -21,11 +19,10 @@ class NoteLists(NamedTuple):
 
     Attributes:
       notes: [W, N, 4] integers: step from the window's start, part, pitch index, duration in steps; padding is zero.
-      mask: [W, N] bool, whether a row is a note.
     """
 
     notes: np.ndarray | jax.Array
-    mask: np.ndarray | jax.Array
+    mask: np.ndarray | jax.Array  # [W, N] bool, whether a row is a note.
 
 
 def window_starts(bars: np.ndarray, window_steps: int) -> np.ndarray:
@@ -71,12 +68,9 @@ def cut(notes: np.ndarray, starts: np.ndarray, window_steps: int, max_notes: int
 
 
 def stitch(lists: NoteLists, starts: np.ndarray, num_steps: int) -> np.ndarray:
-    """Joins the notes of consecutive windows that start at `starts` [W], the inverse of `cut`.
-
-    Returns:
-      [M, 4] int32 notes of the piece, ordered by step, part, pitch. Onsets outside the piece are dropped; of notes that
-      share step, part and pitch the longest is kept.
-    """
+    """Joins the notes of consecutive windows that start at `starts` [W], the inverse of `cut`. Returns [M, 4] int32
+    notes of the piece, ordered by step, part, pitch. Onsets outside the piece are dropped; of notes that share step,
+    part and pitch the longest is kept."""
     joined = np.asarray(lists.notes).astype(np.int32)
     joined[..., STEP] += starts[:, None].astype(np.int32)
     joined = joined[np.asarray(lists.mask) & (joined[..., STEP] >= 0) & (joined[..., STEP] < num_steps)]

@@ -1,7 +1,5 @@
 """Decoded points between pieces: interpolations of held-out pieces, and a grid over the map of latents."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 
@@ -10,9 +8,7 @@ import numpy as np
 from vae_jax.models.inference import Inference
 from vae_jax.models.latents import interpolate
 from vae_jax.report.latent_map import LatentMap, map_latents
-from vae_jax.report.packing import pack_music
-from vae_jax.report.pieces import ReportPiece
-from vae_jax.report.run_record import RunRecord
+from vae_jax.report.pieces import ReportPiece, RunRecord, pack_music
 from vae_jax.runtime.files import Json
 
 _NUM_PAIRS, _NUM_STEPS, _INTERPOLATED_WINDOWS = 3, 9, 4
@@ -51,28 +47,24 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     if inference is None or latent_map is None or len(latent_map.points) < 2:
         return None
     points = latent_map.points
-    axes = [
-        np.linspace(low, high, _GRID_SIDE) for low, high in zip(points.min(axis=0), points.max(axis=0), strict=True)
-    ]
+    axes = [np.linspace(column.min(), column.max(), _GRID_SIDE) for column in points.T]
     if len(axes) < 2:
         axes.append(np.zeros(1))
     cells = [np.array([x, y]) for y, x in itertools.product(axes[1], axes[0])]
     piece, mean = run.latents["piece"], run.latents["mean"]
     is_latent_space = mean.shape[1] == 2 and len(piece) == len(points)
     windows = [mean[piece == n] for n in range(len(points))]
-    neighbours = [_nearest(points, cell) for cell in cells]
-    latents = [
-        cell[None] if is_latent_space else _blend([windows[n] for n in index], weights)
-        for cell, (index, weights) in zip(cells, neighbours, strict=True)
-    ]
-    rows = [
-        {
-            "point": [round(float(value), 5) for value in cell],
-            "near": [[int(n), round(float(weight), 3)] for n, weight in zip(index, weights, strict=True)],
-            "music": pack_music(score),
-        }
-        for cell, (index, weights), score in zip(cells, neighbours, inference.decode_scores(latents), strict=True)
-    ]
+    rows, latents = [], []
+    for cell in cells:
+        distance = np.linalg.norm(points - cell[: points.shape[1]], axis=1)
+        index = np.argsort(distance, kind="stable")[:_NUM_NEIGHBOURS]
+        weights = 1 / np.maximum(distance[index], 1e-9) ** 2
+        weights /= weights.sum()
+        latents.append(cell[None] if is_latent_space else _blend([windows[n] for n in index], weights))
+        near = [[int(n), round(float(weight), 3)] for n, weight in zip(index, weights, strict=True)]
+        rows.append({"point": [round(float(value), 5) for value in cell], "near": near})
+    for row, score in zip(rows, inference.decode_scores(latents), strict=True):
+        row["music"] = pack_music(score)
     return {"columns": len(axes[0]), "is_latent_space": is_latent_space, "cells": rows}
 
 
@@ -80,21 +72,11 @@ def _pairs(pieces: Sequence[ReportPiece]) -> list[tuple[ReportPiece, ReportPiece
     with_notes = [piece for piece in pieces if "original" in piece.music and len(piece.music["original"].notes)]
     held_out = [piece for piece in with_notes if piece.is_held_out]
     chosen = held_out if len(held_out) >= 2 else with_notes
-    by_meter: dict[str | None, list[ReportPiece]] = {}
-    for piece in chosen:
-        by_meter.setdefault(piece.file.get("meter"), []).append(piece)
-    pairs = [
-        pair for same in by_meter.values() for pair in zip(same[: len(same) // 2], same[len(same) // 2 :], strict=False)
-    ]
+    pairs: list[tuple[ReportPiece, ReportPiece]] = []
+    for meter in dict.fromkeys(piece.file.get("meter") for piece in chosen):
+        same = [piece for piece in chosen if piece.file.get("meter") == meter]
+        pairs += zip(same[: len(same) // 2], same[len(same) // 2 :], strict=False)
     return (pairs or list(itertools.pairwise(chosen)))[:_NUM_PAIRS]
-
-
-def _nearest(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices and weights of the points nearest to a cell."""
-    distance = np.linalg.norm(points - cell[: points.shape[1]], axis=1)
-    near = np.argsort(distance, kind="stable")[:_NUM_NEIGHBOURS]
-    weights = 1 / np.maximum(distance[near], 1e-9) ** 2
-    return near, weights / weights.sum()
 
 
 def _blend(pieces: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -1,11 +1,14 @@
-"""The grid: offset to the beat, steps and bars, against values worked out by hand."""
+"""The grid: offset to the beat, steps and bars, against values worked out by hand and against symusic."""
 
 import numpy as np
 import pytest
+import symusic
 
+from vae_jax.data import synthetic
+from vae_jax.music import midi
 from vae_jax.music import quantization as grid_lib
 from vae_jax.music.quantization import Grid
-from vae_jax.music.score import Meter, Tempo, make_notes, make_score
+from vae_jax.music.score import Meter, Score, Tempo, make_notes, make_score
 
 
 def _score(onset_ticks, *, ticks_per_beat=480, pitch=60, meters=(), track=0, seconds_per_beat=0.5):
@@ -130,3 +133,47 @@ def test_fast_repeats_are_kept_apart():
     onsets = np.array([0, 60, 120, 180])  # Thirty-seconds of one pitch: coarse steps would swallow two.
     steps = grid_lib.snap_onsets(_score(onsets, seconds_per_beat=0.25), Grid(480, 12), 0.045)
     assert len(set(steps.tolist())) == 4
+
+
+def _symusic_steps(score: Score, steps_per_beat: int) -> list[tuple[int, int, int]]:
+    """(track, step, pitch) of each note of a score as symusic resamples it, from the bytes of its file."""
+    read = symusic.Score.from_midi(midi.write_midi(score)).resample(steps_per_beat, 1)
+    # symusic drops tracks without notes.
+    tracks = zip(
+        score.note_bearing_tracks().tolist(), (track for track in read.tracks if len(track.notes)), strict=True
+    )
+    return sorted((number, note.time, note.pitch) for number, track in tracks for note in track.notes)
+
+
+def _our_steps(score: Score, steps: np.ndarray) -> list[tuple[int, int, int]]:
+    return sorted(zip(score.notes.track.tolist(), steps.tolist(), score.notes.pitch.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("ticks_per_beat", [96, 192, 480, 960])
+@pytest.mark.parametrize("steps_per_beat", [4, 6, 12, 24])
+def test_symusic_finds_the_same_nearest_steps(ticks_per_beat, steps_per_beat):
+    onsets = np.unique(np.random.default_rng(0).integers(0, 100 * ticks_per_beat, 500))
+    score = _score(onsets, ticks_per_beat=ticks_per_beat, pitch=30 + np.arange(len(onsets)) % 60)
+    steps = Grid(ticks_per_beat, steps_per_beat).nearest_steps(score.notes.onset_ticks)
+    assert _our_steps(score, steps) == _symusic_steps(score, steps_per_beat)
+
+
+@pytest.mark.parametrize("meter", [Meter(0, 4, 4), Meter(0, 3, 4), Meter(0, 6, 8)])
+@pytest.mark.parametrize("spread", [0, 8])
+def test_symusic_snaps_sixteenths_and_triplets_alike(meter, spread):
+    # Beats of sixteenths and beats of triplets, every onset nearer to its step (of 40 ticks) than to another.
+    rng = np.random.default_rng(1)
+    positions = [[(0, 120, 240, 360), (0, 160, 320)][kind] for kind in rng.integers(2, size=60)]
+    onsets = np.array([480 * beat + tick for beat, ticks in enumerate(positions) for tick in ticks])
+    moved = np.maximum(onsets + rng.integers(-spread, spread + 1, len(onsets)), 0)
+    score = _score(moved, pitch=30 + np.arange(len(moved)) % 60, meters=[meter])
+    steps = grid_lib.snap_onsets(score, Grid(480, 12), 0.045)
+    np.testing.assert_array_equal(steps, onsets // 40)
+    assert _our_steps(score, steps) == _symusic_steps(score, 12)
+
+
+@pytest.mark.parametrize("index", range(10))
+def test_symusic_snaps_whole_pieces_alike(index):
+    score = synthetic.make_score(3, index)
+    steps = grid_lib.snap_onsets(score, Grid(score.ticks_per_beat, 12), 0.045)
+    assert _our_steps(score, steps) == _symusic_steps(score, 12)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vae_jax.data import synthetic
-from vae_jax.evaluation import grid_baselines
+from vae_jax.evaluation import baselines
 from vae_jax.music.score import Score, make_notes, make_score, transpose
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 
@@ -25,7 +25,7 @@ def scores_of(training: Score, scored: Score, latent_dim: int, subset: str) -> d
         representation=REPRESENTATION, model=SimpleNamespace(latent_dim=latent_dim), seed=0
     )
     library = encoded(training)
-    fitted = grid_baselines.fit_baselines(experiment, REPRESENTATION.grid, [library], library.encoded.examples)
+    fitted = baselines.fit_grid_baselines(experiment, REPRESENTATION.grid, [library], library.encoded.examples)
     return fitted([encoded(scored)], subset)
 
 
