@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -28,6 +31,11 @@ def small() -> tuple[ConvVAE, dict]:
     return model, params
 
 
+@functools.cache
+def applied(model: ConvVAE, method: str | None = None) -> Callable[..., Any]:
+    return jax.jit(functools.partial(model.apply, method=method))
+
+
 def abstract_params(model: ConvVAE) -> dict:
     x = jnp.zeros((1, *model.example_shape))
     return jax.eval_shape(model.init, jax.random.key(0), x, jax.random.key(1))["params"]
@@ -36,7 +44,7 @@ def abstract_params(model: ConvVAE) -> dict:
 def test_the_posts_model_has_69_282_557_parameters():
     config = post.get_config().to_dict()
     sizes = config["representation"]
-    model = make_model(config["model"], "note_matrix", (sizes["num_notes"], 3, sizes["num_tracks"]))
+    model = make_model(config["model"], sizes, (sizes["num_notes"], 3, sizes["num_tracks"]))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract_params(model))) == 69_282_557
 
 
@@ -70,13 +78,13 @@ def test_the_layers_are_those_of_the_post():
 def test_shapes_and_dtypes(small: tuple[ConvVAE, dict]):
     model, params = small
     x = jnp.ones((BATCH, *EXAMPLE))
-    output = jax.jit(lambda p, x, key: model.apply({"params": p}, x, key))(params, x, jax.random.key(0))
+    output = applied(model)({"params": params}, x, jax.random.key(0))
     chex.assert_shape([output.distortion, output.kl_nats, output.loss(0.5)], (BATCH,))
     chex.assert_shape(output.posterior, (BATCH, LATENTS))
     chex.assert_type([output.distortion, *output.posterior], jnp.float32)
-    encoded = jax.jit(lambda p, x: model.apply({"params": p}, x, method="encode"))(params, x)
+    encoded = applied(model, "encode")({"params": params}, x)
     chex.assert_trees_all_close(encoded, output.posterior, rtol=1e-5)
-    decoded = jax.jit(lambda p, z: model.apply({"params": p}, z, method="decode"))(params, encoded.mean)
+    decoded = applied(model, "decode")({"params": params}, encoded.mean)
     chex.assert_shape(decoded, (BATCH, *EXAMPLE))
     assert np.all(np.asarray(decoded) >= 0)
 
@@ -84,9 +92,9 @@ def test_shapes_and_dtypes(small: tuple[ConvVAE, dict]):
 def test_the_distortion_is_that_of_the_latent_sampled_with_the_key(small: tuple[ConvVAE, dict]):
     model, params = small
     x = jax.random.uniform(jax.random.key(5), (BATCH, *EXAMPLE)) * 100
-    output = model.apply({"params": params}, x, jax.random.key(7))
+    output = applied(model)({"params": params}, x, jax.random.key(7))
     z = reparameterize(jax.random.key(7), output.posterior)
-    decoded = model.apply({"params": params}, z, method="decode")
+    decoded = applied(model, "decode")({"params": params}, z)
     np.testing.assert_allclose(output.distortion, mean_squared_log_error(decoded, x), rtol=1e-5)
 
 
@@ -94,26 +102,26 @@ def test_the_config_chooses_distortion_and_reparameterization(small: tuple[ConvV
     _, params = small
     x = jax.random.uniform(jax.random.key(5), (BATCH, *EXAMPLE)) * 100
     other = ConvVAE(EXAMPLE, ConvVAEConfig(LATENTS, 8, 64, reparameterization="post", distortion="mse"))
-    output = other.apply({"params": params}, x, jax.random.key(7))
+    output = applied(other)({"params": params}, x, jax.random.key(7))
     z = reparameterize(jax.random.key(7), output.posterior, "post")
-    decoded = other.apply({"params": params}, z, method="decode")
+    decoded = applied(other, "decode")({"params": params}, z)
     np.testing.assert_allclose(output.distortion, np.mean((decoded - x) ** 2, axis=(1, 2, 3)), rtol=1e-5)
 
 
 def test_examples_do_not_see_each_other(small: tuple[ConvVAE, dict]):
     model, params = small
     x = jax.random.uniform(jax.random.key(5), (BATCH, *EXAMPLE)) * 100
-    together = model.apply({"params": params}, x, method="encode")
-    alone = model.apply({"params": params}, x[1:2], method="encode")
+    together = applied(model, "encode")({"params": params}, x)
+    alone = applied(model, "encode")({"params": params}, x[1:2])
     chex.assert_trees_all_close(jax.tree.map(lambda rows: rows[1:2], together), alone, rtol=1e-4, atol=1e-6)
 
 
 def test_wrong_shapes_are_refused(small: tuple[ConvVAE, dict]):
     model, params = small
     with pytest.raises(AssertionError):
-        model.apply({"params": params}, jnp.zeros((BATCH, 10, 3, 3)), method="encode")
+        applied(model, "encode")({"params": params}, jnp.zeros((BATCH, 10, 3, 3)))
     with pytest.raises(AssertionError):
-        model.apply({"params": params}, jnp.zeros((BATCH, LATENTS + 1)), method="decode")
+        applied(model, "decode")({"params": params}, jnp.zeros((BATCH, LATENTS + 1)))
 
 
 def test_kernels_are_drawn_as_keras_draws_them(small: tuple[ConvVAE, dict]):
@@ -129,6 +137,6 @@ def test_kernels_are_drawn_as_keras_draws_them(small: tuple[ConvVAE, dict]):
 
 def test_an_unknown_model_is_refused_by_name():
     with pytest.raises(UserError, match="'transformer'"):
-        make_model({"name": "transformer"}, "note_matrix", EXAMPLE)
+        make_model({"name": "transformer"}, {"name": "note_matrix"}, EXAMPLE)
     with pytest.raises(UserError, match=r"takes config\.representation\.name=note_matrix, not pianoroll"):
-        make_model({"name": "conv_vae"}, "pianoroll", (8, 8, 8))
+        make_model({"name": "conv_vae"}, {"name": "pianoroll"}, (8, 8, 8))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -35,10 +39,17 @@ def random_rolls(seed: int, count: int) -> np.ndarray:
     return np.any(patterns[rng.integers(0, 6, (count, 2))], axis=1).astype(np.float32)
 
 
-def started(model: RollVAE, rolls: np.ndarray) -> dict:
-    variables = model.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), jax.random.key(1))
-    inputs = lambda: [part for part in (rolls[:10], rolls[10:]) if len(part)]  # noqa: E731
-    return pca_start(model, dict(variables), inputs, seed=0)
+@functools.cache
+def applied(model: RollVAE, method: str | None = None) -> Callable[..., Any]:
+    return jax.jit(functools.partial(model.apply, method=method))
+
+
+@functools.cache
+def started(model: RollVAE, seed: int, count: int) -> dict:
+    """Variables from PCA of random rolls, which come in batches of 10 and the rest."""
+    rolls = random_rolls(seed, count)
+    drawn = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)), jax.random.key(1))
+    return pca_start(model, dict(drawn), lambda: [part for part in (rolls[:10], rolls[10:]) if len(part)], seed=0)
 
 
 def test_features_are_counted_by_hand():
@@ -48,7 +59,7 @@ def test_features_are_counted_by_hand():
     x[0, 2, 4, 1] = 1  # Another of the second part alone, in the same beat and register.
     x[0, 5, 11, 0] = 1  # Beat 1, the last register.
     x[0, 9, 3, 2] = 1  # Drums.
-    counted = model.count_features(jnp.asarray(x))
+    counted = jax.jit(model.count_features)(x)
     cells = SHAPE[0] * SHAPE[1]
     onset = counted.successes[0, :cells].reshape(16, 12)
     assert onset.sum() == 3
@@ -66,21 +77,21 @@ def test_features_are_counted_by_hand():
 
 def test_shapes():
     model = small_model()
-    variables = started(model, random_rolls(0, 30))
+    variables = started(model, 0, 30)
     x = jnp.asarray(random_rolls(1, 5))
-    output = jax.jit(lambda v, x, key: model.apply(v, x, key))(variables, x, jax.random.key(2))
+    output = applied(model)(variables, x, jax.random.key(2))
     chex.assert_shape([output.distortion, output.kl_nats], (5,))
     chex.assert_shape([output.posterior.mean, output.posterior.log_var], (5, 4))
-    decoded = jax.jit(lambda v, z: model.apply(v, z, method="decode"))(variables, output.posterior.mean)
+    decoded = applied(model, "decode")(variables, output.posterior.mean)
     chex.assert_shape([decoded.onset, decoded.drum], (5, 16, 12))
     chex.assert_shape(decoded.share, (5, 16, 12, 2))
 
 
 def test_decoding_puts_every_feature_where_counting_found_it():
     model = small_model()
-    variables = started(model, random_rolls(0, 30))
+    variables = started(model, 0, 30)
     z = jax.random.normal(jax.random.key(3), (2, 4))
-    decoded = model.apply(variables, z, method="decode")
+    decoded = applied(model, "decode")(variables, z)
     logits = z @ variables["params"]["kernel"] + variables["params"]["bias"]
     features = np.asarray(variables["constants"]["features"])
     cells = SHAPE[0] * SHAPE[1]
@@ -99,34 +110,34 @@ def test_decoding_puts_every_feature_where_counting_found_it():
 
 def test_inference_climbs_the_log_joint():
     model = small_model(num_iterations=12)
-    rolls = random_rolls(0, 60)
-    variables = started(model, rolls)
-    x = jnp.asarray(rolls[:20])
-    counted = model.apply(variables, x, method="counts")
+    variables = started(model, 0, 60)
+    x = jnp.asarray(random_rolls(0, 60)[:20])
+    counted = applied(model, "counts")(variables, x)
     kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
 
+    @jax.jit
     def log_joint(z):
         nats = losses.binomial_nll(z @ kernel + bias, counted)
         return -nats - 0.5 * model.config.prior_weight * jnp.sum(z**2, axis=-1)
 
-    mean = model.apply(variables, x, method="encode").mean
-    shorter = started(small_model(num_iterations=1), rolls)
-    guess = small_model(num_iterations=1).apply(shorter, x, method="encode").mean
+    mean = applied(model, "encode")(variables, x).mean
+    short = small_model(num_iterations=1)
+    guess = applied(short, "encode")(started(short, 0, 60), x).mean
     assert jnp.mean(log_joint(mean)) > jnp.mean(log_joint(guess))
     # After enough steps the gradient, taken by JAX rather than written out, is nearly gone.
-    gradient = jax.grad(lambda z: jnp.sum(log_joint(z)))
+    gradient = jax.jit(jax.grad(lambda z: jnp.sum(log_joint(z))))
     assert jnp.linalg.norm(gradient(mean)) < 0.5 * jnp.linalg.norm(gradient(guess))
 
 
 def test_the_decoder_learns_from_decoding_alone():
     model = small_model()
-    variables = started(model, random_rolls(0, 30))
+    variables = started(model, 0, 30)
     x = jnp.asarray(random_rolls(1, 5))
 
     def mean_sum(params):
         return jnp.sum(model.apply(variables | {"params": params}, x, method="encode").mean)
 
-    grads = jax.grad(mean_sum)(variables["params"])
+    grads = jax.jit(jax.grad(mean_sum))(variables["params"])
     assert np.all(grads["kernel"] == 0)
     assert np.all(grads["bias"] == 0)
     assert np.any(grads["start"] != 0)
@@ -136,11 +147,10 @@ def test_the_decoder_learns_from_decoding_alone():
 def test_the_pca_start_is_better_than_chance_and_deterministic():
     model = small_model(latent_dim=6, num_onset_cells=192, num_drum_cells=60)
     rolls = random_rolls(0, 80)
-    first, second = started(model, rolls), started(model, rolls)
+    first, second = started(model, 0, 80), started.__wrapped__(model, 0, 80)
     chex.assert_trees_all_equal(first, second)
-    x = jnp.asarray(rolls)
-    mean = model.apply(first, x, method="encode").mean
-    decoded = model.apply(first, mean, method="decode")
+    mean = applied(model, "encode")(first, rolls).mean
+    decoded = applied(model, "decode")(first, mean)
     played, truth = np.asarray(decoded.onset) > 0, rolls[..., :-1].any(axis=-1)
     f1 = 2 * np.sum(played & truth) / (np.sum(played) + np.sum(truth))
     assert f1 > 0.9
@@ -148,34 +158,32 @@ def test_the_pca_start_is_better_than_chance_and_deterministic():
 
 def test_a_pca_start_of_fewer_windows_than_latents():
     model = small_model(latent_dim=8)
-    variables = started(model, random_rolls(0, 12)[:3])
-    posterior = model.apply(variables, jnp.asarray(random_rolls(0, 3)), method="encode")
+    posterior = applied(model, "encode")(started(model, 0, 3), random_rolls(0, 3))
     assert np.all(np.isfinite(posterior.mean))
 
 
 def test_the_distortion_is_the_nll_of_the_latent_sampled_with_the_key():
     model = small_model()
-    variables = started(model, random_rolls(0, 30))
+    variables = started(model, 0, 30)
     x = jnp.asarray(random_rolls(1, 5))
-    output = model.apply(variables, x, jax.random.key(1))
+    output = applied(model)(variables, x, jax.random.key(1))
     z = reparameterize(jax.random.key(1), output.posterior)
     logits = z @ variables["params"]["kernel"] + variables["params"]["bias"]
-    expected = losses.binomial_nll(logits, model.apply(variables, x, method="counts"))
+    expected = losses.binomial_nll(logits, applied(model, "counts")(variables, x))
     np.testing.assert_allclose(output.distortion, expected, rtol=1e-5)
-    chex.assert_trees_all_close(output.posterior, model.apply(variables, x, method="encode"), rtol=1e-5)
+    chex.assert_trees_all_close(output.posterior, applied(model, "encode")(variables, x), rtol=1e-5)
 
 
 def test_without_parts_only_the_merged_onsets_are_modelled():
     model = small_model(with_parts=False)
-    rolls = random_rolls(0, 30)
-    variables = started(model, rolls)
+    rolls, variables = random_rolls(0, 30), started(model, 0, 30)
     assert model.num_features == 40 == variables["params"]["bias"].size
-    decoded = model.apply(variables, jnp.zeros((1, 4)), method="decode")
+    decoded = applied(model, "decode")(variables, jnp.zeros((1, 4)))
     assert np.all(decoded.drum == ABSENT_LOGIT) and np.all(decoded.share == ABSENT_LOGIT)
     # Which part starts a note makes no difference.
     merged = np.zeros_like(rolls)
     merged[..., 0] = rolls[..., :-1].max(axis=-1)
-    encoded = [model.apply(variables, jnp.asarray(one), method="encode") for one in (rolls, merged)]
+    encoded = [applied(model, "encode")(variables, jnp.asarray(one)) for one in (rolls, merged)]
     chex.assert_trees_all_equal(*encoded)
 
 

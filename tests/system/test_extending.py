@@ -111,8 +111,8 @@ def test_run_py_trains_evaluates_and_draws_it(extended: dict[str, Any], tmp_path
 
 def test_a_new_model_takes_the_examples_of_its_representation_alone(extended: dict[str, Any]):
     with pytest.raises(UserError, match=r"takes config\.representation\.name=chroma, not note_matrix"):
-        model_factory.make_model({"name": "dense_vae"}, "note_matrix", (150, 3, 9))
-    model = model_factory.make_model({"name": "dense_vae", "distortion": "laplace"}, "chroma", (8, 12))
+        model_factory.make_model({"name": "dense_vae"}, {"name": "note_matrix"}, (150, 3, 9))
+    model = model_factory.make_model({"name": "dense_vae", "distortion": "laplace"}, {"name": "chroma"}, (8, 12))
     assert model.latent_dim == 2
     piece = representation_factory.make_representation({"name": "chroma"}).encode(synthetic.make_score(0, 0))
     variables = jax.jit(model.init)(jax.random.key(0), piece.examples.shares, jax.random.key(1))

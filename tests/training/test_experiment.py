@@ -123,10 +123,10 @@ def test_what_is_missing_is_named(path: str):
     assert str(caught.value) == f"config.{path} is missing"
 
 
-def test_a_window_that_does_not_divide_into_the_models_beats_is_refused():
+def test_a_field_of_model_and_representation_has_one_value():
     config = anthems.get_config().to_dict()
-    config["model"]["window_beats"] = 7
-    with pytest.raises(UserError, match=r"config\.model\.window_beats must divide a window's 96 steps, got 7"):
+    config["model"]["window_beats"] = 4
+    with pytest.raises(UserError, match=r"config\.model\.window_beats is 4 and config\.representation\.window_beats 8"):
         build_experiment(config)
 
 
