@@ -219,8 +219,7 @@ def test_the_music_of_a_real_decoder_moves(pca_model: tuple[Inference, NoteLists
     effect = attributes.measure_effect(means, found, decode)
     for name in ATTRIBUTES:
         measured = effect["effect"][name]["means"][name]
-        assert np.all(np.diff(measured) > 0), name
-        assert measured[-1] - measured[0] > found.deviation[found.names.index(name)]
+        assert measured[-1] - measured[0] > found.deviation[found.names.index(name)], name
 
 
 def test_density_and_register_are_those_of_the_whole_piece():

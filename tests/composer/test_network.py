@@ -82,7 +82,7 @@ def parameters(shape: OnsetShape = SHAPE) -> Any:
     key = jax.random.key(0)
     shapes = jax.eval_shape(network(shape).init, key, random_lists(0, 1, shape), random_conditions(0, 1, shape))
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32), shapes)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
 
 
 @functools.partial(jit, static_argnames="shape")
@@ -383,24 +383,21 @@ def phrases(seed: int, batch: int) -> tuple[OnsetLists[jax.Array], WindowConditi
     return lists, conditions
 
 
-def test_a_composer_trained_on_repetitions_repeats_a_new_phrase():
-    lists, conditions = phrases(0, 256)
+def test_a_composer_trained_on_repetitions_repeats_new_phrases():
+    lists, conditions = phrases(0, 64)
     initial = jit(network().init)(jax.random.key(0), lists, conditions)
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.rmsprop(1e-2)
 
-    @jax.jit
-    def train(variables):
-        def step(carry, _):
-            variables, state = carry
-            gradients = jax.grad(lambda v: jnp.mean(network().apply(v, lists, conditions)["loss"]))(variables)
-            updates, state = optimizer.update(gradients, state)
-            return (optax.apply_updates(variables, updates), state), None
+    @jit
+    def train_step(variables, state):
+        gradients = jax.grad(lambda v: jnp.mean(network().apply(v, lists, conditions)["loss"]))(variables)
+        updates, state = optimizer.update(gradients, state)
+        return optax.apply_updates(variables, updates), state
 
-        return jax.lax.scan(step, (variables, optimizer.init(variables)), length=200)[0][0]
-
+    trained, state = initial, optimizer.init(initial)
+    for _ in range(60):
+        trained, state = train_step(trained, state)
     new, conditions_of_new = phrases(1, 64)
-    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer power.
-        trained = train(initial)
     for variables, share in ((initial, 0.0), (trained, 1.0)):
         made, _ = sample(variables, conditions_of_new, jax.random.key(1), Temperatures(1e-3, 1e-3), max_onsets=5)
         equal = jax.tree.map(lambda one, two: np.all(one == two, axis=tuple(range(1, two.ndim))), made, new)

@@ -58,9 +58,10 @@ class PieceConditions:
 def measure_style(piece: RollPiece, minor: bool) -> Style:
     """Measures the style of a piece."""
     counts = np.bincount(piece.notes[:, PART], minlength=NUM_PARTS)
-    steps, pitches = np.divmod(onset_cells(piece), piece.config.num_pitches)
+    pitched = piece.notes[piece.notes[:, PART] != DRUMS]
+    steps, pitches = np.unique(pitched[:, [STEP, PITCH]], axis=0).T
     chords = np.unique(steps, return_counts=True)[1] if len(steps) else np.zeros(1)
-    beats = piece.notes[piece.notes[:, PART] != DRUMS, DURATION] / piece.config.steps_per_beat
+    beats = pitched[:, DURATION] / piece.config.steps_per_beat
     return Style(
         shares=tuple((counts / max(int(counts.sum()), 1)).round(4).tolist()),
         minor=minor,
@@ -70,12 +71,6 @@ def measure_style(piece: RollPiece, minor: bool) -> Style:
         register=float(pitches.mean() + piece.config.min_pitch) if len(pitches) else _MIDDLE_PITCH,
         length=float(np.exp(np.mean(np.log(beats)))) if len(beats) else 1.0,
     )
-
-
-def onset_cells(piece: RollPiece) -> np.ndarray:
-    """Returns the cells (step * num_pitches + pitch) at which any pitched part starts a note, int64, ascending."""
-    pitched = piece.notes[piece.notes[:, PART] != DRUMS]
-    return np.unique(pitched[:, STEP].astype(np.int64) * piece.config.num_pitches + pitched[:, PITCH])
 
 
 def read_conditions(score: Score, piece: RollPiece) -> PieceConditions:

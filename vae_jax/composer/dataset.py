@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_jax.composer import conditioning, onset_encoding
 from vae_jax.composer.conditioning import Style
-from vae_jax.composer.network import NO_LINK, AnyArray, WindowConditions
+from vae_jax.composer.network import NO_LINK, LatentConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.music.instruments import DRUMS
 from vae_jax.music.quantization import first_downbeat
@@ -31,7 +31,7 @@ class ComposerExamples(NamedTuple):
     """N windows to learn; latents are float16, similarities float32, places int16 and styles float32."""
 
     onsets: OnsetLists
-    conditions: WindowConditions[AnyArray]
+    conditions: LatentConditions
 
 
 def make_examples(
@@ -55,7 +55,7 @@ def make_examples(
         own = np.arange(length // steps_per_beat, len(starts))  # The windows from the first downbeat on.
         position = np.where(starts >= first, since_bar * (bar_steps.max(initial=0) + 1) + bar_steps, -1)
         link, similarity = most_similar(representation, windows, starts, position)
-        conditions = WindowConditions[AnyArray](
+        conditions = LatentConditions(
             previous=own - length // steps_per_beat,
             link=link[own],
             similarity=np.where(link[own] >= 0, similarity[own], NO_LINK).astype(np.float32),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditioning, onset_encoding
-from vae_jax.composer.network import AnyArray, WindowConditions
+from vae_jax.composer.network import LatentConditions
 from vae_jax.composer.requests import Request, sample_request
 from vae_jax.composer.sampling import Temperatures, sample_window
 from vae_jax.composer.stage import TrainedComposer
@@ -105,7 +105,7 @@ def _start_piece(composer: TrainedComposer, request: Request) -> RollPiece:
 
 def _conditions(
     composer: TrainedComposer, pieces: Sequence[RollPiece], requests: Sequence[Request], phrases: Sequence[int]
-) -> WindowConditions[AnyArray]:
+) -> LatentConditions:
     """The conditions of a phrase of every piece."""
     representation = composer.stage.representation
     starts, sources, similarities = zip(*(r.phrase(n) for r, n in zip(requests, phrases, strict=True)), strict=True)
@@ -120,7 +120,7 @@ def _conditions(
             link[b] = request.references[n]
     columns = [(0, r.bar_steps, r.num_steps - start, start) for r, start in zip(requests, starts, strict=True)]
     since_bar, bar_steps, until_end, since_start = np.array(columns).T
-    return WindowConditions(
+    return LatentConditions(
         previous,
         link,
         similarity=np.array(similarities, dtype=np.float32),

@@ -64,6 +64,10 @@ class WindowConditions(NamedTuple, Generic[W]):
     style: AnyArray  # [B, STYLE_SIZE].
 
 
+LatentConditions = WindowConditions[AnyArray]
+DecodedConditions = WindowConditions[DecodedWindow]
+
+
 class EncodedConditions(NamedTuple):
     """Conditions as the network uses them."""
 
@@ -113,7 +117,7 @@ class Composer(nn.Module):
     def _steps_per_beat(self) -> int:
         return self.shape.window_steps // self.window_beats
 
-    def __call__(self, lists: OnsetLists[Array], conditions: WindowConditions[DecodedWindow]) -> dict[str, Array]:
+    def __call__(self, lists: OnsetLists[Array], conditions: DecodedConditions) -> dict[str, Array]:
         """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms."""
         length = self.shape.window_steps
         encoded = self.encode_conditions(conditions)
@@ -159,7 +163,7 @@ class Composer(nn.Module):
         }
         return {name: jnp.sum(values, axis=-1) for name, values in nats.items()}
 
-    def encode_conditions(self, conditions: WindowConditions[DecodedWindow]) -> EncodedConditions:
+    def encode_conditions(self, conditions: DecodedConditions) -> EncodedConditions:
         """Encodes what is the same for all onsets of a window."""
         previous, link, similarity, place, style = conditions
         is_linked = (similarity >= 0).astype(jnp.float32)[:, None]
@@ -206,20 +210,20 @@ class Composer(nn.Module):
         """
         decoded = tuple(gather_steps(window.onset, step) for window in encoded.windows)
         target = self.embed_target(step) + self._embed_time(encoded, step)
-        style = jnp.broadcast_to(_with_axes(encoded.style, step.ndim - 1), (*step.shape, STYLE_SIZE))
+        axes = tuple(range(1, step.ndim))
+        style = jnp.broadcast_to(jnp.expand_dims(encoded.style, axes), (*step.shape, STYLE_SIZE))
         size = jax.nn.one_hot(jnp.sum(previous.pitches, axis=-1).astype(jnp.int32), self.shape.max_pitches + 1)
         inputs = [h, target, *(nn.sigmoid(logits) for logits in decoded), previous.pitches, held, size, style]
         features = self.features[0](jnp.concatenate(inputs, axis=-1))
         features = self.features[1](self.drop(nn.gelu(features)))
-        copy_bias = jnp.asarray(_with_axes(encoded.copy_weight, step.ndim)) * decoded[1]
+        copy_bias = jnp.expand_dims(encoded.copy_weight, (*axes, step.ndim)) * decoded[1]
         projected = self.pitch_head.project(features)
         return ChordInputs(projected, decoded, copy_bias, previous.pitches, previous.top), features
 
     def _embed_time(self, encoded: EncodedConditions, step: Array) -> Array:
         """Embeds the position in the bar of a step, and its distance from the end of the piece, [..., hidden]."""
-        phase, half_beats, beats_left = (
-            _with_axes(encoded.place[:, n], step.ndim - 1).astype(jnp.int32) for n in range(3)
-        )
+        place = jnp.expand_dims(encoded.place, tuple(range(1, step.ndim))).astype(jnp.int32)
+        phase, half_beats, beats_left, _ = jnp.moveaxis(place, -1, 0)
         bar_steps = jnp.maximum(half_beats * self._steps_per_beat // 2, 1)
         position = (phase * self._steps_per_beat + step) % bar_steps
         countdown = (beats_left * self._steps_per_beat - step) * 2 // self._steps_per_beat
@@ -267,15 +271,11 @@ def unpack_onsets(lists: OnsetLists[Array], shape: OnsetShape) -> tuple[Onset, N
     return make_onset(step, notes, drums, shape.num_pitches), notes
 
 
-def end_steps(step: Array, durations: Array) -> Array:
-    """Returns when notes end, [..., M], for the step of their onset [...] and their duration classes [..., M]."""
-    return step[..., None] + jnp.asarray(DURATION_STEPS)[durations]
-
-
 def held_pitches(step: Array, notes: Notes, num_pitches: int) -> Array:
     """Returns the pitches of earlier onsets that have not ended at each onset [B, K], [B, K, P] 0 or 1."""
     order = jnp.arange(step.shape[1])
-    is_held = end_steps(step, notes.durations)[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
+    ends = step[..., None] + jnp.asarray(DURATION_STEPS)[notes.durations]
+    is_held = ends[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
     is_held &= (order < order[:, None])[None, :, :, None]
     one_hot = jax.nn.one_hot(notes.pitches, num_pitches)
     return jnp.minimum(jnp.einsum("bkjm,bjmp->bkp", is_held.astype(jnp.float32), one_hot), 1.0)
@@ -284,11 +284,6 @@ def held_pitches(step: Array, notes: Notes, num_pitches: int) -> Array:
 def _shift(values: Array, first: Array) -> Array:
     """Puts `first` [B, K, ...] before values [B, K, M, ...] and drops the last of them."""
     return jnp.concatenate([first[:, :, None], values[:, :, :-1]], axis=2)
-
-
-def _with_axes(values: AnyArray, count: int) -> AnyArray:
-    """Inserts so many axes after the first."""
-    return values.reshape(len(values), *(1,) * count, *values.shape[1:])
 
 
 def _clip_window(window: DecodedWindow, is_present: AnyArray) -> DecodedWindow:

@@ -96,14 +96,9 @@ def from_windows(windows: NoteLists, drum_pitches: np.ndarray, shape: OnsetShape
     rank = np.where(rank < highest, rank, rank - surplus)
     index = window[onset][kept], slot[onset][kept], rank[kept]
     lists.pitches[index], lists.parts[index] = pitch[kept], parts[kept]
-    lists.durations[index] = duration_class(longest[kept])
-    return lists
-
-
-def duration_class(steps: np.ndarray) -> np.ndarray:
-    """Returns the class whose length is nearest in proportion, uint8; `steps` at least 1."""
     middles = np.sqrt(DURATION_STEPS[1:] * DURATION_STEPS[:-1])
-    return np.searchsorted(middles, steps).astype(np.uint8)
+    lists.durations[index] = np.searchsorted(middles, longest[kept])  # The class whose length is nearest in proportion.
+    return lists
 
 
 def to_notes(lists: OnsetLists[np.ndarray], drum_pitches: np.ndarray, shape: OnsetShape) -> list[np.ndarray]:

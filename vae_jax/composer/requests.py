@@ -1,6 +1,7 @@
 """Requests for new pieces: sampled from what the training pieces are like, or made from a piece to continue or vary."""
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -53,11 +54,10 @@ class Request:
 def parse_meter(text: str, composer: TrainedComposer) -> tuple[int, int]:
     """Reads a meter such as 3/4. Raises UserError for anything else, or a meter whose bar does not fit the grid or a
     window."""
-    numerator, slash, denominator = text.partition("/")
-    is_number = numerator.isascii() and numerator.isdigit() and len(numerator) <= 3
-    if not (slash and is_number and denominator in ("1", "2", "4", "8", "16")):
+    written = re.fullmatch("([0-9]{1,3})/(1|2|4|8|16)", text)
+    if written is None:
         raise UserError(f"--meter must be written as 4/4 or 6/8, got {text!r}")
-    meter = int(numerator), int(denominator)
+    meter = int(written[1]), int(written[2])
     if not bar_steps(composer, meter):
         longest = composer.stage.representation.window_beats
         raise UserError(f"--meter={text}: a bar must lie on the grid and last {longest} quarter notes at most")

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from vae_jax.composer import network
-from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, DecodedWindow, bernoulli_nats, categorical_nats
-from vae_jax.composer.network import Composer, EncodedConditions, Notes, Onset, WindowConditions
-from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS, OnsetLists
+from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, bernoulli_nats, categorical_nats
+from vae_jax.composer.network import Composer, DecodedConditions, EncodedConditions, Notes, Onset
+from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetLists
 
 
 class Temperatures(NamedTuple):
@@ -21,11 +21,7 @@ class Temperatures(NamedTuple):
 
 
 def sample_window(
-    composer: Composer,
-    conditions: WindowConditions[DecodedWindow],
-    key: Array,
-    temperatures: Temperatures,
-    max_onsets: int,
+    composer: Composer, conditions: DecodedConditions, key: Array, temperatures: Temperatures, max_onsets: int
 ) -> tuple[OnsetLists[Array], Array]:
     """Samples the next window of B pieces (the key is consumed), for `composer.apply(..., method=sample_window)`.
 
@@ -71,8 +67,9 @@ class _Sampler:
         has_drums = self.encoded.style[:, NUM_PITCHED_PARTS] > 0
         drums = (is_struck & has_drums[:, None] & ~is_over[:, None]).astype(jnp.float32)
         nats += jnp.where(is_over, 0.0, pitch_nats + duration_nats + bernoulli_nats(drum_logits, drums))
-        ends = network.end_steps(step, notes.durations)[..., None]
-        until = jnp.maximum(until, jnp.max(jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32) * ends, axis=1))
+        ends = step[:, None] + jnp.asarray(DURATION_STEPS)[notes.durations]
+        one_hot = jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32)
+        until = jnp.maximum(until, jnp.max(one_hot * ends[..., None], axis=1))
         onset = network.make_onset(step, notes, drums, shape.num_pitches)
         lists = OnsetLists(step, pitches, notes.durations, _pack_bits(notes.parts), _pack_bits(drums))
         return (h, onset, until, is_over), (lists, nats)

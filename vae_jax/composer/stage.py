@@ -13,7 +13,7 @@ from vae_jax.composer import conditioning, dataset, onset_encoding, structure
 from vae_jax.composer.conditioning import PieceConditions
 from vae_jax.composer.dataset import ComposerExamples
 from vae_jax.composer.heads import DecodedWindow
-from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, WindowConditions
+from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, DecodedConditions, LatentConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
 from vae_jax.data.corpus import Corpus
@@ -87,7 +87,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         del dataset
         first_stage = dict(zip(("variables", "drum_pitches"), self._constants(), strict=True))
         z = jnp.zeros((1, self.first_stage.latent_dim))
-        conditions = WindowConditions[AnyArray](
+        conditions = LatentConditions(
             z, z, similarity=jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
         )
         onsets = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
@@ -130,9 +130,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
         return zeros, jnp.zeros(self.shape.num_drums, jnp.int32)
 
-    def decode_conditions(
-        self, variables: Variables, conditions: WindowConditions[AnyArray]
-    ) -> WindowConditions[DecodedWindow]:
+    def decode_conditions(self, variables: Variables, conditions: LatentConditions) -> DecodedConditions:
         """Decodes the windows of conditions from their latents."""
         first = variables["first_stage"]
 
@@ -142,7 +140,7 @@ class ComposerStage(Trainable[ComposerExamples]):
             return DecodedWindow(z, logits.onset, logits.drum[:, :, first["drum_pitches"]], logits.share)
 
         previous, link, *others = conditions
-        return WindowConditions(decode(previous), decode(link), *others)
+        return DecodedConditions(decode(previous), decode(link), *others)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
