@@ -30,11 +30,11 @@ def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: 
         saved = json.loads(arrays["json"].tobytes())
         if saved["run_id"] != run_id:
             raise UserError(f"{path}: latents of another run ({saved['run_id']}, not {run_id}); give its --workdir")
+        if mean.dtype.kind != "f" or mean.shape[1:] != (latent_dim,) or not np.all(np.isfinite(mean)):
+            raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
         context = from_json(representation.context_type, saved["context"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a file of latents ({error})") from error
-    if mean.dtype.kind != "f" or mean.shape[1:] != (latent_dim,) or not np.all(np.isfinite(mean)):
-        raise UserError(f"{path}: {mean.shape} latents where [windows, {latent_dim}] finite ones are needed")
     return mean, context
 
 
