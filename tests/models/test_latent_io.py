@@ -43,7 +43,7 @@ def test_latents_survive_their_file(saved):
 
 def test_latents_of_another_run_and_damaged_files_are_refused(saved, tmp_path):
     path, representation, _, _ = saved
-    with pytest.raises(UserError, match="latents of run run, not other"):
+    with pytest.raises(UserError, match=r"latents of another run \(run, not other\)"):
         latent_io.load(str(path), representation, 2, "other")
     with pytest.raises(UserError, match="latents where"):
         latent_io.load(str(path), representation, 3, "run")
