@@ -400,5 +400,6 @@ def test_a_composer_trained_on_repetitions_repeats_new_phrases():
     new, conditions_of_new = phrases(1, 64)
     for variables, share in ((initial, 0.0), (trained, 1.0)):
         made, _ = sample(variables, conditions_of_new, jax.random.key(1), Temperatures(1e-3, 1e-3), max_onsets=5)
+        made = jax.device_get(made)
         equal = jax.tree.map(lambda one, two: np.all(one == two, axis=tuple(range(1, two.ndim))), made, new)
         assert np.mean(np.all(equal, axis=0)) == pytest.approx(share, abs=0.1)
