@@ -73,10 +73,14 @@ def test_runs_that_cannot_compose(small_run, tmp_path):
     config = json.loads((without / "config.json").read_text())
     del config["composer"]
     (without / "config.json").write_text(json.dumps(config))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(small_run, damaged)
+    (damaged / "composer" / "forms.json").write_text('{"forms": {}, "conditions": []}')
     cases = [
         (tmp_path / "nowhere", [], "no run here"),
         (without, [], "no composer section"),
         (untrained, [], "has no checkpoint yet"),
+        (damaged, [], "forms.json: damaged"),
         (unmoved, ["--bars=1", "--num=1", "--attribute=density:1"], "attributes.npz"),
     ]
     for folder, given, message in cases:

@@ -247,12 +247,12 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     if restored is None:
         raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
     variables = sharding.local(restored[0]).trained_variables
-    known = files.read_json(folder.path / "forms.json")
-    return TrainedComposer(
-        stage,
-        run.inference(),
-        variables,
-        np.asarray(variables["first_stage"]["drum_pitches"]),
-        from_json(FormModel, known["forms"]),
-        [from_json(PieceConditions, packed) for packed in known["conditions"]],
-    )
+    path = folder.path / "forms.json"
+    known = files.read_json(path)
+    try:
+        forms = from_json(FormModel, known["forms"])
+        conditions = [from_json(PieceConditions, packed) for packed in known["conditions"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
+    drum_pitches = np.asarray(variables["first_stage"]["drum_pitches"])
+    return TrainedComposer(stage, run.inference(), variables, drum_pitches, forms, conditions)
