@@ -1,4 +1,4 @@
-"""The piano roll's windows as cells of the beat grid, for scores and baselines on the grid."""
+"""The piano roll as cells of the beat grid, for scores and baselines on the grid."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,12 +9,10 @@ import scipy.sparse
 from vae_jax.music import instruments
 from vae_jax.music.match_counts import MatchCounts
 from vae_jax.representations.base import Encoded
-from vae_jax.representations.pianoroll import windows
-from vae_jax.representations.pianoroll.config import RollConfig
-from vae_jax.representations.pianoroll.context import WindowedContext
-from vae_jax.representations.pianoroll.decoding import UNKNOWN_DURATION
-from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.representations.pianoroll import beats
+from vae_jax.representations.pianoroll.beats import BeatLists
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP, RollConfig
+from vae_jax.representations.pianoroll.context import RollContext
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,53 +20,53 @@ class RollGrid:
     """The beat grid of piano rolls of one shape; see `representations.base.BeatGrid`."""
 
     config: RollConfig
+    window_beats: int = 8  # Beats in a row of cells.
 
     @property
     def num_pitches(self) -> int:
         """Pitches of the roll."""
         return self.config.num_pitches
 
-    def cells(self, examples: NoteLists, *, by_part: bool) -> scipy.sparse.csr_matrix:
-        """Returns windows as rows of 0 and 1, [W, T * P], or [W, T * P * C] with the parts apart."""
-        steps, pitches, num_parts = self.config.roll_shape
-        notes = np.asarray(examples.notes).astype(np.int64)
-        window, row = np.nonzero(np.asarray(examples.mask) & (notes[..., PART] != instruments.DRUMS))
-        played = notes[window, row]
-        cell, width = played[:, STEP] * pitches + played[:, PITCH], steps * pitches
+    def cells(self, examples: BeatLists, *, by_part: bool) -> scipy.sparse.csr_matrix:
+        """Returns windows of `window_beats` beats as rows of 0 and 1, [.., T * P], or [.., T * P * C] with the parts
+        apart; examples are the beats [W, ...] of a piece, or crops [B, T, ...], each with windows of its own."""
+        steps, pitches, num_parts = self.config.beat_shape
+        num_beats = examples.mask.shape[-2]
+        rows_each = -(-num_beats // self.window_beats)
+        index = np.nonzero(np.asarray(examples.mask) & (examples.notes[..., PART] != instruments.DRUMS))
+        played, beat = np.asarray(examples.notes)[index].astype(np.int64), index[-2]
+        crop = index[0] if examples.mask.ndim == 3 else 0
+        row, place = crop * rows_each + beat // self.window_beats, beat % self.window_beats
+        cell, width = (place * steps + played[:, STEP]) * pitches + played[:, PITCH], self.window_beats * steps * pitches
         if by_part:
             cell, width = cell * num_parts + played[:, PART], width * num_parts
-        ones = np.ones(len(cell), dtype=np.int32)
-        matrix = scipy.sparse.csr_matrix((ones, (window, cell)), shape=(len(notes), width))
+        num_rows = rows_each * (len(examples.mask) if examples.mask.ndim == 3 else 1)
+        matrix = scipy.sparse.csr_matrix((np.ones(len(cell), np.int32), (row, cell)), shape=(num_rows, width))
         matrix.data[:] = 1  # A sparse matrix adds up what stands in one place.
         return matrix
 
-    def from_cells(self, like: NoteLists, cells: Sequence[np.ndarray]) -> NoteLists:
-        """Returns windows that hold the given cells by part, ascending, without durations."""
-        _, pitches, num_parts = self.config.roll_shape
-        made = NoteLists(np.zeros_like(like.notes), np.zeros_like(like.mask))
-        for window, row in enumerate(cells):
-            kept = row[: made.mask.shape[1]]
-            step_pitch, part = np.divmod(kept, num_parts)
-            columns = (step_pitch // pitches, part, step_pitch % pitches, np.full(len(kept), UNKNOWN_DURATION))
-            made.notes[window, : len(kept)] = np.stack(columns, axis=1)
-            made.mask[window, : len(kept)] = True
-        return made
+    def from_cells(self, like: BeatLists, cells: Sequence[np.ndarray]) -> BeatLists:
+        """Returns the beats of a piece that hold the given cells by part, ascending, in notes of one step."""
+        steps, pitches, num_parts = self.config.beat_shape
+        joined = np.concatenate([row + n * self.window_beats * steps * pitches * num_parts for n, row in enumerate(cells)])
+        rest, part = np.divmod(joined, num_parts)
+        notes = np.zeros((len(joined), 4), np.int64)
+        notes[:, STEP], notes[:, PITCH] = np.divmod(rest, pitches)
+        notes[:, PART], notes[:, DURATION] = part, 1
+        return beats.split(notes, len(like.mask), steps, like.mask.shape[1])[0]
 
     def count_matches(
-        self, reference: Encoded[NoteLists, WindowedContext], estimate: NoteLists, *, by_part: bool
+        self, reference: Encoded[BeatLists, RollContext], estimate: BeatLists, *, by_part: bool
     ) -> MatchCounts:
-        """Counts onsets equal in step and pitch (and part) over the steps of a piece."""
-        one, other = (
-            self._piece_cells(windows.stitch(lists, reference.context.starts, reference.context.num_steps), by_part)
-            for lists in (reference.examples, estimate)
-        )
+        """Counts onsets equal in step and pitch (and part)."""
+        one, other = (self._piece_cells(self._notes(lists), by_part) for lists in (reference.examples, estimate))
         return MatchCounts(len(np.intersect1d(one, other, assume_unique=True)), len(one), len(other))
 
-    def count_previous_bar(self, encoded: Encoded[NoteLists, WindowedContext]) -> MatchCounts:
+    def count_previous_bar(self, encoded: Encoded[BeatLists, RollContext]) -> MatchCounts:
         """Counts the cells that are right where every bar is a copy of the one before."""
-        notes = windows.stitch(encoded.examples, encoded.context.starts, encoded.context.num_steps).astype(np.int64)
+        notes = self._notes(encoded.examples).astype(np.int64)
         notes = notes[notes[:, PART] != instruments.DRUMS]
-        bars = encoded.context.roll.bars
+        bars = encoded.context.bars
         bar = np.clip(np.searchsorted(bars, notes[:, STEP], side="right") - 1, 0, len(bars) - 1)
         following = bar + 1
         inside = following < len(bars) - 1
@@ -77,6 +75,9 @@ class RollGrid:
         original = self._piece_cells(notes, by_part=False)
         copied = np.unique((step * self.num_pitches + notes[:, PITCH])[inside])
         return MatchCounts(len(np.intersect1d(original, copied)), len(original), len(copied))
+
+    def _notes(self, lists: BeatLists) -> np.ndarray:
+        return beats.join(lists, self.config.steps_per_beat)
 
     def _piece_cells(self, notes: np.ndarray, by_part: bool) -> np.ndarray:
         """Returns the distinct pitched cells of a piece's notes [N, 4], ascending."""

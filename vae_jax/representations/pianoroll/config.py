@@ -18,7 +18,6 @@ class RollConfig(config.Section):
     """
 
     steps_per_beat: int = config.number(at_least=1, at_most=96, default=12)
-    window_beats: int = config.number(at_least=1, default=8)  # Quarter notes in a window.
     min_pitch: int = config.number(at_least=0, at_most=116, default=24)  # MIDI number of pitch index 0.
     num_pitches: int = config.number(at_least=12, default=84)
     normalize_tonic: bool = True  # Whether the piece is transposed to the tonic C.
@@ -29,11 +28,6 @@ class RollConfig(config.Section):
             raise config.FieldError(f"num_pitches must be at most {128 - self.min_pitch}, got {self.num_pitches}")
 
     @property
-    def window_steps(self) -> int:
-        """Steps in a window."""
-        return self.steps_per_beat * self.window_beats
-
-    @property
-    def roll_shape(self) -> tuple[int, int, int]:
-        """Shape of a window's dense roll: (steps, pitches, parts)."""
-        return self.window_steps, self.num_pitches, instruments.NUM_PARTS
+    def beat_shape(self) -> tuple[int, int, int]:
+        """Shape of a beat's dense roll: (steps, pitches, parts)."""
+        return self.steps_per_beat, self.num_pitches, instruments.NUM_PARTS

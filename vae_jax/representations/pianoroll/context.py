@@ -51,6 +51,11 @@ class RollContext:
     copy_keys: np.ndarray
     copy_counts: np.ndarray
 
+    @property
+    def num_steps(self) -> int:
+        """Length of the piece in steps: the bar line at or after the end of its last note."""
+        return int(self.bars[-1])
+
     def bar_of(self, steps: np.ndarray) -> np.ndarray:
         """Returns the bar that holds each step, int64; the last bar for a step after the end."""
         return np.clip(np.searchsorted(self.bars, steps, side="right") - 1, 0, len(self.velocities) - 1)
@@ -67,15 +72,6 @@ class RollContext:
         """Returns the instrument that plays a copy of a part: its own where there are so many, else the last one."""
         known = self.tracks[part] or (PartTrack("", DEFAULT_PROGRAMS[part]),)
         return known[min(copy, len(known) - 1)]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class WindowedContext:
-    """What decoding windows takes from the original."""
-
-    num_steps: int  # Length of the piece.
-    starts: np.ndarray  # [W] int64, the step at which each window starts; below zero for one that ends with a pick-up.
-    roll: RollContext  # The context of the piece.
 
 
 def default_context(

@@ -1,31 +1,47 @@
-"""Dense rolls, made from note lists on the device."""
+"""What the network sees of beats, made from note lists on the device: dense rolls of onsets, and counts of durations."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
-from vae_jax.representations.pianoroll.encoding import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.music import instruments
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
+from vae_jax.representations.pianoroll.beats import BeatLists
+
+DURATION_EDGES = (1, 2, 3, 4, 5, 7, 9, 11, 14, 20, 28, 44)  # Of classes, in steps; class k ends with edge k, the last is open.
+DURATION_REGISTER = 6  # Semitones that share a duration.
 
 
-def rasterize(
-    lists: NoteLists, *, num_steps: int, num_pitches: int, num_parts: int, dtype: DTypeLike = jnp.float32
-) -> jax.Array:
-    """Turns note lists into dense rolls of onsets; pure and jittable.
+class Rolls(NamedTuple):
+    """Crops of beats; S steps a beat, P pitches, C parts.
 
-    Args:
-      lists: B windows; a note outside the roll's steps, parts and pitches leaves no trace.
-      num_steps, num_pitches, num_parts: T, P and C.
-      dtype: of the rolls.
-
-    Returns:
-      [B, T, P, C], 1 in the step in which a note starts, else 0.
+    Attributes:
+      onsets: [B, T, S, P, C] uint8, 1 in the step in which a note starts.
+      outlasting: [B, T, S, R, K + 1] uint8; of the pitched notes that start in a step and a register of
+        `DURATION_REGISTER` semitones, how many are longer than nothing, and than each of the K edges.
+      inside: [B, T] float32, 1 for beats of the piece.
     """
+
+    onsets: jax.Array
+    outlasting: jax.Array
+    inside: jax.Array
+
+
+def rasterize(lists: BeatLists, *, steps_per_beat: int, num_pitches: int) -> Rolls:
+    """Turns note lists [B, T, N, 4] into rolls; pure and jittable. A note outside the shape leaves no trace."""
     notes = jnp.asarray(lists.notes, jnp.int32)
-    batch = jnp.arange(notes.shape[0], dtype=notes.dtype)[:, None]
-    step, part, pitch = (notes[..., column] for column in (STEP, PART, PITCH))
-    inside = lists.mask & (part >= 0) & (part < num_parts) & (pitch >= 0) & (pitch < num_pitches) & (step >= 0)
+    step, part, pitch, duration = (notes[..., column] for column in (STEP, PART, PITCH, DURATION))
+    crops, beats = notes.shape[:2]
+    crop, beat = jnp.arange(crops)[:, None, None], jnp.arange(beats)[:, None]
+    is_valid = jnp.asarray(lists.mask) & (pitch >= 0) & (pitch < num_pitches) & (step >= 0)
     # An index past the last step drops the write; a negative one would wrap around.
-    index = jnp.where(inside, step, num_steps)
-    rolls = jnp.zeros((notes.shape[0], num_steps, num_pitches, num_parts), dtype)
-    return rolls.at[batch, index, pitch, part].set(jnp.ones((), dtype), mode="drop")
+    index = jnp.where(is_valid, step, steps_per_beat)
+    onsets = jnp.zeros((crops, beats, steps_per_beat, num_pitches, instruments.NUM_PARTS), jnp.uint8)
+    onsets = onsets.at[crop, beat, index, pitch, part].set(jnp.uint8(1), mode="drop")
+    index = jnp.where(part != instruments.DRUMS, index, steps_per_beat)
+    registers = -(-num_pitches // DURATION_REGISTER)
+    outlasting = jnp.zeros((crops, beats, steps_per_beat, registers, len(DURATION_EDGES) + 1), jnp.uint8)
+    is_longer = (duration[..., None] > jnp.array((0, *DURATION_EDGES))).astype(jnp.uint8)
+    outlasting = outlasting.at[crop, beat, index, pitch // DURATION_REGISTER].add(is_longer, mode="drop")
+    return Rolls(onsets, outlasting, jnp.asarray(lists.inside, jnp.float32))

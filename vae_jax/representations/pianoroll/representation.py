@@ -1,55 +1,58 @@
-"""The piano roll as a representation: a piece as windows of two bars of 4/4, each a padded list of notes."""
+"""The piano roll as a representation: a piece as a sequence of beats, each a padded list of notes."""
 
 import dataclasses
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
+from vae_jax.music import quantization
 from vae_jax.music.score import Score
 from vae_jax.representations.base import Calibration, Encoded, Representation
-from vae_jax.representations.pianoroll import decoding, encoding, windows
+from vae_jax.representations.pianoroll import beats, decoding, encoding
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
+from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import RollConfig
-from vae_jax.representations.pianoroll.context import RollContext, WindowedContext, default_context
+from vae_jax.representations.pianoroll.context import RollContext, default_context
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
-from vae_jax.representations.pianoroll.rasterize import rasterize
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.representations.pianoroll.rasterize import Rolls, rasterize
 from vae_jax.runtime import config
 
 
 @dataclasses.dataclass(frozen=True)
-class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, RollLogits]):
-    """The piano roll in windows; see `representations.base.Representation` for its methods.
+class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, RollLogits]):
+    """The piano roll in beats; see `representations.base.Representation` for its methods.
 
     Attributes:
-      max_notes: N, the size of a window's list of notes; notes beyond are counted in the report.
-      training_hop_beats: training windows start every so many beats; 0 for the windows of `encode` alone.
+      max_notes: N, the size of a beat's list of notes; notes beyond are counted in the report.
+      crop_beats: beats of a training example.
+      training_hop_beats: training examples start every so many beats.
     """
 
-    max_notes: int = config.number(at_least=1, default=256)
-    training_hop_beats: int = config.number(at_least=0, default=1)
+    max_notes: int = config.number(at_least=1, default=48)
+    crop_beats: int = config.number(at_least=1, default=32)
+    training_hop_beats: int = config.number(at_least=1, default=4)
 
-    example_type = NoteLists
-    context_type = WindowedContext
+    example_type = BeatLists
+    context_type = RollContext
+    is_sequence = True
 
     @property
     def example_shape(self) -> tuple[int, int, int]:
-        """(steps, pitches, parts)."""
-        return self.roll_shape
+        """(steps, pitches, parts) of a beat."""
+        return self.beat_shape
 
     @property
     def grid(self) -> RollGrid:
         """The beat grid."""
         return RollGrid(self)
 
-    def encode(self, score: Score) -> Encoded[NoteLists, WindowedContext]:
-        """Turns a piece into W windows."""
+    def encode(self, score: Score) -> Encoded[BeatLists, RollContext]:
+        """Turns a piece into W beats, at least one."""
         piece = encoding.encode(score, self)
-        starts = windows.window_starts(piece.bars, self.window_steps)
-        lists, num_overflow = windows.cut(piece.notes, starts, self.window_steps, self.max_notes)
+        num_beats = max(-(-piece.num_steps // self.steps_per_beat), 1)
+        lists, num_overflow = beats.split(piece.notes, num_beats, self.steps_per_beat, self.max_notes)
         report = {
             "notes": piece.report.num_notes,
             "notes_collapsed": piece.report.num_collapsed,
@@ -58,64 +61,43 @@ class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, 
             "notes_past_max_notes": num_overflow,
         }
         diagnostics = {"mean_timing_error_ms": piece.report.mean_timing_error_ms}
-        return Encoded(lists, WindowedContext(piece.num_steps, starts, piece.context), report, diagnostics)
+        return Encoded(lists, piece.context, report, diagnostics)
 
-    def encode_at(self, piece: RollPiece, starts: np.ndarray) -> NoteLists:
-        """Cuts windows of a roll that start at any steps, below zero and past the end too."""
-        return windows.cut(piece.notes, starts, self.window_steps, self.max_notes)[0]
+    def encode_training(self, score: Score) -> BeatLists:
+        """Turns a piece into crops [C, T, ...] that overlap."""
+        return beats.crop(self.encode(score).examples, self.crop_beats, self.training_hop_beats)
 
-    def encode_training(self, score: Score) -> NoteLists:
-        """Turns a piece into training windows, which may start on any beat and overlap."""
-        if not self.training_hop_beats:
-            return self.encode(score).examples
-        piece = encoding.encode(score, self)
-        hop, first = self.training_hop_beats * self.steps_per_beat, int(piece.bars[min(1, len(piece.bars) - 1)])
-        last = max(piece.num_steps - self.window_steps, 0)
-        starts = np.unique(np.concatenate([np.arange(first % hop, last + 1, hop), [0, last]]))
-        return self.encode_at(piece, starts)
+    def decode(self, encoded: Encoded[BeatLists, RollContext]) -> Score:
+        """Turns beats back into a piece."""
+        notes = beats.join(encoded.examples, self.steps_per_beat)
+        notes = notes[notes[:, encoding.STEP] < encoded.context.num_steps]
+        piece = RollPiece(notes, encoded.context.num_steps, encoded.context, encoding.RollReport(), self)
+        return encoding.decode(piece)
 
-    def decode(self, encoded: Encoded[NoteLists, WindowedContext]) -> Score:
-        """Turns windows back into a piece."""
-        context = encoded.context
-        notes = windows.stitch(encoded.examples, context.starts, context.num_steps)
-        return self.decode_notes(dataclasses.replace(self.empty_piece(context.roll, context.num_steps), notes=notes))
-
-    def decode_notes(self, piece: RollPiece) -> Score:
-        """Turns a roll into a piece; notes of unknown duration get one by the rule of `decoding.with_durations`."""
-        notes = decoding.with_durations(piece.notes, piece.num_steps, self.steps_per_beat)
-        return encoding.decode(dataclasses.replace(piece, notes=notes))
-
-    def rasterize(self, batch: NoteLists) -> jax.Array:
-        """Makes dense rolls of onsets, [B, T, P, C] uint8, 0 or 1; float32 would cost a tenth of a training step."""
-        steps, pitches, num_parts = self.example_shape
-        return rasterize(batch, num_steps=steps, num_pitches=pitches, num_parts=num_parts, dtype="uint8")
+    def rasterize(self, batch: BeatLists) -> Rolls:
+        """Makes the rolls of crops of beats."""
+        return rasterize(batch, steps_per_beat=self.steps_per_beat, num_pitches=self.num_pitches)
 
     def make_augmentation(self, probabilities: Mapping[str, float]) -> RollAugmentation:
         """Returns transposition, subsets of parts and mixtures, each with its probability."""
         return config.make_section(RollAugmentation, probabilities, "config.augment")
 
-    def from_outputs(self, outputs: RollLogits, calibration: Calibration) -> NoteLists:
-        """Turns the decoder's logits into notes."""
+    def from_outputs(self, outputs: RollLogits, calibration: Calibration) -> BeatLists:
+        """Turns the decoder's logits for W beats into notes."""
         return decoding.notes_from_logits(outputs, calibration, self.max_notes)
 
-    def calibrate(self, outputs: RollLogits, x: np.ndarray) -> Calibration:
-        """Finds the thresholds with the best F1 on training windows, x [W, T, P, C]."""
-        return decoding.calibrate(outputs, x)
+    def calibrate(self, outputs: RollLogits, x: Rolls) -> Calibration:
+        """Finds the thresholds with the best F1 on training beats, rolls [W, S, P, C]."""
+        return decoding.calibrate(outputs, x.onsets)
 
     def default_calibration(self) -> Calibration:
         """Even odds."""
         return decoding.DEFAULT_CALIBRATION
 
-    def context_of_length(self, num_examples: int) -> WindowedContext:
-        """The context of music of so many windows that has no original."""
-        num_steps = num_examples * self.window_steps
-        starts = np.arange(0, num_steps, self.window_steps)
-        return WindowedContext(num_steps, starts, default_context(num_steps, self.steps_per_beat))
+    def context_of_length(self, num_examples: int) -> RollContext:
+        """The context of music of so many beats that has no original."""
+        return default_context(num_examples * self.steps_per_beat, self.steps_per_beat)
 
-    def empty_piece(self, context: RollContext, num_steps: int) -> RollPiece:
-        """A piece of so many steps without notes."""
-        return RollPiece(np.zeros((0, 4), np.int32), num_steps, context, encoding.RollReport(), self)
-
-    def first_full_example(self, context: WindowedContext) -> int:
-        """Index of the first window that starts inside the piece: the one before it holds a pick-up."""
-        return int(np.argmax(context.starts >= 0))
+    def first_full_example(self, context: RollContext) -> int:
+        """Index of the first beat after a pick-up."""
+        return -(-quantization.first_downbeat(context.bars) // self.steps_per_beat)
