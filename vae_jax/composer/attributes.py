@@ -18,13 +18,12 @@ import numpy as np
 
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
+from vae_jax.composer.windows import NoteLists
 from vae_jax.models import latents
 from vae_jax.music.instruments import DRUMS
 from vae_jax.music.score import Score
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.context import WindowedContext
-from vae_jax.representations.pianoroll.windows import NoteLists
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.npz import read_npz, write_npz
 
@@ -134,9 +133,7 @@ def move_attributes(
     composer: TrainedComposer, piece: Composition, directions: Directions, amounts: Mapping[str, float]
 ) -> Score:
     """Decodes the latents of a composed piece after moving them along attributes."""
-    starts = np.arange(0, piece.roll.num_steps, composer.stage.representation.window_steps)
-    context = WindowedContext(piece.roll.num_steps, starts, piece.roll.context)
-    return composer.inference.decode_score(move(piece.latents, directions, amounts), context)
+    return composer.inference.decode_score(move(piece.latents, directions, amounts), piece.roll.context)
 
 
 def parse_attribute(text: str) -> tuple[str, float]:

@@ -15,13 +15,12 @@ from vae_jax.composer import conditioning, onset_encoding
 from vae_jax.composer.conditioning import Style
 from vae_jax.composer.network import NO_LINK, LatentConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
+from vae_jax.composer.windows import NoteLists, WindowedRoll
 from vae_jax.music.instruments import DRUMS
 from vae_jax.music.quantization import first_downbeat
 from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll.config import PART
 from vae_jax.representations.pianoroll.encoding import RollPiece
-from vae_jax.representations.pianoroll.representation import RollRepresentation
-from vae_jax.representations.pianoroll.windows import NoteLists
 
 _MAX_WINDOWS = 1024  # Of one piece: the similarity of every pair is computed.
 _KEEP_DRUMS = 0.7
@@ -37,7 +36,7 @@ class ComposerExamples(NamedTuple):
 def make_examples(
     pieces: Sequence[RollPiece],
     styles: Sequence[Style],
-    representation: RollRepresentation,
+    representation: WindowedRoll,
     encode: Callable[[NoteLists], np.ndarray],
     drum_pitches: np.ndarray,
     shape: OnsetShape,
@@ -45,7 +44,7 @@ def make_examples(
     """Makes the examples of pieces with their styles; `encode` maps windows to latents [W, Z]."""
     all_windows, examples = [], []
     for piece, style in zip(pieces, styles, strict=True):
-        steps_per_beat, length = piece.config.steps_per_beat, piece.config.window_steps
+        steps_per_beat, length = representation.steps_per_beat, representation.window_steps
         first, end = first_downbeat(piece.bars), int(piece.bars[-1])
         starts = np.arange(first - length, end, steps_per_beat)[:_MAX_WINDOWS]
         windows = representation.encode_at(piece, starts)
@@ -75,7 +74,7 @@ def make_examples(
 
 
 def most_similar(
-    representation: RollRepresentation, windows: NoteLists, starts: np.ndarray, position: np.ndarray
+    representation: WindowedRoll, windows: NoteLists, starts: np.ndarray, position: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the most similar earlier one of each of the windows of a piece, which start at ascending steps [W].
 
@@ -85,7 +84,7 @@ def most_similar(
       Its index, int64 [W], -1 where no earlier window ends before this one starts or none shares a note; and the F1 of
       their onset cells, float32 [W], 0 there.
     """
-    played = representation.grid.cells(windows, by_part=False).astype(np.float32)
+    played = representation.window_cells(windows).astype(np.float32)
     counts = np.asarray(played.sum(axis=1)).ravel()
     similarity = 2 * (played @ played.T).toarray() / np.maximum(counts[:, None] + counts, 1)
     is_allowed = (starts + representation.window_steps <= starts[:, None]) & (position == position[:, None])

@@ -114,7 +114,7 @@ def _conditions(
         for steps in (np.array(starts) - representation.window_steps, sources)
         for piece, step in zip(pieces, steps, strict=True)
     ]
-    previous, link = np.split(composer.inference.encode(concatenate(windows)).mean, 2)
+    previous, link = np.split(composer.inference.encode(concatenate(windows)), 2)
     for b, (request, n) in enumerate(zip(requests, phrases, strict=True)):
         if request.references is not None:
             link[b] = request.references[n]
@@ -141,7 +141,7 @@ def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -
 def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
     representation = composer.stage.representation
     starts = np.arange(0, piece.num_steps, representation.window_steps)
-    latents = composer.inference.encode(representation.encode_at(piece, starts)).mean
+    latents = composer.inference.encode(representation.encode_at(piece, starts))
     piece = dataclasses.replace(piece, notes=_without_overlaps(piece.notes))
     return Composition(piece, latents, representation.decode_notes(piece))
 

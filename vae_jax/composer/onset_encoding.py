@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
+from vae_jax.composer.windows import UNKNOWN_DURATION, NoteLists
 from vae_jax.music.instruments import DRUMS, NUM_PARTS
 from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
-from vae_jax.representations.pianoroll.decoding import UNKNOWN_DURATION
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.representations.pianoroll.encoding import RollPiece
 
 A = TypeVar("A", np.ndarray, jax.Array)
 
@@ -56,10 +57,10 @@ class OnsetLists(NamedTuple, Generic[A]):
         )
 
 
-def choose_drum_pitches(windows: NoteLists, shape: OnsetShape) -> np.ndarray:
-    """Returns the D most frequent drum pitches of windows, [D] int32."""
-    notes, mask = np.asarray(windows.notes), np.asarray(windows.mask)
-    counts = np.bincount(notes[mask & (notes[..., PART] == DRUMS), PITCH], minlength=shape.num_pitches)
+def choose_drum_pitches(pieces: Sequence[RollPiece], shape: OnsetShape) -> np.ndarray:
+    """Returns the D most frequent drum pitches of pieces, [D] int32."""
+    notes = np.concatenate([piece.notes for piece in pieces])
+    counts = np.bincount(notes[notes[:, PART] == DRUMS, PITCH], minlength=shape.num_pitches)
     return np.argsort(-counts, kind="stable")[: shape.num_drums].astype(np.int32)
 
 

@@ -127,7 +127,7 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float) ->
     first = first_downbeat(roll.bars)
     num_bars = max(-(-(int(roll.bars[-1]) - first) // bar), 1)
     starts = np.arange(first, first + num_bars * bar, phrase)
-    references = composer.inference.encode(representation.encode_at(roll, starts)).mean
+    references = composer.inference.encode(representation.encode_at(roll, starts))
     form = Form(np.zeros(len(starts), dtype=np.int64), np.full(len(starts), 1.0 - amount))
     return Request(dataclasses.replace(conditions, num_bars=num_bars), form, bar, phrase, references=references)
 

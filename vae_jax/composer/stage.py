@@ -16,13 +16,14 @@ from vae_jax.composer.heads import DecodedWindow
 from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, DecodedConditions, LatentConditions
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
 from vae_jax.composer.structure import FormModel
+from vae_jax.composer.windows import WindowedRoll, WindowInference, decode_logits
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
 from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.models.pianoroll_vae import RollVAE
-from vae_jax.representations import arrays as arrays_lib
+from vae_jax.music.score import EMPTY
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime import config, files, sharding
@@ -69,7 +70,7 @@ class ComposerStage(Trainable[ComposerExamples]):
     """
 
     first_stage: VAE  # The first stage's model.
-    representation: RollRepresentation  # The first stage's.
+    representation: WindowedRoll  # The first stage's, in windows.
     config: ComposerConfig  # The config's `composer` section.
     net: Composer  # The network.
     optimizer_config: OptimizerConfig  # Its optimiser and training loop.
@@ -86,7 +87,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         """Draws the parameters (the key is consumed); the first stage's variables and the drums become constants."""
         del dataset
         first_stage = dict(zip(("variables", "drum_pitches"), self._constants(), strict=True))
-        z = jnp.zeros((1, self.first_stage.latent_dim))
+        z = jnp.zeros((1, self.representation.window_beats * self.first_stage.latent_dim))
         conditions = LatentConditions(
             z, z, similarity=jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
         )
@@ -124,7 +125,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         """The first stage's variables and the drum pitches; zeros of their shapes where only shapes are asked for."""
         if self.first_variables is not None and self.drum_pitches is not None:
             return self.first_variables, jnp.asarray(self.drum_pitches)
-        x = jax.ShapeDtypeStruct((1, *self.representation.example_shape), jnp.float32)
+        x = jax.eval_shape(self.representation.rasterize, self.representation.encode_training(EMPTY))
         key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
         shapes = jax.eval_shape(self.first_stage.init, key, x, key)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
@@ -136,7 +137,7 @@ class ComposerStage(Trainable[ComposerExamples]):
 
         def decode(latents: AnyArray) -> DecodedWindow:
             z = jnp.asarray(latents, jnp.float32)
-            logits = self.first_stage.apply(first["variables"], z, method="decode")
+            logits = decode_logits(self.first_stage, first["variables"], z, self.representation)
             return DecodedWindow(z, logits.onset, logits.drum[:, :, first["drum_pitches"]], logits.share)
 
         previous, link, *others = conditions
@@ -148,7 +149,7 @@ class TrainedComposer:
     """A composer that is ready to generate."""
 
     stage: ComposerStage  # The second stage.
-    inference: Inference  # The first stage.
+    inference: WindowInference  # The first stage.
     variables: Variables  # Of the second stage.
     drum_pitches: np.ndarray  # [D].
     form_model: FormModel  # Forms of the training pieces.
@@ -162,16 +163,15 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     if raw is None:
         raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
     representation, model = experiment.representation, experiment.model
-    if not isinstance(representation, RollRepresentation) or not (
-        isinstance(model, RollVAE) and model.config.with_parts
-    ):
-        raise UserError("config.composer needs config.representation.name=pianoroll and config.model.with_parts=true")
+    if not isinstance(representation, RollRepresentation) or not isinstance(model, RollVAE):
+        raise UserError("config.composer needs config.representation.name=pianoroll")
     if not representation.normalize_tonic:  # Pieces are written in C and transposed to their key.
         raise UserError("config.composer needs config.representation.normalize_tonic=true")
+    windowed = WindowedRoll.of(representation)
     own = {name: value for name, value in raw.items() if name not in ("optimizer", "train")}
     fields = config.make_section(ComposerConfig, own, "config.composer")
     shape = OnsetShape(
-        window_steps=representation.window_steps,
+        window_steps=windowed.window_steps,
         num_pitches=representation.num_pitches,
         max_onsets=fields.max_onsets,
         max_pitches=fields.max_pitches,
@@ -179,9 +179,9 @@ def build_stage(experiment: Experiment) -> ComposerStage:
     )
     return ComposerStage(
         first_stage=experiment.model,
-        representation=representation,
+        representation=windowed,
         config=fields,
-        net=Composer(shape, representation.window_beats, fields.hidden, fields.dropout),
+        net=Composer(shape, windowed.window_beats, fields.hidden, fields.dropout),
         optimizer_config=config.make_section(OptimizerConfig, raw["optimizer"], "config.composer.optimizer"),
         train=config.make_section(TrainConfig, raw["train"], "config.composer.train"),
     )
@@ -206,8 +206,8 @@ def train_composer(
     if sharding.is_main_process():
         files.write_json(folder.composer.path / "forms.json", known)
 
-    windows = arrays_lib.concatenate([stage.representation.encode(corpus.pieces[n].score).examples for n in training])
-    drum_pitches = onset_encoding.choose_drum_pitches(windows, stage.shape)
+    drum_pitches = onset_encoding.choose_drum_pitches([pieces[n] for n in training], stage.shape)
+    windowed = WindowInference(inference, stage.representation)
     stage = dataclasses.replace(stage, first_variables=variables, drum_pitches=drum_pitches)
 
     def examples(index: Sequence[int], copies: int) -> ComposerExamples:
@@ -219,8 +219,7 @@ def train_composer(
             conditioning.measure_style(piece, conditions[n].style.minor)
             for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
         ]
-        encode = lambda lists: inference.encode(lists).mean  # noqa: E731
-        return dataset.make_examples(chosen, styles, stage.representation, encode, drum_pitches, stage.shape)
+        return dataset.make_examples(chosen, styles, stage.representation, windowed.encode, drum_pitches, stage.shape)
 
     held_out = [n for n in split.held_out if len(pieces[n].notes)]
     state = loop.fit(
@@ -235,7 +234,7 @@ def train_composer(
         order_seed=experiment.seed,
     )
     known_conditions = [conditions[n] for n in training]
-    return TrainedComposer(stage, inference, state.trained_variables, drum_pitches, form_model, known_conditions)
+    return TrainedComposer(stage, windowed, state.trained_variables, drum_pitches, form_model, known_conditions)
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
@@ -255,4 +254,5 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
     drum_pitches = np.asarray(variables["first_stage"]["drum_pitches"])
-    return TrainedComposer(stage, run.inference(), variables, drum_pitches, forms, conditions)
+    inference = WindowInference(run.inference(), stage.representation)
+    return TrainedComposer(stage, inference, variables, drum_pitches, forms, conditions)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vae_jax.composer.conditioning import usual_bar_steps
 from vae_jax.composer.dataset import most_similar
+from vae_jax.composer.windows import WindowedRoll
 from vae_jax.music.quantization import first_downbeat
 from vae_jax.representations.pianoroll.encoding import RollPiece
-from vae_jax.representations.pianoroll.representation import RollRepresentation
 
 _BUCKETS = (0.35, 0.6, 0.85)  # Limits of similarity between different, related, alike and nearly equal windows.
 
@@ -56,17 +56,17 @@ class FormModel:
         return Form(back, similarity)
 
 
-def read_form(piece: RollPiece, representation: RollRepresentation) -> Form:
+def read_form(piece: RollPiece, representation: WindowedRoll) -> Form:
     """Reads the form of a piece, in phrases of as many whole bars as fit into a window."""
-    starts = phrase_starts(piece)
+    starts = phrase_starts(piece, representation)
     windows = representation.encode_at(piece, starts)
     link, similarity = most_similar(representation, windows, starts, np.zeros(len(starts)))
     return Form(np.where(link >= 0, np.arange(len(starts)) - link, 0), similarity.astype(np.float64))
 
 
-def phrase_starts(piece: RollPiece) -> np.ndarray:
+def phrase_starts(piece: RollPiece, representation: WindowedRoll) -> np.ndarray:
     """Returns the steps at which phrases of whole bars start, int64, from the first downbeat on."""
-    phrase = phrase_steps(usual_bar_steps(piece), piece.config.window_steps)
+    phrase = phrase_steps(usual_bar_steps(piece), representation.window_steps)
     return np.arange(first_downbeat(piece.bars), int(piece.bars[-1]), phrase)
 
 

@@ -10,12 +10,14 @@ from vae_jax.composer import attributes, generate
 from vae_jax.composer.attributes import Directions
 from vae_jax.composer.generate import Composition
 from vae_jax.composer.stage import TrainedComposer
+from vae_jax.composer.windows import NoteLists
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.evaluation import generation
 from vae_jax.evaluation.bar_grid import make_piece_set
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
+from vae_jax.representations.pianoroll import encoding
 from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
@@ -91,8 +93,11 @@ def score_composer(
     baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
     pieces = generate.compose(composer, num, seed)
     rng = np.random.default_rng([seed, num])
-    noise = [rng.standard_normal(piece.latents.shape) for piece in pieces]
-    sampled = [composer.inference.decode_score(baseline.sample(one, temperature=1.0)) for one in noise]
+    first_stage = composer.inference.inference
+    noise = [
+        rng.standard_normal((piece.latents.size // first_stage.latent_dim, first_stage.latent_dim)) for piece in pieces
+    ]
+    sampled = first_stage.decode_scores([baseline.sample(one, temperature=1.0) for one in noise])
     training, held_out = (
         make_piece_set([corpus.pieces[n].score for n in index], [corpus.tune_groups[n] for n in index])
         for index in (split.train, split.held_out)
@@ -105,23 +110,28 @@ def score_composer(
 
 
 def fit_attributes(
-    composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, seed: int
+    composer: TrainedComposer, corpus: Corpus, split: Split, seed: int
 ) -> tuple[Directions, Json | None]:
     """Fits the directions of attributes on training windows and measures their effect on held-out ones."""
-    sequences = read_latents(folder)
-    representation = composer.stage.representation
+    roll = composer.stage.representation
+
+    def measure(windows: NoteLists) -> attributes.Attributes:
+        return attributes.window_attributes(windows, roll.min_pitch, roll.window_beats)
 
     def decode(z: np.ndarray) -> attributes.Attributes:
-        lists = composer.inference.decode(z)
-        return attributes.window_attributes(lists, representation.min_pitch, representation.window_beats)
+        return measure(composer.inference.decode(z))
 
-    windows = arrays_lib.concatenate([representation.encode(corpus.pieces[n].score).examples for n in split.train])
-    values = attributes.window_attributes(windows, representation.min_pitch, representation.window_beats)
-    training = np.concatenate([sequences[n][0] for n in split.train])
-    directions = attributes.fit_directions(training, values, decode, seed=seed)
+    def cut(index: Sequence[int]) -> NoteLists:
+        pieces = [encoding.encode(corpus.pieces[n].score, roll) for n in index]
+        return arrays_lib.concatenate(
+            [roll.encode_at(piece, np.arange(0, max(piece.num_steps, 1), roll.window_steps)) for piece in pieces]
+        )
+
+    training = cut(split.train)
+    directions = attributes.fit_directions(composer.inference.encode(training), measure(training), decode, seed=seed)
     if not split.held_out:
         return directions, None
-    held_out = np.concatenate([sequences[n][0] for n in split.held_out])
+    held_out = composer.inference.encode(cut(split.held_out))
     return directions, attributes.measure_effect(held_out, directions, decode)
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import flax.struct
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior
 from vae_jax.runtime import config
 
 Variables = dict[str, Any]  # Flax collections by name: "params" and the model's constants.
-InputBatches = Callable[[], Iterable[np.ndarray]]  # Gives the model's inputs anew at each call, in batches.
+InputBatches = Callable[[], Iterable[Any]]  # Gives the model's inputs anew at each call, in batches.
 
 
 @flax.struct.dataclass
@@ -24,12 +24,13 @@ class VAEOutput:
     """What a VAE computes of a batch."""
 
     distortion: jax.Array  # The reconstruction term of each example, [B]; nats where the model has a likelihood.
-    posterior: Posterior  # Of each example, [B, Z].
+    posterior: Posterior  # Of each example, [B, Z], or [B, T, Z] of sequences.
 
     @property
     def kl_nats(self) -> jax.Array:
-        """KL divergence of the posterior from the standard normal prior, [B]."""
-        return gaussian_kl_nats(self.posterior)
+        """KL divergence of the posterior from the standard normal prior, [B]; summed over a sequence."""
+        kl = gaussian_kl_nats(self.posterior)
+        return kl if kl.ndim == 1 else jnp.sum(kl, axis=1)
 
     def loss(self, kl_weight: float) -> jax.Array:
         """distortion + kl_weight * KL, [B]; the negative ELBO where the weight is one and the distortion is in nats."""
@@ -53,6 +54,12 @@ class VAE(nn.Module):
 
         def apply(self, *args: Any, **kwargs: Any) -> Any:
             """Calls a method with variables."""
+
+    @property
+    def context(self) -> int | None:
+        """How many neighbours on either side the latents of an example depend on at most, and the decoded example no
+        more; inputs are then sequences, [B, T, ...]. None for a model of single examples."""
+        return None
 
     @property
     def latent_dim(self) -> int:

@@ -1,8 +1,8 @@
 """The trained model applied to whole pieces: scores to posteriors, latents to scores, in batches of a fixed shape."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import chex
 import jax
@@ -14,8 +14,11 @@ from vae_jax.music.score import Score
 from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, B, C, Calibration, Encoded
 
-CALIBRATION_EXAMPLES = 512
-_BATCH = 64
+CALIBRATION_EXAMPLES = 128
+_BATCH, _CALIBRATION_BATCH = 64, 16
+_STRETCH = 256  # Examples of a sequence that are encoded or decoded at once, beside their context.
+
+Rows = TypeVar("Rows")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,11 +34,17 @@ class Reconstruction(Generic[B, C]):
 
 
 class Inference:
-    """A model with its variables bound, as functions of examples, latents and scores; compiled once."""
+    """A model with its variables bound, as functions of examples, latents and scores; compiled once.
+
+    The examples of a piece are independent of each other, or a sequence: then they are encoded and decoded in stretches
+    that overlap by what the model sees of the neighbours, so that memory is bounded and the results are those of the
+    whole piece.
+    """
 
     def __init__(self, model: VAE, representation: AnyRepresentation, variables: Variables, calibration: Calibration):
         self.representation = representation
         self.latent_dim = model.latent_dim
+        self._context = model.context
         self._variables, self._calibration = variables, calibration
         self._encode = jax.jit(
             lambda variables, batch: model.apply(variables, representation.rasterize(batch), method="encode")
@@ -43,33 +52,52 @@ class Inference:
         self._decode = jax.jit(lambda variables, z: model.apply(variables, z, method="decode"))
 
     def encode(self, examples: object) -> Posterior:
-        """Maps examples, arrays [W, ...], to the posterior, float32 [W, Z] each."""
-        batches = [self._encode(self._variables, batch) for batch in _batches(examples)]
-        return arrays.take(arrays.concatenate(jax.device_get(batches)), slice(arrays.num_examples(examples)))
+        """Maps the examples of a piece, arrays [W, ...], to the posterior, float32 [W, Z] each."""
+        return self.encode_pieces([examples])[0]
+
+    def encode_pieces(self, pieces: Sequence[object]) -> list[Posterior]:
+        """Maps the examples of pieces to a posterior each."""
+        return self._map(lambda batch: self._encode(self._variables, batch), pieces, lambda posterior: posterior)
 
     def decode(self, z: np.ndarray) -> Any:
-        """Maps latents [W, Z] to examples, arrays [W, ...]."""
-        batches = [
-            self.representation.from_outputs(jax.device_get(self._decode(self._variables, batch)), self._calibration)
-            for batch in _batches(np.asarray(z, dtype=np.float32))
-        ]
-        return arrays.take(arrays.concatenate(batches), slice(len(z)))
+        """Maps the latents of a piece, [W, Z], to examples, arrays [W, ...]."""
+        return self.decode_pieces([z])[0]
+
+    def decode_pieces(self, latents: Sequence[np.ndarray]) -> list[Any]:
+        """Maps the latents of pieces, [W, Z] each, to their examples."""
+        return self._map(
+            lambda batch: self._decode(self._variables, batch),
+            [np.asarray(z, dtype=np.float32) for z in latents],
+            lambda outputs: self.representation.from_outputs(outputs, self._calibration),
+        )
+
+    def encode_crops(self, examples: object) -> Posterior:
+        """Maps sequences of one length, arrays [N, T, ...], to posteriors [N, T, Z]; each as if it were a piece."""
+        batches = arrays.rows_in_order(arrays.num_examples(examples), _BATCH)
+        found = [jax.device_get(self._encode(self._variables, arrays.take(examples, rows))) for rows in batches]
+        return arrays.take(arrays.concatenate(found), slice(arrays.num_examples(examples)))
+
+    def decode_crops(self, z: np.ndarray) -> Any:
+        """Maps latents [N, T, Z] to examples, arrays [N, T, ...]; each sequence as if it were a piece."""
+        decoded = []
+        for rows in arrays.rows_in_order(len(z), _BATCH):
+            outputs = jax.device_get(self._decode(self._variables, np.asarray(z[rows], np.float32)))
+            flat = jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:]), outputs)
+            examples = self.representation.from_outputs(flat, self._calibration)
+            decoded.append(jax.tree.map(lambda array: array.reshape(-1, z.shape[1], *array.shape[1:]), examples))
+        return arrays.take(arrays.concatenate(decoded), slice(len(z)))
 
     def reconstruct(self, scores: Sequence[Score]) -> list[Reconstruction]:
         """Encodes every piece and decodes it from the posterior mean."""
-        encoded = [self.representation.encode(score) for score in scores]
-        posterior = self.encode(arrays.concatenate([piece.examples for piece in encoded]))
-        decoded = self.decode(posterior.mean)
-        result, start = [], 0
-        for score, piece in zip(scores, encoded, strict=True):
-            rows = slice(start, start + arrays.num_examples(piece.examples))
-            mine = dataclasses.replace(piece, examples=arrays.take(decoded, rows))
-            decode = self.representation.decode
-            result.append(
-                Reconstruction(score, piece, decode(piece), mine.examples, decode(mine), arrays.take(posterior, rows))
+        pieces, decode = [self.representation.encode(score) for score in scores], self.representation.decode
+        posteriors = self.encode_pieces([piece.examples for piece in pieces])
+        decoded = self.decode_pieces([posterior.mean for posterior in posteriors])
+        return [
+            Reconstruction(
+                score, piece, decode(piece), mine, decode(dataclasses.replace(piece, examples=mine)), posterior
             )
-            start = rows.stop
-        return result
+            for score, piece, mine, posterior in zip(scores, pieces, decoded, posteriors, strict=True)
+        ]
 
     def decode_score(self, z: np.ndarray, context: object = None) -> Score:
         """Decodes the latents of one piece, [W, Z], with the context given or that of music without an original."""
@@ -77,34 +105,56 @@ class Inference:
         return self.representation.decode(Encoded(self.decode(z), context))
 
     def decode_scores(self, latents: Sequence[np.ndarray]) -> list[Score]:
-        """Decodes several pieces without originals, each [W, Z], in full batches."""
-        if not latents:
-            return []
-        decoded, ends = self.decode(np.concatenate(latents)), np.cumsum([len(z) for z in latents])
+        """Decodes several pieces without originals, each [W, Z]."""
+        decoded = zip(latents, self.decode_pieces(latents), strict=True)
         return [
-            self.representation.decode(
-                Encoded(arrays.take(decoded, slice(end - len(z), end)), self.representation.context_of_length(len(z)))
-            )
-            for z, end in zip(latents, ends, strict=True)
+            self.representation.decode(Encoded(examples, self.representation.context_of_length(len(z))))
+            for z, examples in decoded
         ]
+
+    def _map(self, function: Callable[[Any], Any], pieces: Sequence[Any], finish: Callable[[Any], Any]) -> list[Any]:
+        """Applies a jitted function to the rows of pieces in batches of one shape, and `finish` to the results, NumPy
+        arrays [rows, ...]; returns what that gives for each piece."""
+        if not pieces:
+            return []
+        if self._context is not None:
+            return [arrays.concatenate([finish(part) for part in self._stretches(function, rows)]) for rows in pieces]
+        rows, ends = arrays.concatenate(pieces), np.cumsum([arrays.num_examples(piece) for piece in pieces])
+        batches = arrays.rows_in_order(int(ends[-1]), _BATCH)
+        found = arrays.concatenate([finish(jax.device_get(function(arrays.take(rows, batch)))) for batch in batches])
+        return [arrays.take(found, slice(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def _stretches(self, function: Callable[[Any], Any], rows: Any) -> Iterator[Any]:
+        """Applies a jitted function to a sequence, one stretch with its context after the other."""
+        context, count = self._context or 0, arrays.num_examples(rows)
+        for start in range(0, count, _STRETCH):
+            index = np.arange(start - context, start + _STRETCH + context)
+            found = jax.device_get(function(_stretch(rows, index, count)))
+            kept = slice(context, context + min(_STRETCH, count - start))
+            yield jax.tree.map(lambda array, kept=kept: array[0, kept], found)
+
+
+def _stretch(rows: Rows, index: np.ndarray, count: int) -> Rows:
+    """Returns rows as a batch of one sequence, [1, T, ...]; zeros for an index outside of 0..count-1."""
+    inside = (index >= 0) & (index < count)
+
+    def pick(array: np.ndarray) -> np.ndarray:
+        picked = np.asarray(array)[np.clip(index, 0, count - 1)]
+        return np.where(inside.reshape(-1, *(1,) * (picked.ndim - 1)), picked, np.zeros((), picked.dtype))[None]
+
+    return jax.tree.map(pick, rows)
 
 
 def calibrate(model: VAE, representation: AnyRepresentation, variables: Variables, examples: object) -> Calibration:
     """Tunes how outputs become notes, on some of the training examples."""
 
     @jax.jit
-    def reconstruct(variables: Variables, x: jax.Array) -> chex.ArrayTree:
+    def reconstruct(variables: Variables, x: chex.ArrayTree) -> chex.ArrayTree:
         return model.apply(variables, model.apply(variables, x, method="encode").mean, method="decode")
 
     batches = []
-    for start in range(0, arrays.num_examples(examples), _BATCH):
-        x = representation.rasterize(arrays.take(examples, slice(start, start + _BATCH)))
+    for start in range(0, arrays.num_examples(examples), _CALIBRATION_BATCH):
+        x = representation.rasterize(arrays.take(examples, slice(start, start + _CALIBRATION_BATCH)))
         batches.append(jax.device_get((reconstruct(variables, x), x)))
     outputs, x = arrays.concatenate(batches)
     return representation.calibrate(outputs, x)
-
-
-def _batches(examples: B) -> Iterator[B]:
-    """Cuts examples into batches of one size, so that one compiled program serves all; the last row fills the last."""
-    for rows in arrays.rows_in_order(arrays.num_examples(examples), _BATCH):
-        yield arrays.take(examples, rows)

@@ -13,14 +13,14 @@ _KERAS_EPSILON = 1e-7
 
 
 class BinomialCounts(NamedTuple):
-    """Features as successes out of trials, float32 [B, M] each; a cell of a roll is one trial."""
+    """Features as successes out of trials, float32 [..., M] each; a cell of a roll is one trial."""
 
     successes: jax.Array
     trials: jax.Array
 
 
 def gaussian_kl_nats(posterior: Posterior) -> jax.Array:
-    """KL divergence of the posterior from a standard normal prior, summed over latents, [B], in nats.
+    """KL divergence of the posterior from a standard normal prior, summed over latents, [...], in nats, of [..., Z].
 
     Kingma and Welling 2014, appendix B.
     """
@@ -52,14 +52,14 @@ DISTORTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 
 def binomial_nll(logits: jax.Array, counts: BinomialCounts) -> jax.Array:
-    """Negative log likelihood of successes out of trials, summed over features, [B], in nats.
+    """Negative log likelihood of successes out of trials, summed over features, [...], in nats.
 
     Without the binomial coefficient, which no parameter changes; one trial a feature makes it the Bernoulli's. Computed
     from logits: the logarithm of a sigmoid would overflow.
 
     Args:
-      logits: [B, M].
-      counts: successes and trials, [B, M] each.
+      logits: [..., M].
+      counts: successes and trials, [..., M] each.
     """
     chex.assert_equal_shape([logits, counts.successes, counts.trials])
     return jnp.sum(counts.trials * jax.nn.softplus(logits) - counts.successes * logits, axis=-1)

@@ -1,15 +1,23 @@
-"""A VAE for piano rolls whose encoder infers: a few learned steps up the decoder's own likelihood, started from PCA.
+"""A convolutional VAE for piano rolls of any length, whose encoder is a few learned steps up the decoder's likelihood.
 
-What a window says is counted in three groups of features, each a number of successes out of a number of trials:
-which (step, pitch) cells are played by any pitched part; which drum cells are; and, in every (beat, register, part),
-how many of the played notes that part takes. Parts double each other so much that the last group is nearly constant
-over a window: asking "which parts play this note" costs far fewer numbers than a roll for every part.
+A piece is a sequence of beats x_1 ... x_T; each has a latent vector z_t of Z numbers with a standard normal prior.
 
-Decoder: logits = z W + b, binomial (exponential-family PCA; Collins, Dasgupta and Schapire 2001). Encoder: a linear
-first guess, then K unrolled steps of gradient ascent on log p(x | z) + prior, each with a learned preconditioner and
-momentum (iterative amortised inference; Marino, Yue and Mandt 2018). PCA reconstructs poorly because its encoder is
-linear, not because its decoder is: so inference is where the work goes. The decoder's weights take part in inference
-but learn from decoding alone, which costs a third of the time and reconstructs as well (docs/experiments.md).
+Decoder: logits_t = b + sum_k W_k z_(t+k), k = -h..h, a transposed convolution over beats; binomial (exponential-family
+PCA; Collins, Dasgupta and Schapire 2001). Encoder: a linear first guess, then N unrolled steps of gradient ascent on
+log p(x | z) + w log p(z), each with a learned momentum and a learned preconditioner, a convolution P over beats
+(iterative amortised inference; Marino, Yue and Mandt 2018):
+
+    g = d/dz [log p(x | z) + w log p(z)],    v <- m v + P * g,    z <- z + v
+
+The posterior is a Gaussian around the last z. Its precision is that of Laplace's approximation with two learned factors
+for each latent, a c + b with c = sum_f n_f p_f (1 - p_f) W_f^2, the curvature of -log p(x | z) along it.
+
+What a beat says is counted in four groups of features, each a number of successes out of a number of trials: which
+(step, pitch) cells any pitched part plays; which drum cells are played; in every (register, part), how many of the
+notes that part takes; in every (step, register) and for each class of durations, how many of the notes that outlast the
+class before outlast it (a discrete hazard). The last two are nearly constant within a beat and a register, which costs
+few numbers. The decoder's weights take part in inference but learn from decoding alone, which costs a third of the time
+and reconstructs as well (docs/experiments.md).
 """
 
 import dataclasses
@@ -25,18 +33,17 @@ from vae_jax.models.base import VAE, InputBatches, VAEConfig, VAEOutput, Variabl
 from vae_jax.models.losses import BinomialCounts, binomial_nll
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll.decoding import RollLogits
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, Rolls
 from vae_jax.runtime import config
-from vae_jax.runtime.errors import UserError
 
 ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
 _PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
 _PCA_THRESHOLD = 0.35
-_SHARE_SCALE = 4.0  # The same for the parts' shares.
-_START_STEP = 0.7  # Share of a Newton step that the unrolled steps start with.
+_SHARE_SCALE = 4.0  # The same for shares and durations.
+_START_STEP = 0.5  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
-_START_LOG_VAR = -5.0
-_LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
-_PCA_ROWS = 512
+_LOG_SCALE = 10.0  # The parameters of the precision are a tenth of a logarithm: Adam's steps are too short otherwise.
+_PCA_ROWS, _CURVATURE_ROWS = 12_288, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,144 +51,191 @@ class RollVAEConfig(VAEConfig):
     """The model's config section.
 
     Attributes:
-      num_onset_cells, num_drum_cells: how many cells of the roll are modelled, those played most often in training.
-      window_beats: beats in a window; the parts' shares are counted for each.
-      prior_weight: weight of the prior in inference, in the place that the KL's weight has in the loss.
+      latent_dim: Z, latents of a beat.
+      num_onset_cells, num_drum_cells, num_durations: how many features of a beat are modelled, the most frequent.
+      kernel_beats: beats on which a beat's notes depend, odd.
+      preconditioner_beats: width of the convolutions of the encoder, odd.
+      prior_weight: w, weight of the prior in inference, in the place that the KL's weight has in the loss.
     """
 
-    latent_dim: int = config.number(at_least=1, default=256)
-    num_onset_cells: int = config.number(at_least=1, default=3584)
-    num_drum_cells: int = config.number(at_least=1, default=512)
-    window_beats: int = config.number(at_least=1, default=8)
-    register_semitones: int = config.number(at_least=1, default=3)  # Pitches in a register.
-    num_iterations: int = config.number(at_least=1, default=6)  # K, unrolled steps of inference.
+    latent_dim: int = config.number(at_least=1, default=32)
+    num_onset_cells: int = config.number(at_least=1, default=600)
+    num_drum_cells: int = config.number(at_least=1, default=128)
+    num_durations: int = config.number(at_least=1, default=700)
+    register_semitones: int = config.number(at_least=1, default=3)  # Pitches in a register of the shares.
+    kernel_beats: int = config.number(at_least=1, default=5)
+    preconditioner_beats: int = config.number(at_least=1, default=3)
+    num_iterations: int = config.number(at_least=1, default=8)  # N, unrolled steps of inference.
     prior_weight: float = config.number(above=0, default=0.05)
-    with_parts: bool = True  # Whether parts and drums are modelled; without, the latents hold the merged onsets alone.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("kernel_beats", "preconditioner_beats"):
+            if getattr(self, name) % 2 == 0:
+                raise config.FieldError(f"{name} must be odd, got {getattr(self, name)}")
 
 
 class RollVAE(VAE):
-    """The VAE; example_shape is (steps, pitches, parts), rolls of 0 and 1, the last part the drums."""
+    """The VAE; example_shape is (steps, pitches, parts) of a beat, the last part the drums; inputs are `Rolls`."""
 
     example_shape: tuple[int, int, int]
     config: RollVAEConfig
 
-    def __post_init__(self) -> None:
-        if self.example_shape[0] % self.config.window_beats:
-            raise UserError(
-                f"config.model.window_beats must divide a window's {self.example_shape[0]} steps, "
-                f"got {self.config.window_beats}"
-            )
-        super().__post_init__()
-
     def setup(self) -> None:
         """Declares the variables; `pca_start` sets most of them."""
-        features, size, steps = self.num_features, self.latent_dim, self.config.num_iterations
+        size, features, fields = self.latent_dim, self.num_features, self.config
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal(0.01)
         self.features = self.variable("constants", "features", lambda: jnp.arange(features, dtype=jnp.int32))
-        self.kernel = self.param("kernel", normal, (size, features))
+        self.absent = self.variable("constants", "absent", lambda: jnp.full(sum(self.group_sizes), ABSENT_LOGIT))
+        self.kernel = self.param("kernel", normal, (fields.kernel_beats * size, features))
         self.bias = self.param("bias", zeros, (features,))
-        self.start = self.param("start", zeros, (size, size))
-        self.preconditioner = self.param("preconditioner", zeros, (steps, size, size))
-        self.momentum = self.param("momentum", nn.initializers.constant(_START_MOMENTUM), (steps,))
-        self.scaled_log_var = self.param(
-            "scaled_log_var", nn.initializers.constant(_START_LOG_VAR / _LOG_VAR_SCALE), (size,)
-        )
+        width = fields.preconditioner_beats * size
+        self.start = self.param("start", zeros, (width, size))
+        self.preconditioner = self.param("preconditioner", zeros, (fields.num_iterations, width, size))
+        self.momentum = self.param("momentum", nn.initializers.constant(_START_MOMENTUM), (fields.num_iterations,))
+        self.scaled_log_precision = self.param("scaled_log_precision", zeros, (2, size))
 
     @property
-    def num_shares(self) -> int:
-        """Number of (beat, register, part) features."""
-        _, pitches, num_parts = self.example_shape
-        return self.config.window_beats * (-(-pitches // self.config.register_semitones)) * (num_parts - 1)
+    def context(self) -> int:
+        """Beats on either side that an encoded beat depends on."""
+        decoder, encoder = self.config.kernel_beats // 2, self.config.preconditioner_beats // 2
+        return (self.config.num_iterations + 1) * (2 * decoder + encoder) + decoder
+
+    @property
+    def group_sizes(self) -> tuple[int, int, int, int]:
+        """Features of a beat in each group: onset cells, drum cells, shares, durations."""
+        steps, pitches, num_parts = self.example_shape
+        registers = (-(-pitches // width) for width in (self.config.register_semitones, DURATION_REGISTER))
+        num_shares, num_durations = (next(registers) * (num_parts - 1), steps * next(registers) * len(DURATION_EDGES))
+        return steps * pitches, steps * pitches, num_shares, num_durations
+
+    @property
+    def num_modelled(self) -> tuple[int, int, int, int]:
+        """How many features of each group are modelled; of shares all."""
+        onsets, drums, shares, durations = self.group_sizes
+        fields = self.config
+        return (
+            min(fields.num_onset_cells, onsets),
+            min(fields.num_drum_cells, drums),
+            shares,
+            min(fields.num_durations, durations),
+        )
 
     @property
     def num_features(self) -> int:
-        """M, number of modelled features."""
-        onset_cells = min(self.config.num_onset_cells, self.example_shape[0] * self.example_shape[1])
-        drum_cells = min(self.config.num_drum_cells, self.example_shape[0] * self.example_shape[1])
-        return onset_cells + (drum_cells + self.num_shares if self.config.with_parts else 0)
+        """M, number of modelled features of a beat."""
+        return sum(self.num_modelled)
 
-    def count_features(self, x: jax.Array) -> BinomialCounts:
-        """Counts every feature of rolls [B, T, P, C]: onset cells, drum cells, shares."""
-        chex.assert_shape(x, (None, *self.example_shape))
-        batch, steps, pitches, num_parts = x.shape
+    def count_features(self, x: Rolls) -> BinomialCounts:
+        """Counts every feature of every beat, [B, T, features]; nothing outside of the piece."""
+        batch, beats, steps, pitches, num_parts = x.onsets.shape
+        chex.assert_shape(x.onsets, (None, None, *self.example_shape))
         is_pitched = jnp.arange(num_parts) < num_parts - 1
-        played = jnp.max(jnp.where(is_pitched, x, jnp.zeros((), x.dtype)), axis=-1)  # A slice would copy the rolls.
+        played = jnp.max(jnp.where(is_pitched, x.onsets, jnp.uint8(0)), axis=-1)  # A slice would copy the rolls.
 
-        def count(rolls: jax.Array) -> jax.Array:
-            """Sums over beats first: those rows lie together in memory."""
-            beats = jnp.sum(
-                rolls.reshape(batch, self.config.window_beats, steps // self.config.window_beats, -1),
-                axis=2,
-                dtype=jnp.float32,
-            )
-            beats = beats.reshape(batch, self.config.window_beats, pitches, -1)
-            beats = jnp.pad(beats, ((0, 0), (0, 0), (0, -pitches % self.config.register_semitones), (0, 0)))
-            shape = (*beats.shape[:2], -1, self.config.register_semitones, beats.shape[-1])
-            return jnp.sum(beats.reshape(shape), axis=3)
+        def by_register(rolls: jax.Array) -> jax.Array:
+            """Sums [B, T, S, P, ...] over steps and registers, float32 [B, T, registers, ...]."""
+            beat = jnp.sum(rolls, axis=2, dtype=jnp.float32)
+            width = self.config.register_semitones
+            beat = jnp.pad(beat, ((0, 0), (0, 0), (0, -pitches % width), *((0, 0),) * (beat.ndim - 3)))
+            return jnp.sum(beat.reshape(batch, beats, -1, width, *beat.shape[3:]), axis=3)
 
-        taken = count(x)[..., :-1]
-        trials = jnp.broadcast_to(count(played), taken.shape)
-        cells = jnp.concatenate([played.reshape(batch, -1), x[..., -1].reshape(batch, -1)], axis=1).astype(jnp.float32)
-        return BinomialCounts(
-            jnp.concatenate([cells, taken.reshape(batch, -1)], axis=1),
-            jnp.concatenate([jnp.ones_like(cells), trials.reshape(batch, -1)], axis=1),
-        )
+        taken = by_register(x.onsets)[..., :-1]
+        available = jnp.broadcast_to(by_register(played)[..., None], taken.shape)
+        outlasting = x.outlasting.astype(jnp.float32)
+        cells = jnp.concatenate([played, x.onsets[..., -1]], axis=2).astype(jnp.float32)
+        successes, trials = (cells, taken, outlasting[..., 1:]), (jnp.ones_like(cells), available, outlasting[..., :-1])
 
-    def counts(self, x: jax.Array) -> BinomialCounts:
-        """Counts the modelled features of rolls [B, T, P, C]."""
+        def join(groups: tuple[jax.Array, ...]) -> jax.Array:
+            return jnp.concatenate([group.reshape(batch, beats, -1) for group in groups], axis=-1)
+
+        return BinomialCounts(join(successes), join(trials) * x.inside[..., None])
+
+    def counts(self, x: Rolls) -> BinomialCounts:
+        """Counts the modelled features, [B, T, M]."""
         every = self.count_features(x)
-        return BinomialCounts(every.successes[:, self.features.value], every.trials[:, self.features.value])
+        return BinomialCounts(every.successes[..., self.features.value], every.trials[..., self.features.value])
 
-    def encode(self, x: jax.Array) -> Posterior:
-        """Maps rolls [B, T, P, C] to a posterior over [B, Z]."""
-        return self._infer(self.counts(x))
+    def encode(self, x: Rolls) -> Posterior:
+        """Maps rolls of T beats to a posterior over [B, T, Z]; the prior for beats outside of the piece."""
+        return self._infer(self.counts(x), x.inside)
 
     def decode(self, z: jax.Array) -> RollLogits:
-        """Maps latents [B, Z] to the logits of every cell."""
+        """Maps latents [B, T, Z] to the logits of every feature of every beat, [B, T, ...]."""
         steps, pitches, num_parts = self.example_shape
-        num_cells = steps * pitches
-        every = jnp.full((z.shape[0], 2 * num_cells + self.num_shares), ABSENT_LOGIT, z.dtype)
-        every = every.at[:, self.features.value].set(self._logits(z))
-        shares = every[:, 2 * num_cells :].reshape(z.shape[0], self.config.window_beats, -1, num_parts - 1)
-        shares = jnp.repeat(shares, steps // self.config.window_beats, axis=1)
-        shares = jnp.repeat(shares, self.config.register_semitones, axis=2)[:, :, :pitches]
-        cells = every[:, : 2 * num_cells].reshape(-1, 2, steps, pitches)
-        return RollLogits(cells[:, 0], cells[:, 1], shares)
+        every = jnp.broadcast_to(self.absent.value, (*z.shape[:2], len(self.absent.value)))
+        every = every.at[..., self.features.value].set(self._logits(z))
+        onset, drum, share, outlasts = jnp.split(every, np.cumsum(self.group_sizes[:-1]), axis=-1)
+        return RollLogits(
+            onset.reshape(*z.shape[:2], steps, pitches),
+            drum.reshape(*z.shape[:2], steps, pitches),
+            jnp.repeat(share.reshape(*z.shape[:2], -1, num_parts - 1), self.config.register_semitones, axis=2)[
+                :, :, :pitches
+            ],
+            outlasts.reshape(*z.shape[:2], steps, -1, len(DURATION_EDGES)),
+        )
 
-    def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
-        """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
+    def __call__(self, x: Rolls, key: jax.Array) -> VAEOutput:
+        """Encodes, samples one latent a beat (the key is consumed), decodes and compares; sums over beats."""
         counts = self.counts(x)
-        posterior = self._infer(counts)
-        return VAEOutput(binomial_nll(self._logits(reparameterize(key, posterior)), counts), posterior)
+        posterior = self._infer(counts, x.inside)
+        distortion = binomial_nll(self._logits(reparameterize(key, posterior)), counts)
+        return VAEOutput(jnp.sum(distortion, axis=1), posterior)
 
     def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
-        """Starts from PCA of the training rolls; see `pca_start`."""
+        """Starts from PCA of the training beats; see `pca_start`."""
         return pca_start(self, variables, inputs, seed)
 
     def _logits(self, z: jax.Array) -> jax.Array:
-        chex.assert_shape(z, (None, self.latent_dim))
-        return z @ self.kernel + self.bias
+        chex.assert_shape(z, (None, None, self.latent_dim))
+        return stack_neighbours(z, self.config.kernel_beats) @ self.kernel + self.bias
 
-    def _infer(self, counts: BinomialCounts) -> Posterior:
+    def _infer(self, counts: BinomialCounts, inside: jax.Array) -> Posterior:
+        fields, inside = self.config, inside[..., None]
         kernel, bias = jax.lax.stop_gradient((self.kernel, self.bias))
-        z = (counts.successes - counts.trials * jax.nn.sigmoid(bias)) @ kernel.T @ self.start
+
+        def probability(z: jax.Array) -> jax.Array:
+            return jax.nn.sigmoid(stack_neighbours(z, fields.kernel_beats) @ kernel + bias)
+
+        def pull_back(residual: jax.Array, weights: jax.Array) -> jax.Array:
+            return add_neighbours(residual @ weights.T, fields.kernel_beats)
+
+        gradient = pull_back(counts.successes - counts.trials * jax.nn.sigmoid(bias), kernel)
+        z = stack_neighbours(gradient, fields.preconditioner_beats) @ self.start * inside
         step = jnp.zeros_like(z)
-        for n in range(self.config.num_iterations):
-            # The gradient of log p(x | z) + prior_weight * log p(z), written out: cheaper than asking for it.
-            residual = counts.successes - counts.trials * jax.nn.sigmoid(z @ kernel + bias)
-            gradient = residual @ kernel.T - self.config.prior_weight * z
-            step = self.momentum[n] * step + gradient @ self.preconditioner[n]
-            z = z + step
-        return Posterior(z, jnp.broadcast_to(_LOG_VAR_SCALE * self.scaled_log_var, z.shape))
+        for n in range(fields.num_iterations):
+            # The gradient written out: cheaper than asking for it.
+            gradient = pull_back(counts.successes - counts.trials * probability(z), kernel) - fields.prior_weight * z
+            move = stack_neighbours(gradient, fields.preconditioner_beats) @ self.preconditioner[n]
+            step = self.momentum[n] * step + move
+            z = (z + step) * inside
+        variance = probability(z)
+        curvature = pull_back(counts.trials * variance * (1 - variance), jnp.square(kernel))
+        factor, constant = jnp.exp(_LOG_SCALE * self.scaled_log_precision)
+        return Posterior(z, -jnp.log(factor * curvature + constant) * inside)
+
+
+def stack_neighbours(x: jax.Array, width: int) -> jax.Array:
+    """Puts every beat of [B, T, C] beside those around it, zeros past the ends: [B, T, width * C], width odd."""
+    reach, beats = width // 2, x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+    return jnp.concatenate([padded[:, n : n + beats] for n in range(width)], axis=-1)
+
+
+def add_neighbours(x: jax.Array, width: int) -> jax.Array:
+    """The transpose of `stack_neighbours`: [B, T, width * C] to [B, T, C]."""
+    reach, beats = width // 2, x.shape[1]
+    parts = jnp.split(jnp.pad(x, ((0, 0), (reach, reach), (0, 0))), width, axis=-1)
+    return sum(part[:, width - 1 - n : width - 1 - n + beats] for n, part in enumerate(parts))
 
 
 def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
-    """Starts a model from PCA of the training rolls.
+    """Starts a model from PCA of single training beats.
 
     Args:
       model: the model.
       variables: from `model.init`.
-      inputs: training rolls in batches [B, T, P, C] of 0 and 1.
+      inputs: training rolls in batches.
       seed: seed of the randomised PCA.
 
     Returns:
@@ -190,45 +244,61 @@ def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: 
     import sklearn.decomposition
 
     count = jax.jit(model.count_features)
-    played = functools.reduce(np.add, (np.asarray(count(batch).successes).sum(axis=0) for batch in inputs()))
-    features = _choose_features(model, played)
-    chosen = [[np.asarray(kind)[:, features] for kind in count(batch)] for batch in inputs()]
-    successes, trials = (np.concatenate(parts).astype(np.float32) for parts in zip(*chosen, strict=True))
-    center = (successes.sum(axis=0) + 0.1) / (trials.sum(axis=0) + 1.0)
+    totals = [[np.asarray(kind).sum(axis=(0, 1)) for kind in count(batch)] for batch in inputs()]
+    played, tried = (functools.reduce(np.add, kind) for kind in zip(*totals, strict=True))
+    num_beats = sum(int(np.asarray(batch.inside).sum()) for batch in inputs())
+    features = _choose_features(model, played, tried)
+    stride = -(-num_beats // _PCA_ROWS)
+    chosen: list[list[np.ndarray]] = []
+    for batch in inputs():
+        inside = np.asarray(batch.inside)[:, ::stride] > 0
+        chosen.append([np.asarray(kind)[:, ::stride][inside][:, features] for kind in count(batch)])
+    successes, trials = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+    center = (played[features] + 0.1) / (tried[features] + 1.0)
     rows = successes - trials * center
-    size = model.latent_dim
+    size, fields = model.latent_dim, model.config
     components, deviation = np.zeros((size, len(features)), np.float32), np.ones(size, np.float32)
-    # A corpus of a few windows has fewer components than the model has latents; the rest start at zero.
+    # A corpus of a few beats has fewer components than the model has latents; the rest start at zero.
     rank = min(size, len(rows) - 1, len(features))
     if rank > 0:
         pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(rows)
         components[:rank] = pca.components_
         deviation[:rank] = np.sqrt(np.maximum(pca.explained_variance_, 1e-6))
 
-    steps, pitches, _ = model.example_shape
-    is_cell = features < 2 * steps * pitches
+    is_cell = features < sum(model.group_sizes[:2])
     kernel = components * deviation[:, None] * np.where(is_cell, _PCA_SCALE, _SHARE_SCALE)
     share = np.clip(center, 0.02, 0.98)
     bias = np.where(is_cell, _PCA_SCALE * (center - _PCA_THRESHOLD), np.log(share / (1 - share)))
-    probs = 1 / (1 + np.exp(-((rows[:_PCA_ROWS] @ components.T / deviation) @ kernel + bias)))
-    weight = (trials[:_PCA_ROWS] * probs * (1 - probs)).mean(axis=0)
-    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + model.config.prior_weight * np.eye(size))
+    probs = 1 / (1 + np.exp(-((rows[:_CURVATURE_ROWS] @ components.T / deviation) @ kernel + bias)))
+    weight = (trials[:_CURVATURE_ROWS] * probs * (1 - probs)).mean(axis=0)
+    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + fields.prior_weight * np.eye(size))
+    absent = np.full(len(played), ABSENT_LOGIT)
+    first = sum(model.group_sizes[:3])
+    absent[first:] = np.log((played[first:] + 0.1) / (tried[first:] - played[first:] + 0.1))
+
+    def centered(middle: np.ndarray, width: int) -> np.ndarray:
+        """The kernel of a convolution that is zero beside its middle."""
+        return np.concatenate([middle if n == width // 2 else np.zeros_like(middle) for n in range(width)], axis=-2)
+
+    noise = np.asarray(variables["params"]["kernel"])  # Breaks the symmetry between beats before and after.
+    start = centered(np.diag(1 / (_PCA_SCALE * deviation**2)), fields.preconditioner_beats)
     params = {
-        "kernel": kernel,
+        "kernel": noise + centered(kernel, fields.kernel_beats),
         "bias": bias,
-        "start": np.diag(1 / (_PCA_SCALE * deviation**2)),
-        "preconditioner": np.tile(step, (model.config.num_iterations, 1, 1)),
+        "start": start,
+        "preconditioner": np.tile(centered(step, fields.preconditioner_beats), (fields.num_iterations, 1, 1)),
+        "scaled_log_precision": np.stack([np.full(size, -np.log(fields.prior_weight)), np.zeros(size)]) / _LOG_SCALE,
     }
-    started = {"params": variables["params"] | params, "constants": {"features": features}}
+    started = {"params": variables["params"] | params, "constants": {"features": features, "absent": absent}}
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))
 
 
-def _choose_features(model: RollVAE, counts: np.ndarray) -> np.ndarray:
-    """The cells played most often, and all shares; ascending."""
-    steps, pitches, _ = model.example_shape
-    num_cells = steps * pitches
-    chosen = [np.argsort(-counts[:num_cells], kind="stable")[: model.config.num_onset_cells]]
-    if model.config.with_parts:
-        drums = np.argsort(-counts[num_cells : 2 * num_cells], kind="stable")[: model.config.num_drum_cells]
-        chosen += [num_cells + drums, 2 * num_cells + np.arange(model.num_shares)]
+def _choose_features(model: RollVAE, played: np.ndarray, tried: np.ndarray) -> np.ndarray:
+    """The cells played most often, all shares, and the durations decided most often; ascending."""
+    bounds = np.cumsum((0, *model.group_sizes))
+    rank_by = (played, played, tried, tried)
+    chosen = [
+        first + np.argsort(-values[first:last], kind="stable")[:count]
+        for values, first, last, count in zip(rank_by, bounds[:-1], bounds[1:], model.num_modelled, strict=True)
+    ]
     return np.sort(np.concatenate(chosen))

@@ -199,6 +199,9 @@ def make_score(
     return Score(int(ticks_per_beat), notes, names, in_order(tempos), in_order(meters), in_order(keys))
 
 
+EMPTY = make_score(480, make_notes([], [], []))  # Silence.
+
+
 def transpose(score: Score, semitones: int) -> Score:
     """Returns the score with its pitched notes moved; one that would leave 0..127 comes back inside by octaves."""
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)

@@ -83,7 +83,7 @@ def write_compositions(
     composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, stage.config.num_scored, seed)
     scores = [piece.score for piece in pieces[: experiment.sample.num]]
     write_scores(folder.compositions, "composition", scores, stage.representation)
-    directions, effect = composer_lib.fit_attributes(composer, corpus, split, folder, seed)
+    directions, effect = composer_lib.fit_attributes(composer, corpus, split, seed)
     attributes.save(folder.attributes, directions)
     return {"composed": composed, "attributes": effect}
 

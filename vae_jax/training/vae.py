@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from vae_jax.data.dataset import Dataset
 from vae_jax.models.base import VAE, Variables
+from vae_jax.music.score import EMPTY
 from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, B
 from vae_jax.training import step
@@ -17,7 +17,7 @@ from vae_jax.training.config import OptimizerConfig
 from vae_jax.training.trainable import Metrics, Trainable
 
 _INIT_EXAMPLES = 3072  # Evenly spaced; as many as PCA needs.
-_INIT_BATCH = 256
+_INIT_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrainableVAE(Trainable[B]):
 
         def init(key: jax.Array) -> Variables:
             params_key, sample_key = jax.random.split(key)
-            x = jnp.zeros((1, *self.representation.example_shape), jnp.float32)
+            x = self.representation.rasterize(self.representation.encode_training(EMPTY))
             return dict(self.model.init(params_key, x, sample_key))
 
         variables = step.draw_variables(init, key)
@@ -45,9 +45,9 @@ class TrainableVAE(Trainable[B]):
         examples = dataset.train.sample(_INIT_EXAMPLES)
         rasterize = jax.jit(self.representation.rasterize)
 
-        def inputs() -> Iterator[np.ndarray]:
+        def inputs() -> Iterator[Any]:
             for start in range(0, arrays.num_examples(examples), _INIT_BATCH):
-                yield np.asarray(rasterize(arrays.take(examples, slice(start, start + _INIT_BATCH))))
+                yield jax.device_get(rasterize(arrays.take(examples, slice(start, start + _INIT_BATCH))))
 
         return self.model.init_from_data(variables, inputs, self.seed)
 

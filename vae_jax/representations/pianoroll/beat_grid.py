@@ -37,7 +37,10 @@ class RollGrid:
         played, beat = np.asarray(examples.notes)[index].astype(np.int64), index[-2]
         crop = index[0] if examples.mask.ndim == 3 else 0
         row, place = crop * rows_each + beat // self.window_beats, beat % self.window_beats
-        cell, width = (place * steps + played[:, STEP]) * pitches + played[:, PITCH], self.window_beats * steps * pitches
+        cell, width = (
+            (place * steps + played[:, STEP]) * pitches + played[:, PITCH],
+            self.window_beats * steps * pitches,
+        )
         if by_part:
             cell, width = cell * num_parts + played[:, PART], width * num_parts
         num_rows = rows_each * (len(examples.mask) if examples.mask.ndim == 3 else 1)
@@ -48,7 +51,9 @@ class RollGrid:
     def from_cells(self, like: BeatLists, cells: Sequence[np.ndarray]) -> BeatLists:
         """Returns the beats of a piece that hold the given cells by part, ascending, in notes of one step."""
         steps, pitches, num_parts = self.config.beat_shape
-        joined = np.concatenate([row + n * self.window_beats * steps * pitches * num_parts for n, row in enumerate(cells)])
+        joined = np.concatenate(
+            [row + n * self.window_beats * steps * pitches * num_parts for n, row in enumerate(cells)]
+        )
         rest, part = np.divmod(joined, num_parts)
         notes = np.zeros((len(joined), 4), np.int64)
         notes[:, STEP], notes[:, PITCH] = np.divmod(rest, pitches)

@@ -23,7 +23,7 @@ class RollLogits(NamedTuple):
 
     onset: jax.Array  # Logit that any pitched part starts a note, [W, S, P].
     drum: jax.Array  # Logit that the drums do, [W, S, P].
-    share: jax.Array  # Logit that a part takes a note that starts, [W, registers, C - 1].
+    share: jax.Array  # Logit that a part takes a note that starts, [W, P, C - 1].
     outlasts: jax.Array  # Logit that a note that outlasts the class before outlasts each, [W, S, registers, K].
 
 
@@ -35,7 +35,7 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
     """
     onset, drum, share, outlasts = (np.asarray(values) for values in logits)
     beat, step, pitch = np.nonzero(onset > calibration["onset_threshold"])
-    shares = share[beat, pitch * share.shape[1] // onset.shape[2]]
+    shares = share[beat, pitch]
     plays = shares > calibration["share_threshold"]
     plays[np.arange(len(shares)), shares.argmax(axis=1)] = True
     which, part = np.nonzero(plays)
@@ -47,7 +47,9 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
     notes[:, PART] = np.concatenate([part, np.full(len(drum_step), instruments.DRUMS)])
     notes[:, PITCH] = np.concatenate([pitch[which], drum_pitch])
     notes[:, DURATION] = np.concatenate([duration[which], np.full(len(drum_step), _DRUM_STEPS)])
-    values = np.concatenate([onset[onset > calibration["onset_threshold"]][which], drum[drum_beat, drum_step, drum_pitch]])
+    values = np.concatenate(
+        [onset[onset > calibration["onset_threshold"]][which], drum[drum_beat, drum_step, drum_pitch]]
+    )
     order = np.lexsort((-values, beat))
     place = np.arange(len(beat)) - np.searchsorted(beat[order], beat[order])
     order, place = order[place < max_notes], place[place < max_notes]
@@ -75,7 +77,7 @@ def calibrate(logits: RollLogits, rolls: np.ndarray) -> dict[str, float]:
     return {
         "onset_threshold": best_threshold(onset, played),
         "drum_threshold": best_threshold(drum, rolls[..., -1] > 0),
-        "share_threshold": best_threshold(share[beat, pitch * share.shape[1] // onset.shape[2]], pitched[played]),
+        "share_threshold": best_threshold(share[beat, pitch], pitched[played]),
     }
 
 

@@ -6,10 +6,23 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.music import instruments
-from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.beats import BeatLists
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 
-DURATION_EDGES = (1, 2, 3, 4, 5, 7, 9, 11, 14, 20, 28, 44)  # Of classes, in steps; class k ends with edge k, the last is open.
+DURATION_EDGES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    9,
+    11,
+    14,
+    20,
+    28,
+    44,
+)  # Of classes, in steps; class k ends with edge k, the last is open.
 DURATION_REGISTER = 6  # Semitones that share a duration.
 
 

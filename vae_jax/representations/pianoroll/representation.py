@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from vae_jax.music import quantization
@@ -36,7 +37,6 @@ class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Roll
 
     example_type = BeatLists
     context_type = RollContext
-    is_sequence = True
 
     @property
     def example_shape(self) -> tuple[int, int, int]:
@@ -87,8 +87,9 @@ class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Roll
         return decoding.notes_from_logits(outputs, calibration, self.max_notes)
 
     def calibrate(self, outputs: RollLogits, x: Rolls) -> Calibration:
-        """Finds the thresholds with the best F1 on training beats, rolls [W, S, P, C]."""
-        return decoding.calibrate(outputs, x.onsets)
+        """Finds the thresholds with the best F1 on the beats of training crops, rolls and logits [B, T, ...]."""
+        inside = np.asarray(x.inside) > 0
+        return decoding.calibrate(jax.tree.map(lambda values: values[inside], outputs), x.onsets[inside])
 
     def default_calibration(self) -> Calibration:
         """Even odds."""
