@@ -21,12 +21,12 @@ def get_config() -> ConfigDict:
     config.representation = ConfigDict()
     config.representation.name = "pianoroll"
     config.representation.steps_per_beat = 12  # Sixteenths and triplets.
-    config.representation.window_beats = 8  # Two bars of 4/4.
     config.representation.min_pitch = 24  # Notes outside the range are moved by octaves, and counted.
     config.representation.num_pitches = 84
     config.representation.normalize_tonic = True  # The key is kept beside the latents.
-    config.representation.max_notes = 256
-    config.representation.training_hop_beats = 1
+    config.representation.max_notes = 48  # Of a beat.
+    config.representation.crop_beats = 32  # A training example.
+    config.representation.training_hop_beats = 4
 
     config.augment = ConfigDict()
     config.augment.transpose_probability = 0.3
@@ -35,14 +35,15 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "pianoroll_vae"
-    config.model.latent_dim = 256
-    config.model.num_onset_cells = 5120  # Of 8,064; the most frequent in training cover 99% of a held-out tune.
-    config.model.num_drum_cells = 256
-    config.model.window_beats = 8
+    config.model.latent_dim = 32  # Of a beat.
+    config.model.num_onset_cells = 600  # Of 1,008 of a beat; the most frequent in training cover 99.7% of the notes.
+    config.model.num_drum_cells = 128
+    config.model.num_durations = 700
     config.model.register_semitones = 3
-    config.model.num_iterations = 6
+    config.model.kernel_beats = 5
+    config.model.preconditioner_beats = 3
+    config.model.num_iterations = 8
     config.model.prior_weight = 0.05
-    config.model.with_parts = True
 
     config.loss = ConfigDict()
     config.loss.kl_weight = 0.05
@@ -54,8 +55,8 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 20.0
     config.optimizer.b2 = 0.99
 
-    config.train.batch_size = 64
-    config.train.num_epochs = 15
+    config.train.batch_size = 16
+    config.train.num_epochs = 12
     config.train.min_steps = 2000  # A folder of a few songs needs as many updates as a large one.
     config.train.checkpoint_every_epochs = 5
     config.train.average_decay = 0.99

@@ -23,7 +23,7 @@ def main() -> None:
 
     run = load_experiment(args.workdir)
     inference = run.inference()
-    density = latent_io.load_density(args.density, run.folder.latents, inference.latent_dim)
+    density = latent_io.load_density(args.density, run.folder.latents)
     scores = latents.sample_scores(inference, density, args.num, args.seed, args.temperature)
     artifacts.write_scores(pathlib.Path(args.output), "sample", scores, inference.representation)
     print(f"{len(scores)} samples with {sum(len(score.notes) for score in scores)} notes in {args.output}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior
@@ -24,13 +23,7 @@ class VAEOutput:
     """What a VAE computes of a batch."""
 
     distortion: jax.Array  # The reconstruction term of each example, [B]; nats where the model has a likelihood.
-    posterior: Posterior  # Of each example, [B, Z], or [B, T, Z] of sequences.
-
-    @property
-    def kl_nats(self) -> jax.Array:
-        """KL divergence of the posterior from the standard normal prior, [B]; summed over a sequence."""
-        kl = gaussian_kl_nats(self.posterior)
-        return kl if kl.ndim == 1 else jnp.sum(kl, axis=1)
+    kl_nats: jax.Array  # KL divergence of the posterior from the prior, [B]; summed over a sequence.
 
     def loss(self, kl_weight: float) -> jax.Array:
         """distortion + kl_weight * KL, [B]; the negative ELBO where the weight is one and the distortion is in nats."""
@@ -66,7 +59,7 @@ class VAE(nn.Module):
         """Size of the latent space, Z."""
         return self.config.latent_dim
 
-    def encode(self, x: jax.Array) -> Posterior:
+    def encode(self, x: Any) -> Posterior:
         """Maps inputs [B, *example_shape] to a posterior over [B, Z]."""
         raise NotImplementedError
 
@@ -74,7 +67,18 @@ class VAE(nn.Module):
         """Maps latents [B, Z] to outputs that the representation's `from_outputs` turns into examples."""
         raise NotImplementedError
 
-    def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
+    def kl_nats(self, posterior: Posterior, z: jax.Array) -> jax.Array:
+        """KL divergence of a posterior from the prior, [...], in nats, of [..., Z]; z is a sample of the posterior, on
+        which the prior may depend."""
+        del z
+        return gaussian_kl_nats(posterior)
+
+    def sample_prior(self, key: jax.Array, num: int, num_examples: int, temperature: float = 1.0) -> jax.Array:
+        """Samples latents of `num` pieces of so many examples from the prior, [num, num_examples, Z] (the key is
+        consumed); temperature scales the standard deviations."""
+        return temperature * jax.random.normal(key, (num, num_examples, self.latent_dim))
+
+    def __call__(self, x: Any, key: jax.Array) -> VAEOutput:
         """Encodes, samples one latent an example (the key is consumed), decodes and compares with the input."""
         raise NotImplementedError
 

@@ -96,5 +96,5 @@ class ConvVAE(VAE):
     def __call__(self, x: jax.Array, key: jax.Array) -> VAEOutput:
         """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
         posterior = self.encode(jnp.asarray(x))
-        values = self.decode(reparameterize(key, posterior, self.config.reparameterization))
-        return VAEOutput(DISTORTIONS[self.config.distortion](values, x), posterior)
+        z = reparameterize(key, posterior, self.config.reparameterization)
+        return VAEOutput(DISTORTIONS[self.config.distortion](self.decode(z), x), self.kl_nats(posterior, z))

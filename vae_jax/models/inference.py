@@ -1,11 +1,13 @@
 """The trained model applied to whole pieces: scores to posteriors, latents to scores, in batches of a fixed shape."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.models.base import VAE, Variables
@@ -31,6 +33,7 @@ class Reconstruction(Generic[B, C]):
     decoded: B  # The examples decoded from the posterior mean.
     score: Score  # The piece decoded from the posterior mean.
     posterior: Posterior  # NumPy arrays [W, Z], one row an example of the piece.
+    kl_nats: np.ndarray  # KL divergence of the posterior from the prior, float32 [W], of one sample of the posterior.
 
 
 class Inference:
@@ -45,11 +48,16 @@ class Inference:
         self.representation = representation
         self.latent_dim = model.latent_dim
         self._context = model.context
+        self.is_sequence = model.context is not None  # Whether the examples of a piece are a sequence.
         self._variables, self._calibration = variables, calibration
         self._encode = jax.jit(
             lambda variables, batch: model.apply(variables, representation.rasterize(batch), method="encode")
         )
         self._decode = jax.jit(lambda variables, z: model.apply(variables, z, method="decode"))
+        self._kl_nats = jax.jit(lambda variables, posterior, z: model.apply(variables, posterior, z, method="kl_nats"))
+        self._sample_prior = jax.jit(
+            functools.partial(model.apply, method="sample_prior"), static_argnames=("num", "num_examples")
+        )
 
     def encode(self, examples: object) -> Posterior:
         """Maps the examples of a piece, arrays [W, ...], to the posterior, float32 [W, Z] each."""
@@ -70,6 +78,24 @@ class Inference:
             [np.asarray(z, dtype=np.float32) for z in latents],
             lambda outputs: self.representation.from_outputs(outputs, self._calibration),
         )
+
+    def kl_nats(self, posteriors: Sequence[Posterior], seed: int = 0) -> list[np.ndarray]:
+        """Returns the KL divergence of each row of each piece's posterior from the prior, float32 [W], in nats.
+
+        Where the prior of a row depends on those before, they are one sample of the posterior by the seed.
+        """
+        rng = np.random.default_rng(seed)
+        noise = [rng.standard_normal(posterior.mean.shape).astype(np.float32) for posterior in posteriors]
+        pairs = [(one, one.mean + np.exp(one.log_var / 2) * eps) for one, eps in zip(posteriors, noise, strict=True)]
+        return self._map(lambda pair: self._kl_nats(self._variables, *pair), pairs, lambda values: values)
+
+    def sample_prior(self, seed: int, num: int, num_examples: int, temperature: float = 1.0) -> np.ndarray:
+        """Samples the latents of `num` pieces of so many examples from the prior, float32 [num, num_examples, Z]."""
+        key = jax.random.key(seed)
+        sampled = self._sample_prior(
+            self._variables, key, num=num, num_examples=num_examples, temperature=jnp.float32(temperature)
+        )
+        return np.asarray(sampled)
 
     def encode_crops(self, examples: object) -> Posterior:
         """Maps sequences of one length, arrays [N, T, ...], to posteriors [N, T, Z]; each as if it were a piece."""
@@ -94,9 +120,11 @@ class Inference:
         decoded = self.decode_pieces([posterior.mean for posterior in posteriors])
         return [
             Reconstruction(
-                score, piece, decode(piece), mine, decode(dataclasses.replace(piece, examples=mine)), posterior
+                score, piece, decode(piece), mine, decode(dataclasses.replace(piece, examples=mine)), posterior, kl
             )
-            for score, piece, mine, posterior in zip(scores, pieces, decoded, posteriors, strict=True)
+            for score, piece, mine, posterior, kl in zip(
+                scores, pieces, decoded, posteriors, self.kl_nats(posteriors), strict=True
+            )
         ]
 
     def decode_score(self, z: np.ndarray, context: object = None) -> Score:

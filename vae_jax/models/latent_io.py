@@ -48,11 +48,11 @@ def save_corpus(path: pathlib.Path, posteriors: Sequence[Posterior], training: S
     npz.write_npz(path, mean=mean, log_var=log_var, piece=piece, is_training=np.isin(piece, training))
 
 
-def load_density(kind: str, path: pathlib.Path, latent_dim: int) -> latents.LatentDensity:
-    """Returns the prior, or a Gaussian fitted to the posterior means of the training examples in a run's `latents.npz`.
-    Raises UserError where the file is missing or damaged."""
+def load_density(kind: str, path: pathlib.Path) -> latents.LatentDensity | None:
+    """Returns None for the prior of the model, or a Gaussian fitted to the posterior means of the training examples in
+    a run's `latents.npz`. Raises UserError where the file is missing or damaged."""
     if kind == latents.PRIOR:
-        return latents.prior_density(latent_dim)
+        return None
     if not path.exists():
         raise UserError(f"{path}: not there yet; let run.py finish, or use --density={latents.PRIOR}")
     arrays = npz.read_npz(path, ("mean", "is_training"))

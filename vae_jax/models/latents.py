@@ -9,6 +9,7 @@ from vae_jax.models.inference import Inference
 from vae_jax.music.score import Score
 
 PRIOR, POSTERIOR = "prior", "posterior"
+_SAMPLED_EXAMPLES = 64  # Of a sequence: sixteen bars of 4/4.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,13 +20,8 @@ class LatentDensity:
     factor: np.ndarray  # [Z, Z], a lower triangle L with covariance L L^T.
 
     def sample(self, noise: np.ndarray, temperature: float) -> np.ndarray:
-        """Turns standard normal noise [N, Z] into latents [N, Z]; temperature scales the standard deviations."""
+        """Turns standard normal noise [..., Z] into latents [..., Z]; temperature scales the standard deviations."""
         return self.mean + temperature * noise @ self.factor.T
-
-
-def prior_density(latent_dim: int) -> LatentDensity:
-    """The prior of the model, a standard normal."""
-    return LatentDensity(np.zeros(latent_dim), np.eye(latent_dim))
 
 
 def fit_density(means: np.ndarray) -> LatentDensity:
@@ -56,11 +52,15 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def sample_scores(
-    inference: Inference, density: LatentDensity, num: int, seed: int, temperature: float = 1.0
+    inference: Inference, density: LatentDensity | None, num: int, seed: int, temperature: float = 1.0
 ) -> list[Score]:
-    """Samples latents from a density and decodes each into a piece of one example."""
-    noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, inference.latent_dim)))
-    return inference.decode_scores(list(density.sample(noise, temperature)[:, None]))
+    """Samples latents from the prior, or from a density, and decodes them: pieces of one example, or of 64 where the
+    examples of a piece are a sequence."""
+    length = _SAMPLED_EXAMPLES if inference.is_sequence else 1
+    if density is None:
+        return inference.decode_scores(list(inference.sample_prior(seed, num, length, temperature)))
+    noise = np.asarray(jax.random.normal(jax.random.key(seed), (num, length, inference.latent_dim)))
+    return inference.decode_scores(list(density.sample(noise, temperature)))
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:

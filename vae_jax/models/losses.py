@@ -29,6 +29,13 @@ def gaussian_kl_nats(posterior: Posterior) -> jax.Array:
     return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(log_var) - 1 - log_var, axis=-1)
 
 
+def gaussian_divergence_nats(posterior: Posterior, prior: Posterior) -> jax.Array:
+    """KL divergence of one diagonal Gaussian from another, summed over latents, [...], in nats, of [..., Z]."""
+    (mean, log_var), (prior_mean, prior_log_var) = posterior, prior
+    squares = (jnp.square(mean - prior_mean) + jnp.exp(log_var)) * jnp.exp(-prior_log_var)
+    return 0.5 * jnp.sum(squares - 1 - log_var + prior_log_var, axis=-1)
+
+
 def mean_squared_log_error(outputs: jax.Array, x: jax.Array) -> jax.Array:
     """Mean over an example's values of the squared difference of log(1 + value), [B], as Keras defines it.
 

@@ -1,6 +1,9 @@
 """A convolutional VAE for piano rolls of any length, whose encoder is a few learned steps up the decoder's likelihood.
 
-A piece is a sequence of beats x_1 ... x_T; each has a latent vector z_t of Z numbers with a standard normal prior.
+A piece is a sequence of beats x_1 ... x_T; each has a latent vector z_t of Z numbers.
+
+Prior: p(z_t | z_<t) is a Gaussian whose mean and variance a network with one hidden layer gives from the latents of
+1, 2, 3, 4, 6, 8, 12 and 16 beats before.
 
 Decoder: logits_t = b + sum_k W_k z_(t+k), k = -h..h, a transposed convolution over beats; binomial (exponential-family
 PCA; Collins, Dasgupta and Schapire 2001). Encoder: a linear first guess, then N unrolled steps of gradient ascent on
@@ -9,8 +12,7 @@ log p(x | z) + w log p(z), each with a learned momentum and a learned preconditi
 
     g = d/dz [log p(x | z) + w log p(z)],    v <- m v + P * g,    z <- z + v
 
-The posterior is a Gaussian around the last z. Its precision is that of Laplace's approximation with two learned factors
-for each latent, a c + b with c = sum_f n_f p_f (1 - p_f) W_f^2, the curvature of -log p(x | z) along it.
+The posterior is a Gaussian around the last z with one learned variance for each latent.
 
 What a beat says is counted in four groups of features, each a number of successes out of a number of trials: which
 (step, pitch) cells any pitched part plays; which drum cells are played; in every (register, part), how many of the
@@ -30,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.models.base import VAE, InputBatches, VAEConfig, VAEOutput, Variables
-from vae_jax.models.losses import BinomialCounts, binomial_nll
+from vae_jax.models.losses import BinomialCounts, binomial_nll, gaussian_divergence_nats
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, Rolls
@@ -42,7 +44,9 @@ _PCA_THRESHOLD = 0.35
 _SHARE_SCALE = 4.0  # The same for shares and durations.
 _START_STEP = 0.5  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
-_LOG_SCALE = 10.0  # The parameters of the precision are a tenth of a logarithm: Adam's steps are too short otherwise.
+_START_LOG_VAR = -4.0
+_LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
+_LAGS = (1, 2, 3, 4, 6, 8, 12, 16)  # Beats before, whose latents the prior of a beat depends on.
 _PCA_ROWS, _CURVATURE_ROWS = 12_288, 4096
 
 
@@ -55,6 +59,7 @@ class RollVAEConfig(VAEConfig):
       num_onset_cells, num_drum_cells, num_durations: how many features of a beat are modelled, the most frequent.
       kernel_beats: beats on which a beat's notes depend, odd.
       preconditioner_beats: width of the convolutions of the encoder, odd.
+      prior_hidden: units of the prior's hidden layer.
       prior_weight: w, weight of the prior in inference, in the place that the KL's weight has in the loss.
     """
 
@@ -67,6 +72,7 @@ class RollVAEConfig(VAEConfig):
     preconditioner_beats: int = config.number(at_least=1, default=3)
     num_iterations: int = config.number(at_least=1, default=8)  # N, unrolled steps of inference.
     prior_weight: float = config.number(above=0, default=0.05)
+    prior_hidden: int = config.number(at_least=1, default=128)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,13 +99,20 @@ class RollVAE(VAE):
         self.start = self.param("start", zeros, (width, size))
         self.preconditioner = self.param("preconditioner", zeros, (fields.num_iterations, width, size))
         self.momentum = self.param("momentum", nn.initializers.constant(_START_MOMENTUM), (fields.num_iterations,))
-        self.scaled_log_precision = self.param("scaled_log_precision", zeros, (2, size))
+        log_var = nn.initializers.constant(_START_LOG_VAR / _LOG_VAR_SCALE)
+        self.scaled_log_var = self.param("scaled_log_var", log_var, (size,))
+        self.prior_hidden = nn.Dense(fields.prior_hidden)
+        self.prior_out, self.prior_skip = (
+            nn.Dense(2 * size, kernel_init=zeros, use_bias=bias) for bias in (True, False)
+        )
 
     @property
     def context(self) -> int:
         """Beats on either side that an encoded beat depends on."""
         decoder, encoder = self.config.kernel_beats // 2, self.config.preconditioner_beats // 2
-        return (self.config.num_iterations + 1) * (2 * decoder + encoder) + decoder
+        return max(
+            (self.config.num_iterations + 1) * (decoder + encoder) + self.config.num_iterations * decoder, *_LAGS
+        )
 
     @property
     def group_sizes(self) -> tuple[int, int, int, int]:
@@ -128,7 +141,7 @@ class RollVAE(VAE):
 
     def count_features(self, x: Rolls) -> BinomialCounts:
         """Counts every feature of every beat, [B, T, features]; nothing outside of the piece."""
-        batch, beats, steps, pitches, num_parts = x.onsets.shape
+        batch, beats, _, pitches, num_parts = x.onsets.shape
         chex.assert_shape(x.onsets, (None, None, *self.example_shape))
         is_pitched = jnp.arange(num_parts) < num_parts - 1
         played = jnp.max(jnp.where(is_pitched, x.onsets, jnp.uint8(0)), axis=-1)  # A slice would copy the rolls.
@@ -179,8 +192,35 @@ class RollVAE(VAE):
         """Encodes, samples one latent a beat (the key is consumed), decodes and compares; sums over beats."""
         counts = self.counts(x)
         posterior = self._infer(counts, x.inside)
-        distortion = binomial_nll(self._logits(reparameterize(key, posterior)), counts)
-        return VAEOutput(jnp.sum(distortion, axis=1), posterior)
+        z = reparameterize(key, posterior) * x.inside[..., None]
+        kl = self.kl_nats(posterior, z) * x.inside
+        return VAEOutput(jnp.sum(binomial_nll(self._logits(z), counts), axis=1), jnp.sum(kl, axis=1))
+
+    def kl_nats(self, posterior: Posterior, z: jax.Array) -> jax.Array:
+        """KL divergence of the posterior from the prior given the sampled latents before, [B, T]; z [B, T, Z]."""
+        return gaussian_divergence_nats(posterior, self.prior(z))
+
+    def prior(self, z: jax.Array) -> Posterior:
+        """Returns the prior of every beat given the latents before it, [B, T, Z]; zeros before the first."""
+        beats = z.shape[1]
+        lagged = [jnp.pad(z, ((0, 0), (lag, 0), (0, 0)))[:, :beats] for lag in _LAGS]
+        past = jnp.concatenate(lagged, axis=-1)
+        return Posterior(
+            *jnp.split(self.prior_out(nn.gelu(self.prior_hidden(past))) + self.prior_skip(past), 2, axis=-1)
+        )
+
+    def sample_prior(self, key: jax.Array, num: int, num_examples: int, temperature: float = 1.0) -> jax.Array:
+        """Samples latents of pieces beat by beat from the prior, [num, num_examples, Z] (the key is consumed);
+        temperature scales the standard deviations."""
+        size, longest = self.latent_dim, max(_LAGS)
+
+        def step(past: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+            mean, log_var = (values[:, -1] for values in self.prior(jnp.pad(past, ((0, 0), (0, 1), (0, 0)))))
+            z = mean + temperature * jnp.exp(log_var / 2) * noise
+            return jnp.concatenate([past[:, 1:], z[:, None]], axis=1), z
+
+        noise = jax.random.normal(key, (num_examples, num, size))
+        return jnp.swapaxes(jax.lax.scan(step, jnp.zeros((num, longest, size)), noise)[1], 0, 1)
 
     def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
         """Starts from PCA of the training beats; see `pca_start`."""
@@ -197,22 +237,19 @@ class RollVAE(VAE):
         def probability(z: jax.Array) -> jax.Array:
             return jax.nn.sigmoid(stack_neighbours(z, fields.kernel_beats) @ kernel + bias)
 
-        def pull_back(residual: jax.Array, weights: jax.Array) -> jax.Array:
-            return add_neighbours(residual @ weights.T, fields.kernel_beats)
+        def pull_back(residual: jax.Array) -> jax.Array:
+            return add_neighbours(residual @ kernel.T, fields.kernel_beats)
 
-        gradient = pull_back(counts.successes - counts.trials * jax.nn.sigmoid(bias), kernel)
+        gradient = pull_back(counts.successes - counts.trials * jax.nn.sigmoid(bias))
         z = stack_neighbours(gradient, fields.preconditioner_beats) @ self.start * inside
         step = jnp.zeros_like(z)
         for n in range(fields.num_iterations):
             # The gradient written out: cheaper than asking for it.
-            gradient = pull_back(counts.successes - counts.trials * probability(z), kernel) - fields.prior_weight * z
+            gradient = pull_back(counts.successes - counts.trials * probability(z)) - fields.prior_weight * z
             move = stack_neighbours(gradient, fields.preconditioner_beats) @ self.preconditioner[n]
             step = self.momentum[n] * step + move
             z = (z + step) * inside
-        variance = probability(z)
-        curvature = pull_back(counts.trials * variance * (1 - variance), jnp.square(kernel))
-        factor, constant = jnp.exp(_LOG_SCALE * self.scaled_log_precision)
-        return Posterior(z, -jnp.log(factor * curvature + constant) * inside)
+        return Posterior(z, _LOG_VAR_SCALE * self.scaled_log_var * inside)
 
 
 def stack_neighbours(x: jax.Array, width: int) -> jax.Array:
@@ -226,7 +263,8 @@ def add_neighbours(x: jax.Array, width: int) -> jax.Array:
     """The transpose of `stack_neighbours`: [B, T, width * C] to [B, T, C]."""
     reach, beats = width // 2, x.shape[1]
     parts = jnp.split(jnp.pad(x, ((0, 0), (reach, reach), (0, 0))), width, axis=-1)
-    return sum(part[:, width - 1 - n : width - 1 - n + beats] for n, part in enumerate(parts))
+    shifted = [part[:, width - 1 - n : width - 1 - n + beats] for n, part in enumerate(parts)]
+    return functools.reduce(jnp.add, shifted)
 
 
 def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
@@ -287,7 +325,6 @@ def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: 
         "bias": bias,
         "start": start,
         "preconditioner": np.tile(centered(step, fields.preconditioner_beats), (fields.num_iterations, 1, 1)),
-        "scaled_log_precision": np.stack([np.full(size, -np.log(fields.prior_weight)), np.zeros(size)]) / _LOG_SCALE,
     }
     started = {"params": variables["params"] | params, "constants": {"features": features, "absent": absent}}
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))

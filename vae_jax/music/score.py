@@ -199,9 +199,6 @@ def make_score(
     return Score(int(ticks_per_beat), notes, names, in_order(tempos), in_order(meters), in_order(keys))
 
 
-EMPTY = make_score(480, make_notes([], [], []))  # Silence.
-
-
 def transpose(score: Score, semitones: int) -> Score:
     """Returns the score with its pitched notes moved; one that would leave 0..127 comes back inside by octaves."""
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
@@ -225,3 +222,6 @@ def _in_normal_form(notes: Notes) -> Notes:
     """Pairs starts and ends first in, first out within each pitch of a line; notes are ordered by onset."""
     ends = pair_first_in_first_out(notes.line * 128 + notes.pitch, notes.end_ticks)
     return notes.replace(duration_ticks=ends - notes.onset_ticks)
+
+
+EMPTY = make_score(480, make_notes([], [], []))  # Silence.

@@ -63,7 +63,7 @@ def write_all(
     for n in [n for n in split.train if n not in chosen][:200]:
         _write_midi_and_plot(folder.training_reconstructions, names[n], _pair(names[n], reconstructions[n]))
     for kind in (PRIOR, POSTERIOR):
-        density = load_density(kind, folder.latents, inference.latent_dim)
+        density = load_density(kind, folder.latents)
         scores = sample_scores(inference, density, experiment.sample.num, experiment.sample.seed)
         write_scores(folder.samples, kind, scores, experiment.representation)
 

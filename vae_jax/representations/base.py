@@ -22,6 +22,7 @@ Calibration = Mapping[str, float]
 
 B = TypeVar("B")  # Examples: a NamedTuple of arrays [W, ...].
 C = TypeVar("C")  # The context of a piece: a frozen dataclass that `runtime.json_dataclass` can store.
+X = TypeVar("X")  # The model's input for a batch: a pytree of arrays [B, ...].
 O = TypeVar("O", contravariant=True)  # The decoder's outputs for a batch: a pytree of arrays [B, ...].  # noqa: E741
 
 
@@ -65,7 +66,7 @@ class BeatGrid(Protocol[B, C]):
         """Counts the cells that are right where every bar is a copy of the one before."""
 
 
-class Representation(Protocol[B, C, O]):
+class Representation(Protocol[B, C, X, O]):
     """What the rest of the project asks of a representation.
 
     A representation derives from this class; what it does not define has the simplest answer: no grid, no augmentation,
@@ -74,7 +75,7 @@ class Representation(Protocol[B, C, O]):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        """Shape of the model's input for one example."""
+        """Shape by which the model is built: of its input for one example."""
 
     @property
     def example_type(self) -> type[B]:
@@ -90,8 +91,8 @@ class Representation(Protocol[B, C, O]):
     def decode(self, encoded: Encoded[B, C]) -> Score:
         """Turns examples back into a piece."""
 
-    def rasterize(self, batch: B) -> jax.Array:
-        """Turns a batch of examples, arrays [B, ...], into the model's input, [B, *example_shape]; jittable."""
+    def rasterize(self, batch: B) -> X:
+        """Turns a batch of examples, arrays [B, ...], into the model's input, arrays [B, ...]; jittable."""
 
     def from_outputs(self, outputs: O, calibration: Calibration) -> B:
         """Turns the outputs of the model's decoder for W examples into examples, arrays [W, ...]."""
@@ -124,11 +125,11 @@ class Representation(Protocol[B, C, O]):
         """Returns what `from_outputs` uses before it was calibrated."""
         return {}
 
-    def calibrate(self, outputs: O, x: np.ndarray) -> Calibration:
+    def calibrate(self, outputs: O, x: X) -> Calibration:
         """Tunes what `from_outputs` needs on training examples, x [W, ...], and the decoder's outputs for them."""
         del outputs, x
         return {}
 
 
-AnyRepresentation = Representation[Any, Any, Any]
+AnyRepresentation = Representation[Any, Any, Any, Any]
 AnyGrid = BeatGrid[Any, Any]

@@ -49,7 +49,7 @@ class NoteMatrixContext:
 
 
 @dataclasses.dataclass(frozen=True)
-class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMatrixContext, np.ndarray]):
+class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMatrixContext, jax.Array, np.ndarray]):
     """The post's array; see `representations.base.Representation` for its methods."""
 
     num_notes: int = config.number(at_least=1, default=150)  # Notes kept of each track.

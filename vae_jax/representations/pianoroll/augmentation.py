@@ -46,7 +46,7 @@ class RollAugmentation(config.Section):
         return Draws(jnp.where(moved, shift, jnp.zeros((), shift.dtype))[:, None], keep, mixed)
 
     def __call__(self, key: jax.Array, lists: BeatLists) -> BeatLists:
-        """Augments B crops of beats with room for N notes each; returns crops with room for 2 N; the key is consumed."""
+        """Augments B crops of beats with room for N notes; returns crops with room for 2 N; the key is consumed."""
         return augment(lists, self.draw(key, len(lists.mask)))
 
 

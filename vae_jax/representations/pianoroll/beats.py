@@ -15,8 +15,8 @@ from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 class BeatLists(NamedTuple):
     """Beats as padded lists of notes: the compact examples of the piano roll.
 
-    A row is a beat: [W, ...] for the beats of a piece, [B, T, ...] for B crops. On the host arrays are NumPy's, inside a
-    jitted step JAX's.
+    A row is a beat: [W, ...] for the beats of a piece, [B, T, ...] for B crops. On the host arrays are NumPy's, inside
+    a jitted step JAX's.
 
     Attributes:
       notes: [..., N, 4] integers: step from the beat's start, part, pitch index, duration in steps; padding is zero.
@@ -59,8 +59,8 @@ def empty(num_beats: int, max_notes: int) -> BeatLists:
 
 
 def join(lists: BeatLists, steps_per_beat: int) -> np.ndarray:
-    """Joins the beats [W, ...] of a piece, the inverse of `split`. Returns [M, 4] int32 notes, ordered by step, part and
-    pitch; of notes that share these the longest is kept."""
+    """Joins the beats [W, ...] of a piece, the inverse of `split`. Returns [M, 4] int32 notes, ordered by step, part
+    and pitch; of notes that share these the longest is kept."""
     beat, place = np.nonzero(np.asarray(lists.mask))
     notes = np.asarray(lists.notes)[beat, place].astype(np.int32)
     notes[:, STEP] += (beat * steps_per_beat).astype(np.int32)

@@ -34,22 +34,21 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
     A pitch with an onset is given to the part with the largest share at least, the first of several.
     """
     onset, drum, share, outlasts = (np.asarray(values) for values in logits)
-    beat, step, pitch = np.nonzero(onset > calibration["onset_threshold"])
+    is_onset, is_drum = onset > calibration["onset_threshold"], drum > calibration["drum_threshold"]
+    beat, step, pitch = np.nonzero(is_onset)
     shares = share[beat, pitch]
     plays = shares > calibration["share_threshold"]
     plays[np.arange(len(shares)), shares.argmax(axis=1)] = True
     which, part = np.nonzero(plays)
     duration = most_probable_steps(outlasts[beat, step, pitch // DURATION_REGISTER])
-    drum_beat, drum_step, drum_pitch = np.nonzero(drum > calibration["drum_threshold"])
+    drum_beat, drum_step, drum_pitch = np.nonzero(is_drum)
     beat = np.concatenate([beat[which], drum_beat])
     notes = np.zeros((len(beat), 4), np.int16)
     notes[:, STEP] = np.concatenate([step[which], drum_step])
     notes[:, PART] = np.concatenate([part, np.full(len(drum_step), instruments.DRUMS)])
     notes[:, PITCH] = np.concatenate([pitch[which], drum_pitch])
     notes[:, DURATION] = np.concatenate([duration[which], np.full(len(drum_step), _DRUM_STEPS)])
-    values = np.concatenate(
-        [onset[onset > calibration["onset_threshold"]][which], drum[drum_beat, drum_step, drum_pitch]]
-    )
+    values = np.concatenate([onset[is_onset][which], drum[is_drum]])
     order = np.lexsort((-values, beat))
     place = np.arange(len(beat)) - np.searchsorted(beat[order], beat[order])
     order, place = order[place < max_notes], place[place < max_notes]
@@ -61,7 +60,7 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
 
 
 def most_probable_steps(outlasts: np.ndarray) -> np.ndarray:
-    """Returns the length of the most probable duration class, [N] in steps, of logits [N, K] of outlasting each class."""
+    """Returns the length of the most probable duration class, [N] steps, of logits [N, K] of outlasting each class."""
     survival = np.cumprod(1 / (1 + np.exp(-outlasts)), axis=1)
     ones = np.ones((len(survival), 1))
     probability = -np.diff(np.hstack([ones, survival, 0 * ones]), axis=1)

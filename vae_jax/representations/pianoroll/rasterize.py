@@ -1,4 +1,4 @@
-"""What the network sees of beats, made from note lists on the device: dense rolls of onsets, and counts of durations."""
+"""The network's input, made from note lists on the device: dense rolls of onsets, and counts of durations."""
 
 from typing import NamedTuple
 

@@ -22,7 +22,7 @@ from vae_jax.runtime import config
 
 
 @dataclasses.dataclass(frozen=True)
-class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, RollLogits]):
+class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Rolls, RollLogits]):
     """The piano roll in beats; see `representations.base.Representation` for its methods.
 
     Attributes:
@@ -89,7 +89,7 @@ class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Roll
     def calibrate(self, outputs: RollLogits, x: Rolls) -> Calibration:
         """Finds the thresholds with the best F1 on the beats of training crops, rolls and logits [B, T, ...]."""
         inside = np.asarray(x.inside) > 0
-        return decoding.calibrate(jax.tree.map(lambda values: values[inside], outputs), x.onsets[inside])
+        return decoding.calibrate(jax.tree.map(lambda values: values[inside], outputs), np.asarray(x.onsets)[inside])
 
     def default_calibration(self) -> Calibration:
         """Even odds."""
