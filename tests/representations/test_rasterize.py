@@ -1,38 +1,60 @@
-"""Dense rolls: what is rasterized is what the notes say."""
+"""Dense rolls and counts of durations: what is rasterized is what the notes say."""
 
 from __future__ import annotations
 
-import chex
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.representations.pianoroll.rasterize import rasterize
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.music import instruments
+from vae_jax.representations.pianoroll.beats import BeatLists
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, Rolls, rasterize
 
-SHAPE = {"num_steps": 24, "num_pitches": 20, "num_parts": 4}
+STEPS, PITCHES = 4, 20  # The last register has two pitches.
+
+
+def dense(lists: BeatLists) -> Rolls:
+    draw = functools.partial(rasterize, steps_per_beat=STEPS, num_pitches=PITCHES)
+    return jax.device_get(jax.jit(draw)(lists))
+
+
+def one_beat(*rows: list[int]) -> BeatLists:
+    return BeatLists(np.array([[rows]], np.int32), np.ones((1, 1, len(rows)), bool), np.ones((1, 1), bool))
 
 
 def test_rasterize_against_a_loop():
     rng = np.random.default_rng(0)
-    limits = [(-30, 30), (0, 4), (0, 20), (1, 40)]
-    notes = np.stack([rng.integers(*one, (5, 64)) for one in limits], axis=-1).astype(np.int16)
-    mask = rng.random((5, 64)) < 0.7
-    expected = np.zeros((5, 24, 20, 4))
-    for b in range(5):
-        for step, part, pitch, _ in notes[b][mask[b]].tolist():
-            if 0 <= step < 24:
-                expected[b, step, pitch, part] = 1
-    chex.clear_trace_counter()
-    draw = jax.jit(chex.assert_max_traces(lambda lists: rasterize(lists, **SHAPE, dtype=jnp.bfloat16), n=1))
-    for _ in range(2):
-        rolls = draw(NoteLists(notes, mask))
-    assert rolls.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(rolls.astype(np.float32), expected)
+    limits = [(-3, 7), (0, instruments.NUM_PARTS), (-5, 25), (1, 60)]
+    notes = np.stack([rng.integers(*one, (3, 5, 40)) for one in limits], axis=-1).astype(np.int16)
+    mask, inside = rng.random((3, 5, 40)) < 0.7, rng.random((3, 5)) < 0.8
+    onsets = np.zeros((3, 5, STEPS, PITCHES, instruments.NUM_PARTS))
+    outlasting = np.zeros((3, 5, STEPS, 4, len(DURATION_EDGES) + 1))
+    for b, t, n in np.argwhere(mask):
+        step, part, pitch, duration = notes[b, t, n].tolist()
+        if 0 <= step < STEPS and 0 <= pitch < PITCHES:
+            onsets[b, t, step, pitch, part] = 1
+            if part != instruments.DRUMS:
+                for k, edge in enumerate((0, *DURATION_EDGES)):
+                    outlasting[b, t, step, pitch // DURATION_REGISTER, k] += duration > edge
+    assert onsets.sum() > 80 and outlasting[..., -1].sum() > 10
+
+    rolls = dense(BeatLists(notes, mask, inside))
+    assert rolls.onsets.dtype == rolls.outlasting.dtype == np.uint8 and rolls.inside.dtype == np.float32
+    np.testing.assert_array_equal(rolls.onsets, onsets)
+    np.testing.assert_array_equal(rolls.outlasting, outlasting)
+    np.testing.assert_array_equal(rolls.inside, inside)
+
+
+def test_one_note_by_hand():
+    rolls = dense(one_beat([3, instruments.BASS, 7, 5], [0, instruments.DRUMS, 1, 9]))
+    assert np.argwhere(rolls.onsets).tolist() == [[0, 0, 0, 1, instruments.DRUMS], [0, 0, 3, 7, instruments.BASS]]
+    # It outlasts nothing, one, two, three and four steps, not five; the drums have no duration.
+    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, 3, 1, k] for k in range(5)]
 
 
 def test_notes_outside_the_roll_are_left_out():
-    outside = [[0, 4, 0, 1], [0, 0, 20, 1], [0, -1, 0, 1], [0, 0, -1, 1], [24, 0, 0, 1], [-5, 0, 0, 5]]
-    notes = np.array([[*outside, [23, 3, 19, 1]]], dtype=np.int32)
-    rolls = np.asarray(rasterize(NoteLists(notes, np.ones((1, 7), dtype=bool)), **SHAPE))
-    np.testing.assert_array_equal(np.argwhere(rolls), [[0, 23, 19, 3]])
+    outside = [[0, 0, PITCHES, 1], [0, 0, -1, 1], [STEPS, 0, 0, 1], [-1, 0, 0, 5]]
+    rolls = dense(one_beat(*outside, [STEPS - 1, 3, PITCHES - 1, 1]))
+    assert np.argwhere(rolls.onsets).tolist() == [[0, 0, STEPS - 1, PITCHES - 1, 3]]
+    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, STEPS - 1, 3, 0]]

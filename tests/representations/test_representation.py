@@ -1,4 +1,4 @@
-"""The piano roll as a representation: pieces through windows and back, and the cells of its grid."""
+"""The piano roll as a representation: pieces through beats and back, and the cells of its grid."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from vae_jax.data import synthetic
 from vae_jax.evaluation import note_matching
+from vae_jax.music import instruments
 from vae_jax.music.score import Meter, Score, make_notes, make_score
 from vae_jax.representations import arrays
 from vae_jax.representations.base import Encoded
 from vae_jax.representations.pianoroll import encoding
+from vae_jax.representations.pianoroll.beat_grid import RollGrid
+from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
@@ -20,50 +24,57 @@ from vae_jax.runtime.json_dataclass import from_json, to_json
 REPRESENTATION = RollRepresentation()
 
 
+def dense_onsets(lists: BeatLists) -> np.ndarray:
+    """The pitched onsets of a piece, [W, S, P, C], by a loop."""
+    rolls = np.zeros((len(lists.mask), *REPRESENTATION.example_shape), np.uint8)
+    for beat, place in np.argwhere(lists.mask):
+        step, part, pitch, _ = lists.notes[beat, place].tolist()
+        rolls[beat, step, pitch, part] = part != instruments.DRUMS
+    return rolls
+
+
 @pytest.fixture(scope="module", params=range(3))
 def piece(request: pytest.FixtureRequest) -> Score:
     return synthetic.make_score(5, request.param)
 
 
-def test_windows_decode_as_the_whole_piece_does(piece: Score):
+def test_beats_decode_as_the_whole_piece_does(piece: Score):
     encoded = REPRESENTATION.encode(piece)
     assert REPRESENTATION.decode(encoded) == encoding.decode(encoding.encode(piece, REPRESENTATION))
     assert encoded.report["notes"] == len(piece.notes)
     assert encoded.report["notes_past_max_notes"] == 0
 
 
-def test_notes_that_exceed_the_list_of_a_window_are_counted():
-    score = make_score(480, make_notes(np.arange(100) * 40, 40, 30 + np.arange(100) % 60))
-    encoded = RollRepresentation(max_notes=64).encode(score)
-    assert encoded.examples.notes.shape[1] == 64
-    assert encoded.report["notes_past_max_notes"] == 100 - int(encoded.examples.mask.sum()) == 32
+def test_there_is_a_beat_for_every_step_of_the_piece(piece: Score):
+    encoded = REPRESENTATION.encode(piece)
+    steps = encoded.context.num_steps
+    assert arrays.num_examples(encoded.examples) == -(-steps // 12) > 20
+    assert encoded.examples.inside.all()
 
 
-def test_training_windows_start_on_every_beat(piece: Score):
-    whole = encoding.encode(piece, REPRESENTATION)
-    starts = {int(first) for first in range(int(whole.bars[1]) % 12, whole.num_steps - 96 + 1, 12)}
-    starts |= {0, whole.num_steps - 96}
-    expected = {
-        tuple(sorted((int(n[0]) - start, *map(int, n[1:])) for n in whole.notes if start <= n[0] < start + 96))
-        for start in starts
-    }
-    lists = REPRESENTATION.encode_training(piece)
-    found = {
-        tuple(sorted(tuple(row) for row in lists.notes[w][lists.mask[w]].tolist()))
-        for w in range(arrays.num_examples(lists))
-    }
-    assert arrays.num_examples(lists) == len(starts)
-    assert found == expected
+def test_notes_that_exceed_the_list_of_a_beat_are_counted():
+    score = make_score(480, make_notes(np.repeat([0, 960], 20), 40, np.tile(40 + np.arange(20), 2)))
+    encoded = RollRepresentation(max_notes=16).encode(score)
+    assert encoded.examples.notes.shape == (4, 16, 4)
+    assert encoded.examples.mask.sum(axis=1).tolist() == [16, 0, 16, 0]
+    assert encoded.report["notes_past_max_notes"] == 8
 
 
-def test_without_a_hop_training_windows_are_those_of_encode(piece: Score):
-    plain = RollRepresentation(training_hop_beats=0)
-    np.testing.assert_array_equal(plain.encode_training(piece).notes, plain.encode(piece).examples.notes)
+def test_training_crops_are_stretches_of_the_piece(piece: Score):
+    whole = REPRESENTATION.encode(piece).examples
+    crops = RollRepresentation(crop_beats=16, training_hop_beats=5).encode_training(piece)
+    last = len(whole.mask) - 16
+    starts = sorted({*range(0, last + 1, 5), last})
+    assert crops.notes.shape == (len(starts), 16, *whole.notes.shape[1:])
+    for n, start in enumerate(starts):
+        np.testing.assert_array_equal(crops.notes[n], whole.notes[start : start + 16])
+    assert crops.inside.all()
 
 
 @pytest.mark.parametrize(
     "score",
     [
+        make_score(480, make_notes([], [], [])),
         make_score(480, make_notes([0], [480], [60])),
         make_score(480, make_notes([0, 480], [10, 10], [36, 38], channel=9)),
         make_score(96, make_notes([0, 96, 192], 96, [60, 62, 64]), meters=[Meter(0, 3, 4)]),
@@ -71,7 +82,7 @@ def test_without_a_hop_training_windows_are_those_of_encode(piece: Score):
         make_score(480, make_notes([0, 100], [200, 200], [5, 125])),
         make_score(480, make_notes(np.arange(4000) * 480, 480, 60)),
     ],
-    ids=["one note", "drums only", "3/4", "6/8", "outside the range", "half an hour"],
+    ids=["silence", "one note", "drums only", "3/4", "6/8", "outside the range", "half an hour"],
 )
 def test_every_kind_of_piece_is_encoded_and_decoded(score: Score):
     encoded = REPRESENTATION.encode(score)
@@ -80,9 +91,9 @@ def test_every_kind_of_piece_is_encoded_and_decoded(score: Score):
     if encoded.report["notes_folded"]:
         assert encoded.report["notes_folded"] == 2
         np.testing.assert_array_equal(decoded.notes.pitch % 12, score.notes.pitch % 12)
-    else:
+    elif len(score.notes):
         assert note_matching.count_matches(score, decoded, drums=bool(score.notes.is_drum[0])).f1 == 1
-    assert arrays.num_examples(REPRESENTATION.encode_training(score)) >= 1
+    assert REPRESENTATION.encode_training(score).mask.shape[1:] == (32, 48)
 
 
 def test_contexts_survive_json(piece: Score):
@@ -91,14 +102,14 @@ def test_contexts_survive_json(piece: Score):
     assert REPRESENTATION.decode(Encoded(encoded.examples, again)) == REPRESENTATION.decode(encoded)
 
 
-def test_music_without_an_original_has_consecutive_windows():
+def test_music_without_an_original_has_consecutive_beats():
     lists = REPRESENTATION.encode(make_score(480, make_notes([0], [480], [60]))).examples
     three = arrays.concatenate([lists] * 3)
-    decoded = REPRESENTATION.decode(Encoded(three, REPRESENTATION.context_of_length(3)))
-    assert decoded.notes.onset_ticks.tolist() == [0, 8 * 480, 16 * 480]
+    decoded = REPRESENTATION.decode(Encoded(three, REPRESENTATION.context_of_length(12)))
+    assert decoded.notes.onset_ticks.tolist() == [0, 4 * 480, 8 * 480]
 
 
-def test_the_first_full_window_comes_after_a_pick_up():
+def test_the_first_full_beat_comes_after_a_pick_up():
     notes = make_notes([0, 480, 2400], 480, [60, 62, 64])
     pick_up = make_score(480, notes, meters=[Meter(0, 1, 4), Meter(480, 4, 4)])
     for score, expected in ((pick_up, 1), (make_score(480, notes), 0)):
@@ -115,21 +126,32 @@ def test_augmentation_fields_are_checked():
 # The beat grid.
 
 
-def test_cells_are_the_onsets_of_the_dense_roll(piece: Score):
+@pytest.mark.parametrize("window_beats", [1, 8])
+def test_cells_are_the_onsets_of_the_dense_roll(piece: Score, window_beats: int):
     lists = REPRESENTATION.encode(piece).examples
-    rolls = np.array(REPRESENTATION.rasterize(lists))
-    rolls[..., -1] = 0  # Drums take no part.
-    by_part = REPRESENTATION.grid.cells(lists, by_part=True).toarray()
-    np.testing.assert_array_equal(by_part, rolls.reshape(len(rolls), -1))
-    merged = REPRESENTATION.grid.cells(lists, by_part=False).toarray()
+    grid = RollGrid(REPRESENTATION, window_beats)
+    rolls = dense_onsets(lists)
+    rolls = np.concatenate([rolls, np.zeros((-len(rolls) % window_beats, *rolls.shape[1:]), np.uint8)])
+    rolls = rolls.reshape(-1, window_beats, *rolls.shape[1:])
+    np.testing.assert_array_equal(grid.cells(lists, by_part=True).toarray(), rolls.reshape(len(rolls), -1))
+    merged = grid.cells(lists, by_part=False).toarray()
     np.testing.assert_array_equal(merged, rolls.max(axis=-1).reshape(len(rolls), -1))
 
 
-def test_windows_made_of_cells_have_these_cells(piece: Score):
+def test_crops_have_windows_of_their_own(piece: Score):
+    crops = RollRepresentation(crop_beats=20, training_hop_beats=20).encode_training(piece)
+    found = REPRESENTATION.grid.cells(crops, by_part=True)
+    each = [REPRESENTATION.grid.cells(arrays.take(crops, n), by_part=True) for n in range(len(crops.mask))]
+    assert found.shape[0] == 3 * len(each) > 3
+    assert (found != scipy.sparse.vstack(each)).nnz == 0
+
+
+def test_beats_made_of_cells_have_these_cells(piece: Score):
     lists = REPRESENTATION.encode(piece).examples
     cells = REPRESENTATION.grid.cells(lists, by_part=True)
     made = REPRESENTATION.grid.from_cells(lists, [np.sort(row.indices) for row in cells])
     assert (REPRESENTATION.grid.cells(made, by_part=True) != cells).nnz == 0
+    assert np.all(made.notes[made.mask][:, 3] == 1)
 
 
 def test_matches_of_cells_by_hand():

@@ -63,8 +63,10 @@ class RollGrid:
     def count_matches(
         self, reference: Encoded[BeatLists, RollContext], estimate: BeatLists, *, by_part: bool
     ) -> MatchCounts:
-        """Counts onsets equal in step and pitch (and part)."""
-        one, other = (self._piece_cells(self._notes(lists), by_part) for lists in (reference.examples, estimate))
+        """Counts onsets equal in step and pitch (and part), up to the last bar line."""
+        rolls = (self._notes(lists) for lists in (reference.examples, estimate))
+        last = reference.context.num_steps
+        one, other = (self._piece_cells(notes[notes[:, STEP] < last], by_part) for notes in rolls)
         return MatchCounts(len(np.intersect1d(one, other, assume_unique=True)), len(one), len(other))
 
     def count_previous_bar(self, encoded: Encoded[BeatLists, RollContext]) -> MatchCounts:

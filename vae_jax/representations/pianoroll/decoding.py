@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import scipy.special
 
 from vae_jax.music import instruments
 from vae_jax.representations.base import Calibration
@@ -61,7 +62,7 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
 
 def most_probable_steps(outlasts: np.ndarray) -> np.ndarray:
     """Returns the length of the most probable duration class, [N] steps, of logits [N, K] of outlasting each class."""
-    survival = np.cumprod(1 / (1 + np.exp(-outlasts)), axis=1)
+    survival = np.cumprod(scipy.special.expit(outlasts), axis=1)
     ones = np.ones((len(survival), 1))
     probability = -np.diff(np.hstack([ones, survival, 0 * ones]), axis=1)
     return DURATION_STEPS[probability.argmax(axis=1)]

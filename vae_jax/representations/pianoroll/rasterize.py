@@ -9,20 +9,7 @@ from vae_jax.music import instruments
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 
-DURATION_EDGES = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    9,
-    11,
-    14,
-    20,
-    28,
-    44,
-)  # Of classes, in steps; class k ends with edge k, the last is open.
+DURATION_EDGES = (1, 2, 3, 4, 5, 7, 9, 11, 14, 20, 28, 44)  # Steps; class k ends with edge k, one more is open.
 DURATION_REGISTER = 6  # Semitones that share a duration.
 
 
@@ -42,7 +29,7 @@ class Rolls(NamedTuple):
 
 
 def rasterize(lists: BeatLists, *, steps_per_beat: int, num_pitches: int) -> Rolls:
-    """Turns note lists [B, T, N, 4] into rolls; pure and jittable. A note outside the shape leaves no trace."""
+    """Turns note lists [B, T, N, 4] into rolls; jittable. Steps and pitches outside the shape leave no trace."""
     notes = jnp.asarray(lists.notes, jnp.int32)
     step, part, pitch, duration = (notes[..., column] for column in (STEP, PART, PITCH, DURATION))
     crops, beats = notes.shape[:2]
