@@ -41,7 +41,7 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     """Decodes points of a grid over the map, row by row from its lower left.
 
     Where the map is the latent space itself, with one example per piece, a point is decoded as it is. Elsewhere its
-    latents are the mean of those of the nearest pieces, example by example, weighted by the inverse squared distance and
+    latents are the mean of those of the nearest pieces, one by one, weighted by the inverse squared distance and
     scaled to the mean of their norms, because the norm of an average is smaller.
     """
     if inference is None or latent_map is None or len(latent_map.points) < 2:

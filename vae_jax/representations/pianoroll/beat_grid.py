@@ -28,8 +28,8 @@ class RollGrid:
         return self.config.num_pitches
 
     def cells(self, examples: BeatLists, *, by_part: bool) -> scipy.sparse.csr_matrix:
-        """Returns windows of `examples_per_row` beats as rows of 0 and 1, [.., T * P], or [.., T * P * C] with the parts
-        apart; examples are the beats [W, ...] of a piece, or crops [B, T, ...], each with windows of its own."""
+        """Returns windows of `examples_per_row` beats as rows of 0 and 1, [.., T * P], or [.., T * P * C] with the
+        parts apart; examples are the beats [W, ...] of a piece, or crops [B, T, ...], each with windows of its own."""
         steps, pitches, num_parts = self.config.beat_shape
         num_beats = examples.mask.shape[-2]
         rows_each = -(-num_beats // self.examples_per_row)
