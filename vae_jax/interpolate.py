@@ -21,7 +21,7 @@ def main() -> None:
 
     inference = load_experiment(args.workdir).inference()
     start, end = (corpus.load_corpus(path).pieces[0] for path in (args.start, args.end))
-    scores = latents.interpolate(inference, start.score, end.score, args.steps, args.windows)
+    scores = latents.interpolate(inference, start.score, end.score, args.steps, args.length)
     artifacts.write_interpolation(pathlib.Path(args.output), scores, start.label, end.label)
     print(f"{len(scores)} steps from {files.printable(start.label)} to {files.printable(end.label)} in {args.output}")
 
@@ -31,6 +31,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("start", "", "The MIDI file of the first point.")
     flags.DEFINE_string("end", "", "The MIDI file of the last point.")
     flags.DEFINE_integer("steps", 8, "Number of points, both ends included.", lower_bound=2, upper_bound=64)
-    flags.DEFINE_integer("windows", 4, "Windows (of two bars in 4/4) to take of each piece.", lower_bound=1)
+    flags.DEFINE_integer("length", 32, "Beats to take of each piece.", lower_bound=1)
     flags.DEFINE_string("output", "", "Folder for the MIDI files and the picture.")
     cli.run(main)

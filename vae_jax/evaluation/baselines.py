@@ -20,7 +20,7 @@ from vae_jax.training.experiment import Experiment
 # Scores a subset of the pieces: (its pieces, its name) to figures by their names in `metrics.json`.
 ScoreBaselines = Callable[[Sequence[Reconstruction], str], dict[str, float]]
 
-_PCA_WINDOWS, _PCA_CELLS = 3072, 8192
+_PCA_EXAMPLES, _PCA_CELLS = 768, 8192
 _THRESHOLDS = np.linspace(0.05, 0.95, 91)
 
 
@@ -60,14 +60,13 @@ def fit_grid_baselines(
 
     The nearest window is searched for among those of the training pieces.
     """
-    sample = arrays.subsample(examples, _PCA_WINDOWS)
-    size, seed = experiment.model.latent_dim, experiment.seed
+    sample = arrays.subsample(examples, _PCA_EXAMPLES)
+    size, seed = experiment.model.latent_dim * grid.examples_per_row, experiment.seed
     pca, pca_by_part = (_Pca(grid.cells(sample, by_part=by_part), size, seed) for by_part in (False, True))
-    library = grid.cells(arrays.concatenate([one.encoded.examples for one in training]), by_part=False)
+    library = _stack_cells(grid, training, by_part=False)
 
     def score(pieces: Sequence[Reconstruction], subset: str) -> dict[str, float]:
-        windows = arrays.concatenate([one.encoded.examples for one in pieces])
-        merged = grid.cells(windows, by_part=False)
+        merged = _stack_cells(grid, pieces, by_part=False)
         by_note, by_instrument = MatchCounts(), MatchCounts()
         for one in pieces:
             cells = pca_by_part.reconstruct_cells(grid.cells(one.encoded.examples, by_part=True))
@@ -78,7 +77,7 @@ def fit_grid_baselines(
         previous = sum((grid.count_previous_bar(one.encoded) for one in pieces), MatchCounts())
         scores = {
             "baseline_pca_note_f1_grid": pca.count_matches(merged).f1,
-            "baseline_pca_note_f1_grid_part": pca_by_part.count_matches(grid.cells(windows, by_part=True)).f1,
+            "baseline_pca_note_f1_grid_part": pca_by_part.count_matches(_stack_cells(grid, pieces, by_part=True)).f1,
             "baseline_pca_note_f1_50ms": by_note.f1,
             "baseline_pca_note_f1_instrument": by_instrument.f1,
             "baseline_previous_bar_note_f1_grid": previous.f1,
@@ -88,6 +87,10 @@ def fit_grid_baselines(
         return scores
 
     return score
+
+
+def _stack_cells(grid: AnyGrid, pieces: Sequence[Reconstruction], *, by_part: bool) -> scipy.sparse.csr_matrix:
+    return scipy.sparse.vstack([grid.cells(one.encoded.examples, by_part=by_part) for one in pieces], format="csr")
 
 
 class _Pca:

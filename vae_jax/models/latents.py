@@ -63,20 +63,20 @@ def sample_scores(
     return inference.decode_scores(list(density.sample(noise, temperature)))
 
 
-def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes points between two pieces, ends included: window n of one is interpolated with window n of the other.
+def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_examples: int) -> list[Score]:
+    """Decodes points between two pieces, ends included: example n of one is interpolated with example n of the other.
 
     Args:
       inference: the trained model.
       start, end: the pieces.
       num_steps: number of scores to return, at least 2.
-      num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
+      num_examples: examples taken of each piece from its first full bar on, at most as many as the shorter one has.
     """
     means = []
     for score in (start, end):
         encoded = inference.representation.encode(score)
         first = inference.representation.first_full_example(encoded.context)
-        means.append(inference.encode(encoded.examples).mean[first:][:num_windows])
+        means.append(inference.encode(encoded.examples).mean[first:][:num_examples])
     count = min(map(len, means))
     fractions = np.linspace(0, 1, num_steps)
     return inference.decode_scores([slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions])

@@ -107,7 +107,7 @@ def _ceiling(run: RunRecord, pieces: ReportPieces) -> Json | None:
 
 def _plots(run: RunRecord) -> list[dict[str, str]]:
     """Returns the plots of the run; of a piano-roll run without those that the page draws itself."""
-    omitted = ("losses", "latents") if "window_beats" in run.config["representation"] else ()
+    omitted = ("losses", "latents") if "crop_beats" in run.config["representation"] else ()
     paths = {title: run.folder.plots / f"{name}.png" for name, title in _PLOTS.items() if name not in omitted}
     if not omitted:
         lines = sorted(run.folder.reconstructions.glob("*.png"))[:1]

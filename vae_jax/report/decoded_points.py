@@ -11,8 +11,8 @@ from vae_jax.report.latent_map import LatentMap, map_latents
 from vae_jax.report.pieces import ReportPiece, RunRecord, pack_music
 from vae_jax.runtime.files import Json
 
-_NUM_PAIRS, _NUM_STEPS, _INTERPOLATED_WINDOWS = 3, 9, 4
-_GRID_SIDE, _GRID_WINDOWS, _NUM_NEIGHBOURS = 8, 2, 3
+_NUM_PAIRS, _NUM_STEPS, _INTERPOLATED_EXAMPLES = 3, 9, 32
+_GRID_SIDE, _GRID_EXAMPLES, _NUM_NEIGHBOURS = 8, 16, 3
 
 
 def map_run(run: RunRecord, num_pieces: int) -> LatentMap | None:
@@ -32,7 +32,7 @@ def interpolations(inference: Inference | None, pieces: Sequence[ReportPiece]) -
     packed = []
     for start, end in _pairs(pieces):
         ends = start.music["original"], end.music["original"]
-        steps = [pack_music(score) for score in interpolate(inference, *ends, _NUM_STEPS, _INTERPOLATED_WINDOWS)]
+        steps = [pack_music(score) for score in interpolate(inference, *ends, _NUM_STEPS, _INTERPOLATED_EXAMPLES)]
         packed.append({"start": start.name, "end": end.name, "steps": steps})
     return packed
 
@@ -41,7 +41,7 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     """Decodes points of a grid over the map, row by row from its lower left.
 
     Where the map is the latent space itself, with one example per piece, a point is decoded as it is. Elsewhere its
-    latents are the mean of those of the nearest pieces, window by window, weighted by the inverse squared distance and
+    latents are the mean of those of the nearest pieces, one by one, weighted by the inverse squared distance and
     scaled to the mean of their norms, because the norm of an average is smaller.
     """
     if inference is None or latent_map is None or len(latent_map.points) < 2:
@@ -53,14 +53,14 @@ def grid(inference: Inference | None, run: RunRecord, latent_map: LatentMap | No
     cells = [np.array([x, y]) for y, x in itertools.product(axes[1], axes[0])]
     piece, mean = run.latents["piece"], run.latents["mean"]
     is_latent_space = mean.shape[1] == 2 and len(piece) == len(points)
-    windows = [mean[piece == n] for n in range(len(points))]
+    examples = [mean[piece == n] for n in range(len(points))]
     rows, latents = [], []
     for cell in cells:
         distance = np.linalg.norm(points - cell[: points.shape[1]], axis=1)
         index = np.argsort(distance, kind="stable")[:_NUM_NEIGHBOURS]
         weights = 1 / np.maximum(distance[index], 1e-9) ** 2
         weights /= weights.sum()
-        latents.append(cell[None] if is_latent_space else _blend([windows[n] for n in index], weights))
+        latents.append(cell[None] if is_latent_space else _blend([examples[n] for n in index], weights))
         near = [[int(n), round(float(weight), 3)] for n, weight in zip(index, weights, strict=True)]
         rows.append({"point": [round(float(value), 5) for value in cell], "near": near})
     for row, score in zip(rows, inference.decode_scores(latents), strict=True):
@@ -80,9 +80,9 @@ def _pairs(pieces: Sequence[ReportPiece]) -> list[tuple[ReportPiece, ReportPiece
 
 
 def _blend(pieces: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Averages the latents of the first windows, each [W, Z], without the very first, often a pick-up, if possible."""
-    first = [mean[1:] if len(mean) > _GRID_WINDOWS else mean for mean in pieces]
-    count = min(_GRID_WINDOWS, *(len(mean) for mean in first))
+    """Averages the latents of the first examples, each [W, Z], without the very first, often a pick-up, if possible."""
+    first = [mean[1:] if len(mean) > _GRID_EXAMPLES else mean for mean in pieces]
+    count = min(_GRID_EXAMPLES, *(len(mean) for mean in first))
     stacked = np.stack([mean[:count] for mean in first])
     blended = np.einsum("k,kwz->wz", weights, stacked)
     norm = np.einsum("k,kw->w", weights, np.linalg.norm(stacked, axis=-1))

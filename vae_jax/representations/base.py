@@ -53,11 +53,15 @@ class BeatGrid(Protocol[B, C]):
     def num_pitches(self) -> int:
         """Pitches of the grid; cell = step * num_pitches + pitch, times the number of groups plus the group."""
 
+    @property
+    def examples_per_row(self) -> int:
+        """Consecutive examples of a piece in a row of cells; the last row of a piece is filled up with nothing."""
+
     def cells(self, examples: B, *, by_part: bool) -> scipy.sparse.csr_matrix:
-        """Returns examples as rows of 0 and 1, [W, number of cells]."""
+        """Returns the examples of a piece, or training examples, as rows of 0 and 1, [rows, number of cells]."""
 
     def from_cells(self, like: B, cells: Sequence[np.ndarray]) -> B:
-        """Returns examples of the shape of others that hold the given cells (by part) of each."""
+        """Returns the examples of a piece, of the shape of others, that hold the given cells (by part) of each row."""
 
     def count_matches(self, reference: Encoded[B, C], estimate: B, *, by_part: bool) -> MatchCounts:
         """Counts the cells in which a piece and a model's estimate of its examples agree."""

@@ -20,7 +20,7 @@ class RollGrid:
     """The beat grid of piano rolls of one shape; see `representations.base.BeatGrid`."""
 
     config: RollConfig
-    window_beats: int = 8  # Beats in a row of cells.
+    examples_per_row: int = 8  # Beats in a row of cells.
 
     @property
     def num_pitches(self) -> int:
@@ -28,18 +28,18 @@ class RollGrid:
         return self.config.num_pitches
 
     def cells(self, examples: BeatLists, *, by_part: bool) -> scipy.sparse.csr_matrix:
-        """Returns windows of `window_beats` beats as rows of 0 and 1, [.., T * P], or [.., T * P * C] with the parts
-        apart; examples are the beats [W, ...] of a piece, or crops [B, T, ...], each with windows of its own."""
+        """Returns windows of `examples_per_row` beats as rows of 0 and 1, [.., T * P], or [.., T * P * C] with the
+        parts apart; examples are the beats [W, ...] of a piece, or crops [B, T, ...], each with windows of its own."""
         steps, pitches, num_parts = self.config.beat_shape
         num_beats = examples.mask.shape[-2]
-        rows_each = -(-num_beats // self.window_beats)
+        rows_each = -(-num_beats // self.examples_per_row)
         index = np.nonzero(np.asarray(examples.mask) & (examples.notes[..., PART] != instruments.DRUMS))
         played, beat = np.asarray(examples.notes)[index].astype(np.int64), index[-2]
         crop = index[0] if examples.mask.ndim == 3 else 0
-        row, place = crop * rows_each + beat // self.window_beats, beat % self.window_beats
+        row, place = crop * rows_each + beat // self.examples_per_row, beat % self.examples_per_row
         cell, width = (
             (place * steps + played[:, STEP]) * pitches + played[:, PITCH],
-            self.window_beats * steps * pitches,
+            self.examples_per_row * steps * pitches,
         )
         if by_part:
             cell, width = cell * num_parts + played[:, PART], width * num_parts
@@ -52,7 +52,7 @@ class RollGrid:
         """Returns the beats of a piece that hold the given cells by part, ascending, in notes of one step."""
         steps, pitches, num_parts = self.config.beat_shape
         joined = np.concatenate(
-            [row + n * self.window_beats * steps * pitches * num_parts for n, row in enumerate(cells)]
+            [row + n * self.examples_per_row * steps * pitches * num_parts for n, row in enumerate(cells)]
         )
         rest, part = np.divmod(joined, num_parts)
         notes = np.zeros((len(joined), 4), np.int64)
