@@ -65,7 +65,7 @@ class Experiment:
         Raises UserError where nothing is left to train on."""
         if not split.train:
             raise UserError("the corpus leaves nothing to train on")
-        held_out = [self.representation.encode(corpus.pieces[n].score).examples for n in split.held_out]
+        held_out = [self.representation.encode_training(corpus.pieces[n].score) for n in split.held_out]
         examples = corpus.training_examples(self.representation, split)
         return Dataset(examples, arrays.concatenate(held_out) if held_out else None)
 
