@@ -12,6 +12,7 @@ import optax
 
 from vae_jax.data.dataset import Dataset
 from vae_jax.models.base import VAEOutput, Variables
+from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.training.config import OptimizerConfig
 from vae_jax.training.trainable import Metrics, Trainable
@@ -86,7 +87,7 @@ class LinearVAE(Trainable[Any]):
         decoded = reparameterize(key, posterior) @ params["decoder"] + params["mean"]
         log_var = params["noise_log_var"]
         nll = 0.5 * jnp.sum(jnp.square(x - decoded) * jnp.exp(-log_var) + log_var + jnp.log(2 * jnp.pi), axis=-1)
-        output = VAEOutput(nll, posterior)
+        output = VAEOutput(nll, gaussian_kl_nats(posterior))
         return output.loss(1.0), {"distortion": nll, "kl_nats": output.kl_nats}
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:

@@ -15,6 +15,7 @@ from vae_jax.models.base import VAEOutput
 from vae_jax.models.losses import (
     BinomialCounts,
     binomial_nll,
+    gaussian_divergence_nats,
     gaussian_kl_nats,
     mean_squared_error,
     mean_squared_log_error,
@@ -83,6 +84,20 @@ def test_shapes_that_differ_are_refused(term):
         gaussian_kl_nats(Posterior(jnp.zeros((2, 3)), jnp.zeros((2, 1))))
 
 
+def test_the_divergence_of_two_gaussians_against_quadrature():
+    (mean, log_var), (prior_mean, prior_log_var) = posterior, prior = random_posterior(3), random_posterior(3)[::-1]
+    found = gaussian_divergence_nats(posterior, Posterior(*prior))
+    expected = np.zeros(mean.shape)
+    for index in np.ndindex(*mean.shape):
+        q = scipy.stats.norm(mean[index], np.exp(log_var[index] / 2))
+        p = scipy.stats.norm(prior_mean[index], np.exp(prior_log_var[index] / 2))
+        expected[index] = q.expect(lambda z, q=q, p=p: q.logpdf(z) - p.logpdf(z))
+    np.testing.assert_allclose(found, expected.sum(axis=-1), rtol=1e-4)
+    standard = Posterior(jnp.zeros_like(mean), jnp.zeros_like(mean))
+    np.testing.assert_allclose(gaussian_divergence_nats(posterior, standard), gaussian_kl_nats(posterior), rtol=1e-6)
+    np.testing.assert_allclose(gaussian_divergence_nats(posterior, posterior), 0, atol=1e-6)
+
+
 def test_the_loss_of_two_latents_is_the_posts_line():
     rng = np.random.default_rng(0)
     x, outputs = rng.uniform(0, 100, size=(2, BATCH, 6)).astype(np.float32)
@@ -91,7 +106,7 @@ def test_the_loss_of_two_latents_is_the_posts_line():
     # The post, in R: -Reg_factor * k_mean(1 + z_log_var - k_square(z_mean) - k_exp(z_log_var), axis = -1L)
     kl_loss = -0.5 * np.mean(1 + log_var - mean**2 - np.exp(log_var), axis=-1)
     xent_loss = np.mean((np.log(x + 1) - np.log(outputs + 1)) ** 2, axis=-1)
-    output = VAEOutput(mean_squared_log_error(jnp.asarray(outputs), jnp.asarray(x)), posterior)
+    output = VAEOutput(mean_squared_log_error(jnp.asarray(outputs), jnp.asarray(x)), gaussian_kl_nats(posterior))
     np.testing.assert_allclose(output.loss(0.5), xent_loss + kl_loss, rtol=1e-5)
 
 

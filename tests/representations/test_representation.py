@@ -126,13 +126,13 @@ def test_augmentation_fields_are_checked():
 # The beat grid.
 
 
-@pytest.mark.parametrize("window_beats", [1, 8])
-def test_cells_are_the_onsets_of_the_dense_roll(piece: Score, window_beats: int):
+@pytest.mark.parametrize("examples_per_row", [1, 8])
+def test_cells_are_the_onsets_of_the_dense_roll(piece: Score, examples_per_row: int):
     lists = REPRESENTATION.encode(piece).examples
-    grid = RollGrid(REPRESENTATION, window_beats)
+    grid = RollGrid(REPRESENTATION, examples_per_row)
     rolls = dense_onsets(lists)
-    rolls = np.concatenate([rolls, np.zeros((-len(rolls) % window_beats, *rolls.shape[1:]), np.uint8)])
-    rolls = rolls.reshape(-1, window_beats, *rolls.shape[1:])
+    rolls = np.concatenate([rolls, np.zeros((-len(rolls) % examples_per_row, *rolls.shape[1:]), np.uint8)])
+    rolls = rolls.reshape(-1, examples_per_row, *rolls.shape[1:])
     np.testing.assert_array_equal(grid.cells(lists, by_part=True).toarray(), rolls.reshape(len(rolls), -1))
     merged = grid.cells(lists, by_part=False).toarray()
     np.testing.assert_array_equal(merged, rolls.max(axis=-1).reshape(len(rolls), -1))

@@ -238,7 +238,7 @@ class RollVAE(VAE):
             return jax.nn.sigmoid(stack_neighbours(z, fields.kernel_beats) @ kernel + bias)
 
         def pull_back(residual: jax.Array) -> jax.Array:
-            return add_neighbours(residual @ kernel.T, fields.kernel_beats)
+            return add_neighbours(residual @ kernel.T, fields.kernel_beats) * inside
 
         gradient = pull_back(counts.successes - counts.trials * jax.nn.sigmoid(bias))
         z = stack_neighbours(gradient, fields.preconditioner_beats) @ self.start * inside
@@ -296,9 +296,9 @@ def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: 
     rows = successes - trials * center
     size, fields = model.latent_dim, model.config
     components, deviation = np.zeros((size, len(features)), np.float32), np.ones(size, np.float32)
-    # A corpus of a few beats has fewer components than the model has latents; the rest start at zero.
+    # A corpus of a few beats has fewer components than the model has latents, silence none; the rest start at zero.
     rank = min(size, len(rows) - 1, len(features))
-    if rank > 0:
+    if rank > 0 and np.any(rows != rows[0]):
         pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(rows)
         components[:rank] = pca.components_
         deviation[:rank] = np.sqrt(np.maximum(pca.explained_variance_, 1e-6))
