@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from configs import anthems as anthems_config
 from vae_jax.composer import attributes
 from vae_jax.composer.attributes import ATTRIBUTES, Directions
+from vae_jax.composer.windows import NoteLists, WindowedRoll, WindowInference
 from vae_jax.data import synthetic
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
+from vae_jax.music.score import Score
 from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll import encoding
-from vae_jax.representations.pianoroll.representation import RollRepresentation
-from vae_jax.representations.pianoroll.windows import NoteLists
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import build_experiment
 from vae_jax.training.run_dir import RunFolder
@@ -195,26 +195,34 @@ def test_the_effect_of_a_linear_decoder(fitted: Directions, means: np.ndarray):
     assert found["monotone"] == 1 and found["rank_correlation"] == pytest.approx(1)
 
 
+def windows_of(roll: WindowedRoll, score: Score) -> NoteLists:
+    """The consecutive windows of a piece."""
+    piece = encoding.encode(score, roll)
+    return roll.encode_at(piece, np.arange(0, piece.num_steps, roll.window_steps))
+
+
 @pytest.fixture(scope="module")
-def pca_model() -> tuple[Inference, NoteLists]:
+def pca_model() -> tuple[WindowInference, NoteLists]:
     """A model of piano rolls as it starts, from PCA, with the windows that it starts from."""
     config = anthems_config.get_config()
-    config.model.update({"latent_dim": 24, "num_onset_cells": 1500, "num_drum_cells": 50})
+    config.model.update({"latent_dim": 6, "num_drum_cells": 50, "num_iterations": 2, "prior_hidden": 4})
     experiment = build_experiment(config.to_dict())
     representation = experiment.representation
     scores = [score for _, score in synthetic.make_corpus(16, seed=2)]
-    lists = arrays.concatenate([representation.encode(score).examples for score in scores])
-    variables = experiment.trainable.init(experiment.key(), Dataset(ArrayExamples(lists), None))
-    return Inference(experiment.model, representation, variables, representation.default_calibration()), lists
+    crops = arrays.concatenate([representation.encode_training(score) for score in scores])
+    variables = experiment.trainable.init(experiment.key(), Dataset(ArrayExamples(crops), None))
+    inference = Inference(experiment.model, representation, variables, representation.default_calibration())
+    roll = WindowedRoll.of(representation)
+    return WindowInference(inference, roll), arrays.concatenate([windows_of(roll, score) for score in scores])
 
 
-def test_the_music_of_a_real_decoder_moves(pca_model: tuple[Inference, NoteLists]):
+def test_the_music_of_a_real_decoder_moves(pca_model: tuple[WindowInference, NoteLists]):
     inference, lists = pca_model
 
     def decode(z: np.ndarray) -> Mapping[str, np.ndarray]:
         return attributes.window_attributes(inference.decode(z), min_pitch=24)
 
-    means, values = inference.encode(lists).mean, attributes.window_attributes(lists, min_pitch=24)
+    means, values = inference.encode(lists), attributes.window_attributes(lists, min_pitch=24)
     found = attributes.fit_directions(means, values, decode, seed=0, num_probes=1024)
     effect = attributes.measure_effect(means, found, decode)
     for name in ATTRIBUTES:
@@ -224,9 +232,9 @@ def test_the_music_of_a_real_decoder_moves(pca_model: tuple[Inference, NoteLists
 
 def test_density_and_register_are_those_of_the_whole_piece():
     """Every note of a piece has its onset in one window."""
-    representation = RollRepresentation(max_notes=512)
+    representation = WindowedRoll()
     score = synthetic.make_score(2, 0)
-    lists = representation.encode(score).examples
+    lists = windows_of(representation, score)
     found = attributes.window_attributes(lists, representation.min_pitch, representation.window_beats)
     notes = encoding.encode(score, representation).notes
     onsets = {(note[0], note[2]) for note in notes.tolist() if note[1] != instruments.DRUMS}

@@ -28,7 +28,7 @@ def conditions_of(score: Score) -> PieceConditions:
 
 
 def test_style_by_hand():
-    shape = RollConfig(steps_per_beat=2, window_beats=4, min_pitch=48, num_pitches=24)
+    shape = RollConfig(steps_per_beat=2, min_pitch=48, num_pitches=24)
     notes = [
         (0, instruments.KEYS, 5, 4),
         (0, instruments.KEYS, 9, 4),

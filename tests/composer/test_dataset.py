@@ -14,14 +14,13 @@ from vae_jax.composer.conditioning import measure_style
 from vae_jax.composer.dataset import ComposerExamples
 from vae_jax.composer.network import NO_LINK
 from vae_jax.composer.onset_encoding import OnsetShape
+from vae_jax.composer.windows import NoteLists, WindowedRoll
 from vae_jax.music import instruments
 from vae_jax.representations.pianoroll import context
 from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
 from vae_jax.representations.pianoroll.encoding import RollPiece, RollReport
-from vae_jax.representations.pianoroll.representation import RollRepresentation
-from vae_jax.representations.pianoroll.windows import NoteLists
 
-ROLL = RollRepresentation(steps_per_beat=2, window_beats=4, min_pitch=48, num_pitches=24, max_notes=32)
+ROLL = WindowedRoll(steps_per_beat=2, window_beats=4, min_pitch=48, num_pitches=24, max_notes=32)
 SHAPE = OnsetShape(window_steps=8, num_pitches=24, max_onsets=8, max_pitches=4, num_drums=2)
 DRUM_PITCHES = np.array([3, 11], dtype=np.int32)
 
@@ -56,7 +55,7 @@ def random_piece(seed: int, bars: list[int]) -> RollPiece:
 def cells(piece: RollPiece, start: int) -> set[tuple[int, int]]:
     """The pitched onsets of a window."""
     inside = [(step - start, pitch) for step, part, pitch, _ in piece.notes.tolist() if part != instruments.DRUMS]
-    return {(step, pitch) for step, pitch in inside if 0 <= step < piece.config.window_steps}
+    return {(step, pitch) for step, pitch in inside if 0 <= step < ROLL.window_steps}
 
 
 def f1(one: set, other: set) -> float:

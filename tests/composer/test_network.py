@@ -22,8 +22,8 @@ from vae_jax.composer.heads import MAX_LOGIT, NUM_DURATIONS, DecodedWindow, gath
 from vae_jax.composer.network import NO_LINK, PLACE_SIZES, STYLE_SIZE, Composer, WindowConditions
 from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS, OnsetLists, OnsetShape
 from vae_jax.composer.sampling import Temperatures, sample_window
+from vae_jax.composer.windows import NoteLists
 from vae_jax.music import instruments
-from vae_jax.representations.pianoroll.windows import NoteLists
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # To compile.
 jit = functools.partial(jax.jit, compiler_options=QUICKLY)

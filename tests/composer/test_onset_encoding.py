@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from vae_jax.composer import onset_encoding
 from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
+from vae_jax.composer.windows import UNKNOWN_DURATION, NoteLists
 from vae_jax.music import instruments
-from vae_jax.representations.pianoroll.config import DURATION
-from vae_jax.representations.pianoroll.decoding import UNKNOWN_DURATION
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.representations.pianoroll.config import DURATION, RollConfig
+from vae_jax.representations.pianoroll.context import default_context
+from vae_jax.representations.pianoroll.encoding import RollPiece, RollReport
 
 SHAPE = OnsetShape(window_steps=12, num_pitches=20, max_onsets=4, max_pitches=5, num_drums=3)
 LARGE = OnsetShape(window_steps=12, num_pitches=20, max_onsets=12, max_pitches=20, num_drums=3)
@@ -126,11 +127,14 @@ def test_other_drums_make_no_onset():
 
 
 def test_the_most_frequent_drum_pitches_are_chosen():
-    roll = [
-        (step, instruments.DRUMS, pitch) for pitch, count in ((4, 3), (9, 5), (1, 2), (0, 1)) for step in range(count)
+    counts = {4: 3, 9: 5, 1: 2, 0: 1}
+    roll = [(step, instruments.DRUMS, pitch, 1) for pitch, count in counts.items() for step in range(count)]
+    pitched = [(step, instruments.KEYS, 6, 1) for step in range(12)]
+    pieces = [
+        RollPiece(np.array(notes, np.int32), 12, default_context(12, 12), RollReport(), RollConfig())
+        for notes in (roll, pitched)
     ]
-    pitched = [(step, instruments.KEYS, 6) for step in range(12)]
-    assert onset_encoding.choose_drum_pitches(windows(roll, pitched), SHAPE).tolist() == [9, 4, 1]
+    assert onset_encoding.choose_drum_pitches(pieces, SHAPE).tolist() == [9, 4, 1]
 
 
 notes_of_a_window = st.lists(

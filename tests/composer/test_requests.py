@@ -233,11 +233,11 @@ def test_meters_that_do_not_fit_are_refused(composer, text):
 def test_moved_attributes_change_the_latents_and_nothing_else(composer):
     """With a made-up direction, in C, the piece is what the first stage decodes of latents moved by hand."""
     (piece,) = compose(composer, request(composer, bars=4, key=key_lib.parse_key("C")))
-    direction = np.random.default_rng(0).normal(size=(1, 12))
+    direction = np.random.default_rng(0).normal(size=(1, composer.inference.latent_dim))
     directions = Directions(("density",), direction, np.ones((1, 1)), np.ones(1), np.ones(1))
     for amount in (0.0, 1.5):
         moved = attributes.move_attributes(composer, piece, directions, {"density": amount})
-        expected = composer.inference.decode_score(piece.latents + amount * direction)
+        expected = composer.inference.decode_score(piece.latents + amount * direction, piece.roll.context)
         assert in_the_first_bars(moved, 10**6) == in_the_first_bars(expected, 10**6)
         assert (moved.meters, moved.keys, moved.tempos) == (piece.score.meters, piece.score.keys, piece.score.tempos)
         assert moved.end_tick <= 4 * 4 * TICKS_PER_BEAT

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from vae_jax.composer import structure
 from vae_jax.composer.structure import FormModel
+from vae_jax.composer.windows import WindowedRoll
 from vae_jax.music import instruments
 from vae_jax.representations.pianoroll.context import default_context
 from vae_jax.representations.pianoroll.encoding import RollPiece, RollReport
-from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.runtime.json_dataclass import from_json, to_json
 
-ROLL = RollRepresentation(
+ROLL = WindowedRoll(
     steps_per_beat=2, window_beats=4, num_pitches=24, max_notes=32
 )  # Windows of eight steps, a bar of 4/4.
 
@@ -55,15 +55,15 @@ def test_a_phrase_that_is_repeated_with_changes():
 @pytest.mark.parametrize(("meter", "phrase"), [((3, 4), 6), ((2, 4), 8), ((1, 4), 8), ((3, 8), 6), ((4, 4), 8)])
 def test_phrases_are_whole_bars(meter, phrase):
     piece = piece_of("AAAA", meter, phrase)
-    assert structure.phrase_starts(piece).tolist() == [0, phrase, 2 * phrase, 3 * phrase]
+    assert structure.phrase_starts(piece, ROLL).tolist() == [0, phrase, 2 * phrase, 3 * phrase]
 
 
 def test_phrases_start_after_the_pick_up():
     piece = piece_of("AAAA")
     shifted = dataclasses.replace(piece.context, bars=np.array([0, 2, 10, 18, 26, 34]))
-    assert structure.phrase_starts(dataclasses.replace(piece, context=shifted)).tolist() == [2, 10, 18, 26]
+    assert structure.phrase_starts(dataclasses.replace(piece, context=shifted), ROLL).tolist() == [2, 10, 18, 26]
     none = dataclasses.replace(piece.context, bars=np.array([0]))
-    assert len(structure.phrase_starts(dataclasses.replace(piece, context=none))) == 0
+    assert len(structure.phrase_starts(dataclasses.replace(piece, context=none), ROLL)) == 0
 
 
 def test_a_bar_that_is_longer_than_a_window_is_cut():
