@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
     config.model.preconditioner_beats = 3
     config.model.num_iterations = 8
     config.model.prior_weight = 0.05
+    config.model.prior_hidden = 128
 
     config.loss = ConfigDict()
     config.loss.kl_weight = 0.05

@@ -22,7 +22,7 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_every_point_is_written_and_the_ends_depend_on_one_piece(
     small_run: pathlib.Path, songs: pathlib.Path, tmp_path: pathlib.Path
 ):
-    options = (f"--workdir={small_run}", "--windows=2")
+    options = (f"--workdir={small_run}", "--length=8")
     one, other = (f"--{end}={songs / name}.mid" for end, name in (("start", "first"), ("end", "second")))
     done = run("-m", "vae_jax.interpolate", *options, one, other, "--steps=3", f"--output={tmp_path / 'path'}")
     assert_success(done)

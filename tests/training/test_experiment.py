@@ -125,8 +125,8 @@ def test_what_is_missing_is_named(path: str):
 
 def test_a_field_of_model_and_representation_has_one_value():
     config = anthems.get_config().to_dict()
-    config["model"]["window_beats"] = 4
-    with pytest.raises(UserError, match=r"config\.model\.window_beats is 4 and config\.representation\.window_beats 8"):
+    config["model"]["num_pitches"] = 48
+    with pytest.raises(UserError, match=r"config\.model\.num_pitches is 48 and config\.representation\.num_pitches 84"):
         build_experiment(config)
 
 
