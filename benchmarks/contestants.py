@@ -9,7 +9,7 @@ A contestant is an object in a process of its own (`interleaved`), with these me
   matmul(size)              seconds of one product of square matrices, float32
 
 A batch is int32 [B], indices of examples; what a step draws is a dict of arrays: "noise" of the latents, float32
-[B, Z], and the fields of the representation's augmentation where the config has one.
+[B, Z] or [B, T, Z], and the fields of the representation's augmentation where the config has one.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Start:
         """Examples in a full batch."""
         return min(self.config["train"]["batch_size"], self.num_examples)
 
+    def latent_shape(self, batch_size: int) -> tuple[int, ...]:
+        """Shape of the latents of a batch: [B, Z], or [B, T, Z] where examples are crops of beats."""
+        beats = self.examples["inside"].shape[1:] if "inside" in self.examples else ()
+        return (batch_size, *beats, self.config["model"]["latent_dim"])
+
 
 class Ours:
     """vae_jax as `run.py` trains the first stage."""
@@ -89,7 +94,7 @@ class Ours:
         from vae_jax.models.posterior import STANDARD, Posterior, reparameterize
 
         form = self._start.config["model"].get("reparameterization", STANDARD)
-        standard = Posterior(*jnp.zeros((2, batch_size, self._experiment.model.latent_dim)))
+        standard = Posterior(*jnp.zeros((2, *self._start.latent_shape(batch_size))))
         probabilities, drawn = self._start.config.get("augment"), []
         for step in range(num_steps):
             augment_key, noise_key = jax.random.split(jax.random.fold_in(self._key, step))
@@ -199,7 +204,7 @@ class TorchContestant:
         raise NotImplementedError
 
     def _draw(self, batch_size: int) -> dict[str, Any]:
-        return {"noise": self._torch.randn(batch_size, self._start.config["model"]["latent_dim"])}
+        return {"noise": self._torch.randn(self._start.latent_shape(batch_size))}
 
     def _apply_gradients(self) -> None:
         self._optimizer.step()

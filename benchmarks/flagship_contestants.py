@@ -7,35 +7,49 @@ parameters and their moving average.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contestants import Start, TorchContestant
 from vae_jax.music import instruments
-from vae_jax.representations.pianoroll.config import PART, PITCH, STEP
+from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER
 
 _NEAR_KEYS = (-12, -7, -5, 5, 7, 12)  # The augmentation's, in semitones.
 _LOG_VAR_SCALE = 10.0  # The model's.
+_LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+def flat_params(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Parameters by one name each: that of the layer and its own."""
+    flat: dict[str, np.ndarray] = {}
+    for name, value in params.items():
+        parts = {f"{name}_{own}": part for own, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= parts
+    return flat
 
 
 def step_flops(start: Start) -> int:
     """Floating-point operations of the matrix products of a step of a full batch, counted by hand.
 
-    With P = 2 x latents x features and Q = 2 x latents x latents, an example needs forward:
-      P + Q for the first guess; 2 P + Q for each unrolled step, to the logits and back; P to decode: (2 K + 2) P +
-      (K + 1) Q.
+    A beat's kernel of H numbers needs P = 2 H operations to decode; a preconditioner of G numbers Q = 2 G; the prior's
+    kernels of F numbers in all R = 2 F. With K unrolled steps a beat needs forward:
+      P + Q for the first guess; 2 P + Q for each unrolled step, to the logits and back; P to decode; R for the prior:
+      (2 K + 2) P + (K + 1) Q + R.
     Backward:
       2 P for decoding, the gradients by the kernel and by the latents; for each unrolled step 2 P, the gradients by the
       inputs of both products, because the kernel is not trained through inference, and 2 Q; Q for the first guess,
-      whose input has no gradient: (2 K + 2) P + (2 K + 1) Q.
+      whose input has no gradient; 2 R: (2 K + 2) P + (2 K + 1) Q + 2 R.
     """
-    latent_dim, num_features = start.variables["params"]["kernel"].shape
-    num_iterations = start.config["model"]["num_iterations"]
-    wide, square = 2 * latent_dim * num_features, 2 * latent_dim**2
-    return start.batch_size * ((4 * num_iterations + 4) * wide + (3 * num_iterations + 2) * square)
+    params, num_iterations = start.variables["params"], start.config["model"]["num_iterations"]
+    wide, square = 2 * params["kernel"].size, 2 * params["start"].size
+    prior = 2 * sum(layer["kernel"].size for name, layer in params.items() if name.startswith("prior_"))
+    num_beats = start.batch_size * start.examples["inside"].shape[1]
+    return num_beats * ((4 * num_iterations + 4) * wide + (3 * num_iterations + 2) * square + 3 * prior)
 
 
 class Torch(TorchContestant):
@@ -60,7 +74,7 @@ class Torch(TorchContestant):
         parameters = list(self._model.parameters())
         with torch.no_grad():
             for name, parameter in self._model.named_parameters():
-                parameter.copy_(torch.tensor(self._start.variables["params"][name]))
+                parameter.copy_(torch.tensor(flat_params(self._start.variables["params"])[name]))
         self._average = [parameter.detach().clone() for parameter in parameters]
         self._optimizer = torch.optim.Adam(
             parameters, lr=config["learning_rate"], betas=(0.9, config["b2"]), eps=1e-8, fused=True
@@ -99,39 +113,56 @@ def _rate_factor(warmup: int, num_steps: int, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (num_steps - warmup))))
 
 
-def _rolls(notes: Any, mask: Any, draws: Mapping[str, Any], shape: tuple[int, int, int]) -> Any:
-    """Augmented rolls of onsets, float32 [B, T, P, C]; windows are laid over each other while they are lists."""
+def _rolls(examples: Mapping[str, Any], draws: Mapping[str, Any], shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Augmented rolls of onsets, float32 [B, T, S, P, C], and how many notes outlast each class, [B, T, S, R, K + 1];
+    crops are laid over each other while they are lists."""
     import torch
 
     steps, pitches, num_parts = shape
-    step, part, pitch = (notes[..., column].long() for column in (STEP, PART, PITCH))
-    pitch = pitch + torch.where(part == instruments.DRUMS, 0, draws["shift"])
-    inside = mask & draws["keep"].gather(1, part) & (step >= 0) & (step < steps) & (pitch >= 0) & (pitch < pitches)
-    cell = (step * pitches + pitch) * num_parts + part
-    cell = torch.cat([cell, cell.roll(1, 0)], dim=1)
-    inside = torch.cat([inside, inside.roll(1, 0) & draws["mixed"]], dim=1)
-    size = steps * pitches * num_parts
-    cell = torch.where(inside, cell + size * torch.arange(len(notes))[:, None], size * len(notes))
-    rolls = torch.zeros(size * len(notes) + 1)  # The last cell is that of padding.
-    return rolls.scatter_(0, cell.flatten(), 1.0)[:-1].view(-1, *shape)
+    step, part, pitch, duration = (examples["notes"][..., n].long() for n in (STEP, PART, PITCH, DURATION))
+    pitch = pitch + torch.where(part == instruments.DRUMS, 0, draws["shift"][:, None])
+    there = examples["mask"] & draws["keep"].gather(1, part.flatten(1)).view_as(part)
+    laid_over = there.roll(1, 0) & draws["mixed"][:, None] & examples["inside"][..., None]
+    step, part, pitch, duration = (torch.cat([x, x.roll(1, 0)], dim=2) for x in (step, part, pitch, duration))
+    there = torch.cat([there, laid_over], dim=2) & (pitch >= 0) & (pitch < pitches)
+    row = torch.arange(there[..., 0].numel()).view(*there.shape[:2], 1) * steps + step
+    num_rows, registers = there[..., 0].numel() * steps, -(-pitches // DURATION_REGISTER)
+
+    cell = torch.where(there, (row * pitches + pitch) * num_parts + part, num_rows * pitches * num_parts)
+    onsets = torch.zeros(num_rows * pitches * num_parts + 1)  # The last cell is that of padding.
+    onsets = onsets.scatter_(0, cell.flatten(), 1.0)[:-1].view(*there.shape[:2], *shape)
+    is_pitched = there & (part != instruments.DRUMS)
+    register = torch.where(is_pitched, row * registers + pitch // DURATION_REGISTER, num_rows * registers)
+    longer = (duration[..., None] > torch.tensor((0, *DURATION_EDGES))).float().flatten(0, 2)
+    outlasting = torch.zeros(num_rows * registers + 1, longer.shape[1]).index_add_(0, register.flatten(), longer)
+    return onsets, outlasting[:-1].view(*there.shape[:2], steps, registers, -1)
 
 
-def _counts(x: Any, model: Mapping[str, Any], onset_cells: Any, drum_cells: Any) -> tuple[Any, Any]:
-    """Successes and trials of the modelled features, [B, M] each: onset cells, drum cells, all shares.
+def _counts(onsets: Any, outlasting: Any, inside: Any, register: int, features: Sequence[Any]) -> tuple[Any, Any]:
+    """Successes and trials of the modelled features of each group, [B, T, M] each.
 
-    Sums over a beat first, which lies together in memory, and then over a register: three times faster than at once.
+    Sums over a beat first, which lies together in memory, and then over a register.
     """
     import torch
+    from torch.nn import functional
 
-    batch, steps, pitches, num_parts = x.shape
-    beats, register = model["window_beats"], model["register_semitones"]
-    played = x[..., :-1].amax(dim=-1)
-    taken = x.view(batch, beats, steps // beats, pitches * num_parts).sum(dim=2)
-    taken = taken.view(batch, beats, -1, register, num_parts).sum(dim=3)[..., :-1]
-    trials = played.view(batch, beats, steps // beats, pitches).sum(dim=2)
-    trials = trials.view(batch, beats, -1, register).sum(dim=3)[..., None].expand_as(taken)
-    cells = torch.cat([played.flatten(1)[:, onset_cells], x[..., -1].flatten(1)[:, drum_cells]], dim=1)
-    return torch.cat([cells, taken.flatten(1)], dim=1), torch.cat([torch.ones_like(cells), trials.flatten(1)], dim=1)
+    played = onsets[..., :-1].amax(dim=-1)
+    beat = torch.cat([onsets[..., :-1], played[..., None]], dim=-1).sum(dim=2)
+    beat = functional.pad(beat, (0, 0, 0, -beat.shape[2] % register))
+    taken = beat.view(*beat.shape[:2], -1, register, beat.shape[3]).sum(dim=3)
+    available = taken[..., -1:].expand(*taken.shape[:3], taken.shape[3] - 1)
+    groups = (
+        (played, None),
+        (onsets[..., -1], None),
+        (taken[..., :-1], available),
+        (outlasting[..., 1:], outlasting[..., :-1]),
+    )
+    successes = [group.flatten(2)[..., index] for (group, _), index in zip(groups, features, strict=True)]
+    trials = [
+        torch.ones_like(mine) if tried is None else tried.flatten(2)[..., index]
+        for mine, (_, tried), index in zip(successes, groups, features, strict=True)
+    ]
+    return torch.cat(successes, dim=-1), torch.cat(trials, dim=-1) * inside[..., None]
 
 
 def _make_model(start: Start) -> Any:
@@ -139,37 +170,61 @@ def _make_model(start: Start) -> Any:
     from torch.nn import functional
 
     model, representation = start.config["model"], start.config["representation"]
-    kl_weight = start.config["loss"]["kl_weight"]
-    steps, pitches = representation["steps_per_beat"] * representation["window_beats"], representation["num_pitches"]
-    features = torch.tensor(start.variables["constants"]["features"], dtype=torch.long)
-    is_onset, is_drum = features < steps * pitches, (features >= steps * pitches) & (features < 2 * steps * pitches)
+    kl_weight, wide, narrow = start.config["loss"]["kl_weight"], model["kernel_beats"], model["preconditioner_beats"]
+    shape = representation["steps_per_beat"], representation["num_pitches"], instruments.NUM_PARTS
+    cells, register = shape[0] * shape[1], model["register_semitones"]
+    bounds = np.cumsum([0, cells, cells, -(-shape[1] // register) * (shape[2] - 1), 10**9])
+    chosen = np.asarray(start.variables["constants"]["features"], np.int64)
+    features = [
+        torch.from_numpy(chosen[(chosen >= first) & (chosen < last)] - first)
+        for first, last in itertools.pairwise(bounds.tolist())
+    ]
+
+    def stack(x: Any, width: int) -> Any:
+        padded, beats = functional.pad(x, (0, 0, width // 2, width // 2)), x.shape[1]
+        return torch.cat([padded[:, n : n + beats] for n in range(width)], dim=-1)
+
+    def add(x: Any, width: int) -> Any:
+        parts = functional.pad(x, (0, 0, width // 2, width // 2)).chunk(width, dim=-1)
+        return sum(part[:, width - 1 - n : width - 1 - n + x.shape[1]] for n, part in enumerate(parts))
 
     class RollVAE(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name, value in start.variables["params"].items():
+            for name, value in flat_params(start.variables["params"]).items():
                 self.register_parameter(name, torch.nn.Parameter(torch.tensor(value)))
-            self.register_buffer("onset_cells", features[is_onset])
-            self.register_buffer("drum_cells", features[is_drum] - steps * pitches)
 
-        def infer(self, successes: Any, trials: Any) -> Any:
+        def infer(self, successes: Any, trials: Any, inside: Any) -> Any:
             kernel, bias = self.kernel.detach(), self.bias.detach()
-            z = (successes - trials * torch.sigmoid(bias)) @ kernel.T @ self.start
+
+            def pull_back(residual: Any) -> Any:
+                return add(residual @ kernel.T, wide) * inside
+
+            z = stack(pull_back(successes - trials * torch.sigmoid(bias)), narrow) @ self.start * inside
             step = torch.zeros_like(z)
             for n in range(model["num_iterations"]):
-                residual = successes - trials * torch.sigmoid(torch.addmm(bias, z, kernel))
-                gradient = residual @ kernel.T - model["prior_weight"] * z
-                step = self.momentum[n] * step + gradient @ self.preconditioner[n]
-                z = z + step
+                residual = successes - trials * torch.sigmoid(stack(z, wide) @ kernel + bias)
+                gradient = pull_back(residual) - model["prior_weight"] * z
+                step = self.momentum[n] * step + stack(gradient, narrow) @ self.preconditioner[n]
+                z = (z + step) * inside
             return z
 
+        def prior(self, z: Any) -> Any:
+            past = torch.cat([functional.pad(z, (0, 0, lag, 0))[:, : z.shape[1]] for lag in _LAGS], dim=-1)
+            hidden = functional.gelu(past @ self.prior_hidden_kernel + self.prior_hidden_bias, approximate="tanh")
+            out = hidden @ self.prior_out_kernel + self.prior_out_bias + past @ self.prior_skip_kernel
+            return out.chunk(2, dim=-1)
+
         def forward(self, examples: Mapping[str, Any], draws: Mapping[str, Any]) -> Any:
-            x = _rolls(examples["notes"], examples["mask"], draws, (steps, pitches, instruments.NUM_PARTS))
-            successes, trials = _counts(x, model, self.onset_cells, self.drum_cells)
-            mean, log_var = self.infer(successes, trials), _LOG_VAR_SCALE * self.scaled_log_var
-            logits = torch.addmm(self.bias, mean + torch.exp(log_var / 2) * draws["noise"], self.kernel)
-            nats = (trials * functional.softplus(logits) - successes * logits).sum(dim=1)
-            kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(dim=1)
+            inside = examples["inside"].float()[..., None]
+            successes, trials = _counts(*_rolls(examples, draws, shape), inside[..., 0], register, features)
+            mean, log_var = self.infer(successes, trials, inside), _LOG_VAR_SCALE * self.scaled_log_var * inside
+            z = (mean + torch.exp(log_var / 2) * draws["noise"]) * inside
+            logits = stack(z, wide) @ self.kernel + self.bias
+            nats = (trials * functional.softplus(logits) - successes * logits).sum(dim=(1, 2))
+            prior_mean, prior_log_var = self.prior(z)
+            squares = ((mean - prior_mean).square() + log_var.exp()) * torch.exp(-prior_log_var)
+            kl = 0.5 * ((squares - 1 - log_var + prior_log_var) * inside).sum(dim=(1, 2))
             return (nats + kl_weight * kl).mean()
 
     return RollVAE()

@@ -11,8 +11,8 @@ compared, augmentation and noise included, with the same draws for all, and the 
 "f1" trains in turns, each contestant with draws of its own, and prints the seconds of training, compilation included,
 to the first evaluation at or above each score; 0 where the start from PCA is there already. The scores are two of
 docs/results.md, `note_f1_grid` and `note_f1_grid_part`: onsets of pitched parts equal in step and pitch, with the parts
-merged or each by itself, summed over the held-out pieces' windows; decoded from the posterior mean with the moving
-average of the parameters, and with thresholds tuned on training windows at every evaluation. One evaluator, in JAX,
+merged or each by itself, summed over the held-out pieces; decoded from the posterior mean with the moving
+average of the parameters, and with thresholds tuned on training crops at every evaluation. One evaluator, in JAX,
 scores all, and its time is not counted. It ends when all have reached the last score of both, or with the run's steps.
 """
 
@@ -30,7 +30,7 @@ from ml_collections import config_flags
 from benchmarks import comparison, interleaved, machine
 from benchmarks.comparison import OURS, PYTORCH, Setup
 from benchmarks.contestants import Start
-from benchmarks.flagship_contestants import step_flops
+from benchmarks.flagship_contestants import flat_params, step_flops
 from benchmarks.interleaved import Contestant, Worker
 from vae_jax.runtime import cli
 from vae_jax.runtime.errors import UserError
@@ -82,8 +82,8 @@ def main() -> None:
 
 def _check_averages(workers: Sequence[Worker], start: Start) -> None:
     """Checks that the moving averages of the parameters are equal after the same steps."""
-    average = workers[0].ask("parameters")[1]
-    moved = _distance(average, start.variables["params"])
+    average = flat_params(workers[0].ask("parameters")[1])
+    moved = _distance(average, flat_params(start.variables["params"]))
     for worker in workers[1:]:
         apart = _distance(worker.ask("parameters")[1], average) / moved
         if not apart < _AVERAGE_TOLERANCE:
@@ -105,7 +105,9 @@ def held_out_f1(setup: Setup, params: Mapping[str, np.ndarray]) -> dict[str, flo
     model, representation = setup.experiment.model, setup.experiment.representation
     grid = representation.grid
     assert grid is not None
-    variables = jax.device_put({**setup.start.variables, "params": dict(params)})
+    flat, given = flat_params(params), setup.start.variables
+    params = jax.tree.map_with_path(lambda path, _: flat["_".join(one.key for one in path)], given["params"])
+    variables = jax.device_put({**given, "params": params})
     calibration = calibrate(model, representation, variables, setup.dataset.train.sample(CALIBRATION_EXAMPLES))
     pieces = Inference(model, representation, variables, calibration).reconstruct(setup.held_out)
     counts = {

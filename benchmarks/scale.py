@@ -4,7 +4,7 @@
 
 prints the machine, then a table with a column a size, and for each row whether it is flat or linear. A generated file
 is the first bars of one of 64 pieces of the synthetic corpus, its pitches moved at random by up to two semitones note
-for note, so that no two files hold the same tune. The representation is the flagship's with windows every eight beats.
+for note, so that no two files hold the same tune. The representation is the flagship's with crops every eight beats.
 Seconds of the processor stand beside those of the clock, because a machine that others use too slows the clock's alone.
 What is made in the folder is deleted.
 """
@@ -43,7 +43,7 @@ _NUM_BASES = 64
 _FILES_PER_FOLDER = 1000
 _READ_BATCH, _READ_BATCHES, _STEPS = 256, 200, 20
 _HOP = "--config.representation.training_hop_beats=8"
-_SMALL = {"latent_dim": 32, "num_onset_cells": 600, "num_drum_cells": 50}
+_SMALL = {"latent_dim": 4, "num_onset_cells": 100, "num_drum_cells": 10, "num_durations": 50, "num_iterations": 2}
 # How far the costs of a piece may lie apart for a row to count as linear, and totals as flat.
 _LINEAR = 1.5
 
@@ -187,7 +187,7 @@ def measure_reading(shards: str) -> dict[str, float]:
             state, metrics = train_step(state, None, batch)
             jax.block_until_ready(metrics)
 
-        measured[f"examples trained on a s, {name}"] = run(range(_STEPS), 64, train)[0]
+        measured[f"examples trained on a s, {name}"] = run(range(_STEPS), built.train.batch_size, train)[0]
     measured["memory of training, MB"] = machine.memory_mb(os.getpid(), peak=True)
     return measured
 

@@ -261,18 +261,19 @@ def record_with(tmp_path, **latents) -> RunRecord:
 
 def test_a_point_of_the_grid_on_a_piece_is_that_piece_and_one_between_is_a_mean(tmp_path):
     rng = np.random.default_rng(0)
-    mean = rng.normal(size=(12, 5)).astype(np.float32)
-    record = record_with(tmp_path, mean=mean, piece=np.repeat([0, 1, 2], 4))
+    mean = rng.normal(size=(60, 5)).astype(np.float32)
+    record = record_with(tmp_path, mean=mean, piece=np.repeat([0, 1, 2], 20))
     points = np.array([[0.0, 0.0], [7.0, 0.0], [3.5, 7.0]])
     decoder = Decoder()
     grid = decoded_points.grid(decoder, record, LatentMap(points, np.zeros(3, int), np.zeros(1), np.zeros((0, 4))))
     assert grid is not None
     cells = {tuple(cell["point"]): z for cell, z in zip(grid["cells"], decoder.latents, strict=True)}
     assert len(cells) == 64
-    np.testing.assert_allclose(cells[0.0, 0.0], mean[1:3], rtol=1e-5)  # The first window, a pick-up often, is left out.
-    np.testing.assert_allclose(cells[7.0, 0.0], mean[5:7], rtol=1e-5)
+    # Sixteen examples of each, without the first, a pick-up often.
+    np.testing.assert_allclose(cells[0.0, 0.0], mean[1:17], rtol=1e-5)
+    np.testing.assert_allclose(cells[7.0, 0.0], mean[21:37], rtol=1e-5)
     middle = cells[3.0, 0.0]
-    lengths = [np.linalg.norm(mean[n : n + 2], axis=1) for n in (1, 5, 9)]
+    lengths = [np.linalg.norm(mean[n : n + 16], axis=1) for n in (1, 21, 41)]
     assert np.all(np.linalg.norm(middle, axis=1) <= np.max(lengths, axis=0) + 1e-5)
     assert np.all(np.linalg.norm(middle, axis=1) >= np.min(lengths, axis=0) - 1e-5)
     for cell in grid["cells"]:

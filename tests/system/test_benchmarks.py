@@ -16,8 +16,9 @@ from benchmarks.contestants import Ours, Start
 from configs import anthems, post
 from vae_jax.models.base import Variables
 from vae_jax.models.losses import binomial_nll, gaussian_kl_nats, mean_squared_log_error
+from vae_jax.models.pianoroll_vae import stack_neighbours
 from vae_jax.representations.pianoroll.augmentation import Draws, augment
-from vae_jax.representations.pianoroll.windows import NoteLists
+from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import build_experiment
 from vae_jax.training.run_dir import RunFolder
@@ -29,8 +30,10 @@ POST = [
     *("--batch_sizes=4", *SMALL_CORPUS, *TURNS),
 ]
 FLAGSHIP = [
-    *("--config.model.latent_dim=8", "--config.model.num_onset_cells=100", "--config.model.num_drum_cells=20"),
-    *("--config.representation.training_hop_beats=8", "--config.train.batch_size=8"),
+    *("--config.model.latent_dim=4", "--config.model.num_onset_cells=100", "--config.model.num_drum_cells=20"),
+    *("--config.model.num_durations=40", "--config.model.num_iterations=2", "--config.model.prior_hidden=8"),
+    *("--config.representation.crop_beats=16", "--config.representation.training_hop_beats=16"),
+    "--config.train.batch_size=8",
     *("--num_steps=4", "--eval_every=2", *SMALL_CORPUS, *TURNS),
 ]
 
@@ -137,9 +140,10 @@ def test_draws_are_those_of_the_posts_step():
 
 def test_draws_are_those_of_the_flagships_step():
     config = anthems.get_config().to_dict()
-    config["model"] |= {"latent_dim": 4, "num_onset_cells": 60, "num_drum_cells": 20}
+    config["model"] |= {"latent_dim": 4, "num_onset_cells": 60, "num_drum_cells": 20, "num_iterations": 2}
     rng = np.random.default_rng(0)
-    lists = NoteLists(rng.integers(0, (96, 8, 84, 12), (4, 32, 4)).astype(np.int16), rng.uniform(size=(4, 32)) < 0.8)
+    notes = rng.integers(0, (12, 8, 84, 30), (4, 6, 8, 4)).astype(np.int16)
+    lists = BeatLists(notes, rng.uniform(size=(4, 6, 8)) < 0.8, np.ones((4, 6), bool))
     start, built = start_of(config, lists._asdict()), build_experiment(config)
     ours, model = Ours(start), built.model
     draws = ours.draws(4, 1)
@@ -151,8 +155,9 @@ def test_draws_are_those_of_the_flagships_step():
         x = built.representation.rasterize(augment(lists, Draws(**drawn)))
         posterior, counts = (model.apply(variables, x, method=method) for method in ("encode", "counts"))
         z = posterior.mean + jnp.exp(posterior.log_var / 2) * noise
-        logits = z @ variables["params"]["kernel"] + variables["params"]["bias"]
-        return jnp.mean(binomial_nll(logits, counts) + 0.05 * gaussian_kl_nats(posterior))
+        logits = stack_neighbours(z, 5) @ variables["params"]["kernel"] + variables["params"]["bias"]
+        kl = model.apply(variables, posterior, z, method="kl_nats")
+        return jnp.mean(jnp.sum(binomial_nll(logits, counts) + 0.05 * kl, axis=1))
 
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in int32.
         losses = ours.losses([np.arange(4, dtype=np.int32)], draws)
