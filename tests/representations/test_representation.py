@@ -109,6 +109,13 @@ def test_music_without_an_original_has_consecutive_beats():
     assert decoded.notes.onset_ticks.tolist() == [0, 4 * 480, 8 * 480]
 
 
+def test_notes_end_with_the_last_bar():
+    lists = REPRESENTATION.encode(make_score(480, make_notes([0, 480], [9600, 480], [60, 62]))).examples
+    cut = arrays.take(lists, slice(4))
+    decoded = REPRESENTATION.decode(Encoded(cut, REPRESENTATION.context_of_length(4)))
+    assert decoded.notes.onset_ticks.tolist() == [0, 480] and decoded.notes.duration_ticks.tolist() == [1920, 480]
+
+
 def test_the_first_full_beat_comes_after_a_pick_up():
     notes = make_notes([0, 480, 2400], 480, [60, 62, 64])
     pick_up = make_score(480, notes, meters=[Meter(0, 1, 4), Meter(480, 4, 4)])

@@ -13,7 +13,7 @@ from vae_jax.representations.pianoroll import beats, decoding, encoding
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
 from vae_jax.representations.pianoroll.beats import BeatLists
-from vae_jax.representations.pianoroll.config import RollConfig
+from vae_jax.representations.pianoroll.config import DURATION, STEP, RollConfig
 from vae_jax.representations.pianoroll.context import RollContext, default_context
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
@@ -68,10 +68,11 @@ class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Roll
         return beats.crop(self.encode(score).examples, self.crop_beats, self.training_hop_beats)
 
     def decode(self, encoded: Encoded[BeatLists, RollContext]) -> Score:
-        """Turns beats back into a piece."""
-        notes = beats.join(encoded.examples, self.steps_per_beat)
-        notes = notes[notes[:, encoding.STEP] < encoded.context.num_steps]
-        piece = RollPiece(notes, encoded.context.num_steps, encoded.context, encoding.RollReport(), self)
+        """Turns beats back into a piece, which ends with its last bar."""
+        notes, num_steps = beats.join(encoded.examples, self.steps_per_beat), encoded.context.num_steps
+        notes = notes[notes[:, STEP] < num_steps]
+        notes[:, DURATION] = np.minimum(notes[:, DURATION], num_steps - notes[:, STEP])
+        piece = RollPiece(notes, num_steps, encoded.context, encoding.RollReport(), self)
         return encoding.decode(piece)
 
     def rasterize(self, batch: BeatLists) -> Rolls:
