@@ -76,7 +76,9 @@ def test_a_loaded_composer_generates_what_the_trained_one_does(small_run, loaded
     again = load_experiment(str(folder))
     config = again.experiment.raw
     source, split = corpus_view.find_split(config["data"], config["representation"])
-    trained = stage.train_composer(again.experiment, loaded.inference, again.variables, source, split, again.folder)
+    trained = stage.train_composer(
+        again.experiment, loaded.inference.inference, again.variables, source, split, again.folder
+    )
     np.testing.assert_array_equal(trained.drum_pitches, loaded.drum_pitches)
     assert trained.piece_conditions == loaded.piece_conditions
     jax.tree.map(np.testing.assert_array_equal, trained.variables, loaded.variables)
@@ -96,6 +98,7 @@ def test_a_loaded_composer_generates_what_the_trained_one_does(small_run, loaded
 def test_pieces_are_what_was_requested(composer, meter, bars, key, signature):
     requested = [request(composer, meter, bars, key_lib.parse_key(key), seed) for seed in range(2)]
     bar = 4 * TICKS_PER_BEAT * meter[0] // meter[1]
+    ends = []
     for piece in compose(composer, *requested, temperature=2.0):
         read = midi.read_midi(midi.write_midi(piece.score))
         assert not read.warnings
@@ -104,8 +107,9 @@ def test_pieces_are_what_was_requested(composer, meter, bars, key, signature):
         assert read.score.meters == (Meter(0, *meter),)
         assert read.score.keys == (signature,)
         assert read.score.ticks_per_beat == TICKS_PER_BEAT
-        assert (bars - 1) * bar < read.score.end_tick <= bars * bar
-        assert piece.latents.shape == (-(-piece.roll.num_steps // 96), 12)
+        ends.append(read.score.end_tick)
+        assert piece.latents.shape == (-(-piece.roll.num_steps // 96), composer.inference.latent_dim)
+    assert (bars - 1) * bar < max(ends) <= bars * bar
 
 
 def test_pieces_of_many_kinds_are_generated_in_one_batch(composer):
@@ -206,13 +210,9 @@ def test_unsuitable_prompts_are_refused(composer, original):
 
 def test_a_config_that_cannot_have_a_composer(small_run):
     config = dict(load_experiment(str(small_run)).experiment.raw)
-    for section, field, message in (
-        ("model", "with_parts", "with_parts"),
-        ("representation", "normalize_tonic", "tonic"),
-    ):
-        changed = build_experiment(config | {section: config[section] | {field: False}})
-        with pytest.raises(UserError, match=message):
-            stage.build_stage(changed)
+    changed = build_experiment(config | {"representation": config["representation"] | {"normalize_tonic": False}})
+    with pytest.raises(UserError, match=r"needs config\.representation\.normalize_tonic=true"):
+        stage.build_stage(changed)
 
 
 @pytest.mark.parametrize(("text", "meter"), [("4/4", (4, 4)), ("6/8", (6, 8)), ("8/4", (8, 4)), ("1/16", (1, 16))])

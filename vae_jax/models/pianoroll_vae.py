@@ -314,20 +314,21 @@ def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: 
     first = sum(model.group_sizes[:3])
     absent[first:] = np.log((played[first:] + 0.1) / (tried[first:] - played[first:] + 0.1))
 
-    def centered(middle: np.ndarray, width: int) -> np.ndarray:
-        """The kernel of a convolution that is zero beside its middle."""
-        return np.concatenate([middle if n == width // 2 else np.zeros_like(middle) for n in range(width)], axis=-2)
-
     noise = np.asarray(variables["params"]["kernel"])  # Breaks the symmetry between beats before and after.
-    start = centered(np.diag(1 / (_PCA_SCALE * deviation**2)), fields.preconditioner_beats)
+    start = _centered(np.diag(1 / (_PCA_SCALE * deviation**2)), fields.preconditioner_beats)
     params = {
-        "kernel": noise + centered(kernel, fields.kernel_beats),
+        "kernel": noise + _centered(kernel, fields.kernel_beats),
         "bias": bias,
         "start": start,
-        "preconditioner": np.tile(centered(step, fields.preconditioner_beats), (fields.num_iterations, 1, 1)),
+        "preconditioner": np.tile(_centered(step, fields.preconditioner_beats), (fields.num_iterations, 1, 1)),
     }
     started = {"params": variables["params"] | params, "constants": {"features": features, "absent": absent}}
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))
+
+
+def _centered(middle: np.ndarray, width: int) -> np.ndarray:
+    """The kernel of a convolution that is zero beside its middle."""
+    return np.concatenate([middle if n == width // 2 else np.zeros_like(middle) for n in range(width)], axis=-2)
 
 
 def _choose_features(model: RollVAE, played: np.ndarray, tried: np.ndarray) -> np.ndarray:
