@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
     config.data.num_held_out = 13
     config.data.split_by = "tune"  # Keeps files of one tune together; "file" does not.
     config.data.split_seed = 0
-    config.data.num_folds = 0  # Above zero: cross-validation; `fold` of so many is held out instead.
-    config.data.fold = 0
+    config.data.num_folds = 0  # Above zero: cross-validation, a run for each of so many disjoint folds.
+    config.data.fold = -1  # The one fold that is run; -1 for all of them.
 
     config.train = ConfigDict()
     config.train.min_steps = 0  # An epoch of a small corpus has several passes, so that a run has so many updates.

@@ -155,6 +155,18 @@ def test_the_scores_of_pieces_are_those_of_their_midi_files(small_run: pathlib.P
         assert min(one.f1 for one in each) <= low < scores["note_f1_50ms"] < high <= max(one.f1 for one in each)
 
 
+def test_the_scores_of_a_subset_are_those_of_its_pieces_counts(small_run: pathlib.Path):
+    metrics = read_json(small_run / "metrics.json")
+    for subset in ("held_out", "training"):
+        rows, scores = [row for row in metrics["pieces"] if row["part"] == subset], metrics[subset]
+        for name in ("note_f1_50ms", "note_f1_50ms_offset", "drum_f1_50ms", "note_f1_grid", "note_f1_grid_part"):
+            matched, reference, estimate = np.sum([row["counts"][name] for row in rows], axis=0)
+            assert scores[name] == pytest.approx(2 * matched / (reference + estimate))
+        nats, windows = np.sum([row["sums"]["kl_nats"] for row in rows], axis=0)
+        assert scores["kl_nats"] == pytest.approx(nats / windows, rel=1e-5)
+        assert {row["tune"] for row in rows} <= {row["path"] for row in rows}
+
+
 def test_the_kl_is_that_of_the_posteriors(small_run: pathlib.Path):
     metrics = read_json(small_run / "metrics.json")
     with np.load(small_run / "latents.npz") as latents:
@@ -267,6 +279,32 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(smoke_run: pathlib.Path, tmp
     assert_same_end(tmp_path / "run", smoke_run)
 
 
+@pytest.mark.slow
+def test_folds_that_were_killed_end_as_the_uninterrupted_ones(tmp_path: pathlib.Path):
+    arguments = ["run.py", SMOKE, "--config.data.num_folds=2", "--config.data.num_held_out=2", "--config.sample.num=0"]
+    arguments += ["--config.data.num_synthetic=4", "--config.train.checkpoint_every_epochs=1"]
+    whole = run(*arguments, f"--workdir={tmp_path / 'whole'}")
+    assert_success(whole)
+    assert "2 folds, 4 tunes held out once" in whole.stdout
+    folder = tmp_path / "killed"
+    process = start(*arguments, f"--workdir={folder}")
+    deadline = time.monotonic() + TIMEOUT_SEC
+    while not list((folder / "fold_1" / "checkpoints").glob("0*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "metrics.json").exists()
+    before = content(folder / "fold_0")
+    done = run(*arguments, f"--workdir={folder}")
+    assert_success(done)
+    assert f"finished before: {folder / 'fold_0'}" in done.stdout and "resuming" in done.stdout
+    assert content(folder / "fold_0") == before
+    for name in ("metrics.json", "report.html", "fold_1/metrics.json", "fold_1/calibration.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 # Other corpora.
 
 
@@ -333,6 +371,7 @@ def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path: pathlib.Path
         ([SMOKE, "--workdir={run}", "--config.data.num_held_out=-1"], ["num_held_out"]),
         ([*SMALL, "--config.model.name=conv_vae", "--workdir={run}"], ["note_matrix"]),
         ([*SMALL, "--config.data.num_folds=50", "--workdir={run}"], ["num_folds must lie in"]),
+        ([*SMALL, "--config.data.num_folds=2", "--config.data.num_held_out=0", "--workdir={run}"], ["num_held_out"]),
         ([*SMALL, "--config.model.latent_dim=0", "--workdir={run}"], ["latent_dim must be at least 1"]),
         ([*SMALL, "--config.optimizer.name=sgd", "--workdir={run}"], ["config.optimizer.name must be one of"]),
         ([*SMALL, "--config.representation.num_pitches=500", "--workdir={run}"], ["num_pitches"]),

@@ -13,7 +13,9 @@ class DataConfig(config.Section):
     Attributes:
       num_held_out: how many tunes (or files) are held out; at most half of them.
       split_by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
-      num_folds, fold: if above zero, the tunes are dealt into so many folds, and that of this number is held out.
+      num_folds: if above zero, cross-validation: so many disjoint folds of `num_held_out` tunes each, the first of
+        which is the split without folds; all tunes where the corpus has fewer than the folds need.
+      fold: the number of the fold that is held out; -1 for a run of each.
     """
 
     path: str = ""  # A MIDI file, a folder or a zip; "synthetic"; empty for the national anthems.
@@ -27,4 +29,4 @@ class DataConfig(config.Section):
     split_by: str = config.choice(("tune", "file"), default="tune")
     split_seed: int = config.number(at_least=0, default=0)  # Seed of the split.
     num_folds: int = config.number(at_least=0, default=0)
-    fold: int = config.number(at_least=0, default=0)
+    fold: int = config.number(at_least=-1, default=-1)

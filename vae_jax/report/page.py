@@ -7,6 +7,7 @@ text, style and scripts. Sound is synthesised in the page. Everything that comes
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 
 import jinja2
 
@@ -42,13 +43,13 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         "log": run.log,
         "constants": artifacts.constant_losses(run.metrics),
     }
-    page = _render(content.describe(run, corpus), data).encode("utf-8", "replace")
+    page = render("report.html.j2", content.describe(run, corpus) | {"data": data}, SCRIPTS).encode("utf-8", "replace")
     files.write_bytes(folder.report, page)
     return len(page)
 
 
-def _render(variables: Json, data: Json) -> str:
-    """Renders the page from the variables of its template and the JSON data of its scripts."""
+def render(template: str, variables: Json, scripts: Sequence[str]) -> str:
+    """Renders a template of a page with its variables, the style, and scripts of `template/` by their names."""
     loader, undefined = jinja2.FunctionLoader(_read), jinja2.StrictUndefined
     environment = jinja2.Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -56,14 +57,12 @@ def _render(variables: Json, data: Json) -> str:
     environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    scripts = [_read(name) for name in SCRIPTS]
+    texts = [_read(name) for name in scripts]
     # A content security policy that allows these scripts only and no network: a second defence.
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in texts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return environment.get_template("report.html.j2").render(
-        variables, data=data, style=_read("report.css"), scripts=scripts, policy=policy
-    )
+    return environment.get_template(template).render(variables, style=_read("report.css"), scripts=texts, policy=policy)
 
 
 def _read(name: str) -> str:

@@ -17,21 +17,24 @@ from vae_jax.runtime.files import printable
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+_arguments: list[str] = []  # Of the command, those that are no flags.
 # XLA reports everything as a RuntimeError.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], takes_arguments: str = "") -> None:
     """Parses the flags and runs `main`; a UserError, a signal, a full disk or too little memory ends in one line on
     stderr and a non-zero exit status, any other error in its traceback. A `main` imports JAX after it has checked its
-    flags, so that --help and mistakes take no time."""
+    flags, so that --help and mistakes take no time. Arguments that are no flags are refused, unless the flag named by
+    `takes_arguments` is set (`arguments`)."""
 
-    def checked(arguments: Sequence[str]) -> None:
+    def checked(given: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            if len(arguments) > 1:
-                raise UserError(f"unexpected argument {arguments[1]!r}; every option is written as --name=value")
+            if len(given) > 1 and not (takes_arguments and flags.FLAGS[takes_arguments].value):
+                raise UserError(f"unexpected argument {given[1]!r}; every option is written as --name=value")
+            _arguments[:] = given[1:]
             signals.handle_signals()
             compilation_cache.enable()
             main()
@@ -53,6 +56,11 @@ def run(main: Callable[[], None]) -> None:
             _fail("this process, or another one of the run, has failed; start all of them again to resume")
 
     app.run(checked, flags_parser=_parse)
+
+
+def arguments() -> list[str]:
+    """Returns the command's arguments that are no flags."""
+    return list(_arguments)
 
 
 def flag_values(*required: str) -> flags.FlagValues:

@@ -18,6 +18,7 @@ from vae_jax.runtime import files, lock, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
+from vae_jax.training import folds
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
@@ -59,6 +60,15 @@ class RunFolder:
     compositions = _Place("compositions")  # Generated pieces as MIDI and pictures.
     report = _Place("report.html")  # All of it on one page.
 
+    def fold(self, number: int) -> RunFolder:
+        """The folder of one fold's run, in that of a cross-validation."""
+        return RunFolder(self.path / f"fold_{number}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the main job has come to its end here."""
+        return all(path.exists() for path in (self.metrics, self.timing, self.report))  # The order of writing.
+
     @property
     def composer(self) -> RunFolder:
         """The folder of the second stage: its checkpoints, `metrics.jsonl` and TensorBoard events."""
@@ -99,15 +109,17 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
     return folder
 
 
-def load_run(workdir: str) -> tuple[RunFolder, Json, Json]:
+def load_run(workdir: str, *, allow_folds: bool = False) -> tuple[RunFolder, Json, Json]:
     """Returns the folder, config and description of a run that was started. Raises UserError where the folder holds no
-    run."""
+    run or, unless these are allowed, the runs of several folds."""
     folder = RunFolder(pathlib.Path(workdir).expanduser())
     if not folder.config.is_file():
         raise UserError(f"{workdir}: no run here (no config.json); give the --workdir of a run")
     config, description = files.read_json(folder.config), files.read_json(folder.run)
     if not (isinstance(config, dict) and isinstance(description, dict)):
         raise UserError(f"{workdir}: a damaged run (config.json or run.json)")
+    if not allow_folds and folds.is_folded(config):
+        raise UserError(f"{workdir} holds a run for each fold; give one of them, such as {folder.fold(0).path}")
     return folder, config, description
 
 
@@ -140,7 +152,8 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     """Raises UserError where a folder holds another run, or something that is no run."""
     if not folder.config.exists():
         names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
-        if any(name != folder.run.name and not name.startswith(".") for name in names):
+        known = {folder.run.name, *(folder.fold(n).path.name for n in range(len(folds.fold_configs(config))))}
+        if any(name not in known and not name.startswith(".") for name in names):
             raise UserError(f"{folder.path}: not empty and not a run's folder; give another --workdir")
         return
     there, here = _compared_fields(files.read_json(folder.config)), _compared_fields(config)
