@@ -7,54 +7,25 @@ import hashlib
 import html
 import html.parser
 import json
-import pathlib
 import struct
 
 import numpy as np
 import pytest
+from report_folders import add_music, make_run, melody
 
-from configs import anthems
-from vae_jax.data import corpus, ingest_report
+from vae_jax.data import corpus
 from vae_jax.music import midi
-from vae_jax.music.score import Score, Tempo, make_notes, make_score
+from vae_jax.music.score import Tempo, make_notes, make_score
 from vae_jax.report import decoded_points, page, pieces
 from vae_jax.report.artifacts import pair_paths
 from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.pieces import RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
-from vae_jax.training import run_dir
 from vae_jax.training.run_dir import RunFolder
 
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(2)</script><!--"
-
-
-def melody(first: int, name: str = "melody") -> Score:
-    notes = make_notes(np.arange(8) * 480, 240, first + np.arange(8), program=56)
-    return make_score(480, notes, track_names=[name])
-
-
-def make_run(tmp_path: pathlib.Path, tunes: dict[str, Score]) -> RunFolder:
-    """A run's folder as it is before the first step, the first tune held out, and its corpus beside it."""
-    songs = tmp_path / "songs"
-    songs.mkdir()
-    for name, score in tunes.items():
-        (songs / name).write_bytes(midi.write_midi(score))
-    (songs / "<b>text.mid").write_text("Dear diary,")
-    source = corpus.load_corpus(str(songs))
-    paths = [piece.path for piece in source.pieces]
-    held_out = paths.index(next(iter(tunes)))
-    split = corpus.Split(tuple(n for n in range(len(paths)) if n != held_out), (held_out,))
-    folder = run_dir.open_run(str(tmp_path / "run"), anthems.get_config().to_dict(), source, split)
-    files.write_json(folder.ingest, ingest_report.describe_corpus(source))
-    return folder
-
-
-def add_music(folder: RunFolder, name: str, original: Score, reconstruction: Score, *, training: bool = False) -> None:
-    place = folder.training_reconstructions if training else folder.reconstructions
-    for path, score in zip(pair_paths(place, name), (original, reconstruction), strict=True):
-        files.write_bytes(path, midi.write_midi(score))
 
 
 class Tags(html.parser.HTMLParser):

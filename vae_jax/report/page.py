@@ -13,13 +13,18 @@ import jinja2
 
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
-from vae_jax.report import artifacts, content, decoded_points, pieces
+from vae_jax.report import artifacts, content, decoded_points, listening_test, pieces
+from vae_jax.report.listening_test import NamedScore
+from vae_jax.report.pieces import ReportPieces, RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.files import Json
 from vae_jax.training.run_dir import RunFolder
 
 # In the order of their dependencies.
-SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.js", "map.js", "chart.js", "page.js")
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("notes", "synth", "player", "roll", "music", "pieces", "listening", "map", "chart", "page")
+)
 
 
 def write_report(folder: RunFolder, inference: Inference | None) -> int:
@@ -38,6 +43,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         "pieces": corpus.pack(latent_map),
         "samples": pieces.pack_folder(folder.samples, folder),
         "compositions": pieces.pack_folder(folder.compositions, folder),
+        "listening": _listening_test(run, corpus),
         "interpolations": decoded_points.interpolations(inference, corpus.pieces),
         "grid": decoded_points.grid(inference, run, latent_map),
         "log": run.log,
@@ -46,6 +52,20 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
     page = render("report.html.j2", content.describe(run, corpus) | {"data": data}, SCRIPTS).encode("utf-8", "replace")
     files.write_bytes(folder.report, page)
     return len(page)
+
+
+def _listening_test(run: RunRecord, corpus: ReportPieces) -> Json | None:
+    real = [
+        NamedScore(one.name, one.music["original"])
+        for one in corpus.pieces
+        if one.is_held_out and "original" in one.music
+    ]
+    composed = [
+        NamedScore(pieces.display_name(name), score)
+        for name, score, _ in pieces.read_folder(run.folder.compositions)
+        if score
+    ]
+    return listening_test.make_test(real, composed, run.config["sample"]["seed"])
 
 
 def render(template: str, variables: Json, scripts: Sequence[str]) -> str:
