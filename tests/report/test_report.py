@@ -158,12 +158,36 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
         "ceiling_note_f1_50ms": 0.993, "baseline_pca_note_f1_50ms": 0.642,
     }  # fmt: skip
     composed = {
-        "features": {"groove": {"composed": 0.75, "real": [0.5, 0.8]}, "polyphony": {"composed": None}},
+        "features": {
+            "groove": {
+                "training": 0.7,
+                "held_out": 0.6,
+                "composed": 0.75,
+                "mean_interval": [0.5, 0.8],
+                "mean_inside": True,
+                "overlap_composed": 0.625,
+            },
+            "density": {
+                "training": 4.0,
+                "held_out": None,
+                "composed": 9.0,
+                "mean_interval": [3.0, 5.0],
+                "mean_inside": False,
+                "overlap_composed": None,
+            },
+            "polyphony": {"composed": None, "mean_interval": None, "mean_inside": None},
+        },
         "memorization": {"two_bars": {"real": {"mean": 0.25}, "composed": {"mean": 0.125}, "exceeds_real": False}},
-        "discriminator": {"logistic": {"accuracy": 0.9, "top_features": [{"name": "register"}, {"name": "density"}]}},
+        "discriminator": {
+            "logistic": {
+                "balanced_accuracy": 0.9,
+                "balanced_accuracy_interval": [0.85, 0.95],
+                "top_features": [{"name": "chord_size"}, {"name": "density"}],
+            }
+        },
         "bars": 32,
     }
-    files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})
+    files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})  # fmt: skip
     text, _ = written(folder)
     gauges = [" ".join(Words(part).words) for part in text.split('<li class="gauge">')[1:]]
     titles = ("Notes Same", "Notes and instruments", "Grid cells Same", "Ceiling")
@@ -175,10 +199,13 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     words = " ".join(Words(text).words)
     assert "On 1 held-out pieces 94.0% of the notes are reconstructed" in words
     assert "bars 32" in words
-    assert "features score composed real groove 0.750 0.500 to 0.800 polyphony –" in words
+    assert "Statistics: 1 of 2 composed means are inside" in words
+    assert "groove 0.700 0.600 0.500 to 0.800 0.750 yes density 4.000 – 3.000 to 5.000 9.000 no" in words
+    assert "Not computed from so few pieces: polyphony." in words
+    assert "features score overlap composed groove 0.625 density –" in words
     assert "memorization: two bars score mean real 0.250 composed 0.125" in words
     assert "memorization: two bars score value exceeds real no" in words
-    assert "logistic 0.900 register, density" in words
+    assert "logistic 0.900 0.850 to 0.950 chord size, density" in words
 
 
 class Words(html.parser.HTMLParser):
