@@ -199,9 +199,9 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     words = " ".join(Words(text).words)
     assert "On 1 held-out pieces 94.0% of the notes are reconstructed" in words
     assert "bars 32" in words
-    assert "Statistics: 1 of 2 composed means are inside" in words
+    assert "Features: 1 of 2 composed means are inside" in words
     assert "groove 0.700 0.600 0.500 to 0.800 0.750 yes density 4.000 – 3.000 to 5.000 9.000 no" in words
-    assert "Not computed from so few pieces: polyphony." in words
+    assert "Left out: polyphony (too few pieces)." in words
     assert "features score overlap composed groove 0.625 density –" in words
     assert "memorization: two bars score mean real 0.250 composed 0.125" in words
     assert "memorization: two bars score value exceeds real no" in words

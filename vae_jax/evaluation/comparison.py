@@ -21,6 +21,9 @@ _FIGURES = (
     "training.note_f1_instrument",
     "composed.memorization.*.composed.mean",
     "composed.discriminator.*.balanced_accuracy",
+    "composed.musicology.inside",
+    "composed.two_sample.composed.views.*.balanced_accuracy",
+    "composed.two_sample.composed.views.*.auc_distance",
 )
 
 
