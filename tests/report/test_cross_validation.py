@@ -14,7 +14,7 @@ from scored_pieces import metrics, piece
 from configs import smoke
 from vae_jax.data.shards import corpus_view
 from vae_jax.report import cross_validation, folds_page
-from vae_jax.runtime import files
+from vae_jax.runtime import distributed, files
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import run_dir
@@ -119,6 +119,13 @@ def test_a_folder_of_something_else_is_refused(config: Fields, tmp_path: pathlib
     message = "not a run's folder" if place == "fold_2" else "config.seed is 1 there and 0 here"
     with pytest.raises(UserError, match=message):
         cross_validation.run_folds(config, str(tmp_path / "run"), Runs())
+
+
+def test_several_processes_run_folds_apart(config: Fields, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(distributed, "is_joined", lambda: True)
+    with pytest.raises(UserError, match=r"one fold at a time: --config.data.fold=N"):
+        cross_validation.run_folds(config, str(tmp_path / "run"), Runs())
+    assert not (tmp_path / "run").exists()
 
 
 def test_commands_that_need_one_run_name_a_fold(config: Fields, tmp_path: pathlib.Path):

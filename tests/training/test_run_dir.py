@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pathlib
 
 import pytest
@@ -13,7 +14,7 @@ from vae_jax.data import corpus
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.runtime.errors import UserError
-from vae_jax.training import run_dir
+from vae_jax.training import folds, run_dir
 from vae_jax.training.run_dir import RunFolder
 
 
@@ -71,6 +72,35 @@ def test_the_same_files_by_another_path_are_the_same_run(folder, config, four_pi
     config["data"]["path"] = "elsewhere"
     assert run_dir.open_run(str(folder.path), config, *four_pieces) == folder
     assert content(folder.path) == before
+
+
+def test_the_number_of_a_fold_counts_where_there_are_folds(tmp_path, config, folder, four_pieces):
+    config["data"]["fold"] = 0
+    assert run_dir.open_run(str(folder.path), config, *four_pieces) == folder
+    config["data"]["num_folds"] = 2
+    one = str(tmp_path / "fold")
+    run_dir.open_run(one, config, *four_pieces)
+    config["data"]["fold"] = 1
+    with pytest.raises(UserError, match=r"config\.data\.fold is 0 there and 1 here"):
+        run_dir.open_run(one, config, *four_pieces)
+
+
+@pytest.mark.parametrize(("data", "is_folded"), [
+    ({"num_folds": 5}, True), ({"num_folds": 5, "fold": -1}, True), ({"num_folds": 5, "fold": 0}, False),
+    ({"num_folds": 0, "fold": -1}, False), ({}, False), (None, False), ([5], False),
+])  # fmt: skip
+def test_a_config_of_folds(data, is_folded: bool):
+    assert folds.is_folded({"data": data}) == is_folded == bool(folds.fold_configs({"data": data}))
+
+
+def test_a_folder_of_folds_is_no_run(folder, config, four_pieces):
+    config["data"] |= {"num_folds": 2, "fold": -1}
+    (folder.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"holds a run for each fold; give one of them, such as .*fold_0"):
+        run_dir.load_run(str(folder.path))
+    assert run_dir.load_run(str(folder.path), allow_folds=True)[0] == folder
+    (folder.path / "config.json").write_text("{}")
+    assert run_dir.load_run(str(folder.path))[1] == {}
 
 
 def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(folder, config, four_pieces):

@@ -172,7 +172,10 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
 
 
 def _compared_fields(config: Fields) -> Json:
-    return {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
+    fields = {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
+    if not fields.get("data.num_folds"):
+        fields.pop("data.fold", None)  # It means nothing then.
+    return fields
 
 
 def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
