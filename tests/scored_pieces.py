@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vae_jax.runtime.files import Json
 
+ACCURACY = "composed.two_sample.comparisons.composed.views.all.logistic.balanced_accuracy"
+
 
 def piece(path: str, matched: int, *, tune: str = "", part: str = "held_out", notes: int = 10, nats: float = 1) -> Json:
     """A piece whose reconstruction has as many notes as the original."""
@@ -25,10 +27,11 @@ def metrics(*pieces: Json, accuracy: float = 0.75, corpus: str = "songs") -> Jso
     f1 = sum(row["counts"]["note_f1_50ms"][0] for row in held_out) / max(
         1, sum(row["counts"]["note_f1_50ms"][1] for row in held_out)
     )
+    judged = {"balanced_accuracy": accuracy, "interval": [0.5, 1.0], "above_chance": True}
     return {
         "corpus": corpus,
         "pieces": list(pieces),
         "held_out": {"pieces": len(held_out), "note_f1_50ms": f1, "note_f1_50ms_interval": [0.0, 1.0]},
         "training": {"pieces": 3 * len(held_out), "note_f1_50ms": 0.9},
-        "composed": {"discriminator": {"logistic": {"balanced_accuracy": accuracy, "name": "x", "is_real": True}}},
+        "composed": {"two_sample": {"comparisons": {"composed": {"views": {"all": {"logistic": judged}}}}}},
     }

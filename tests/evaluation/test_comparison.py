@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scored_pieces import metrics, piece
+from scored_pieces import ACCURACY, metrics, piece
 
 from vae_jax.evaluation import comparison, folds
 from vae_jax.evaluation.held_out import read_held_out
@@ -63,7 +63,7 @@ def test_figures_of_folds_are_paired_by_fold():
         parts = [metrics(piece(f"{n}.mid", 5), accuracy=0.6 + 0.1 * n + gain) for n in range(3)]
         runs.append(folds.sum_up(parts))
     found = comparison.compare(*runs, NAMES)
-    figure = found.figures["composed.discriminator.logistic.balanced_accuracy"]
+    figure = found.figures[ACCURACY]
     assert figure.difference == pytest.approx(0.05)
     assert figure.interval == pytest.approx([0.05, 0.05])
     assert (figure.num_higher, figure.size) == (3, 3)
@@ -72,7 +72,7 @@ def test_figures_of_folds_are_paired_by_fold():
     found = comparison.compare(runs[0], single, NAMES)
     assert (found.num_tunes, found.held_out["note_f1_50ms"].difference) == (1, pytest.approx(0.2))
     assert found.held_out["note_f1_50ms"].interval is None
-    assert found.figures["composed.discriminator.logistic.balanced_accuracy"].interval is None
+    assert found.figures[ACCURACY].interval is None
 
 
 def test_runs_that_cannot_be_compared_are_refused_by_name():
@@ -97,3 +97,30 @@ def test_scores_on_another_grid_are_left_out_by_name():
     assert row.split()[5:] == ["0.6500", "0.6500", "+0.0000", "0.000", "..", "0.000", "0", "of", "2"]
     (row,) = (line for line in text.splitlines() if "balanced_accuracy" in line)
     assert row.split()[1:] == ["0.7500", "0.7500", "+0.0000", "-", "-"]
+
+
+def with_likelihood(run, nats: float, steps_per_beat: int = 12):
+    """Each piece has ten beats, and its number as many nats more."""
+    pieces = [{"path": row["path"], "beats": 10.0} for row in run["pieces"]]
+    costs = [{"onsets": None, "all": nats + n, "kl": 1.0} for n in range(len(pieces))]
+    rows = {"vae": {"pieces": costs, "nats_per_beat": {"all": 1.0, "onsets": None}}}
+    return run | {"likelihood": {"grid": {"steps_per_beat": steps_per_beat}, "pieces": pieces, "rows": rows}}
+
+
+def test_likelihoods_are_compared_in_nats_a_beat_on_one_grid():
+    first, second = (with_likelihood(metrics(piece("a.mid", 9), piece("b.mid", 4)), nats) for nats in (200, 150))
+    found = comparison.compare(first, second, NAMES)
+    assert "likelihood.vae.onsets" not in found.held_out
+    nats = found.held_out["likelihood.vae.all"]
+    assert (nats.first, nats.second) == (pytest.approx(20.05), pytest.approx(15.05))
+    assert nats.interval == pytest.approx([-5, -5]) and nats.num_higher == 0
+    assert "vae: all (nats a beat)" in comparison.summarise(NAMES, [found])
+    other = with_likelihood(metrics(piece("a.mid", 9), piece("b.mid", 4)), 150, steps_per_beat=4)
+    found = comparison.compare(first, other, NAMES)
+    assert found.left_out == ["likelihood.vae.all"] and "likelihood.vae.all" not in found.held_out
+    # Folds have them as well.
+    runs = [folds.sum_up([first, with_likelihood(metrics(piece("c.mid", 9)), nats)]) for nats in (100, 130)]
+    assert runs[0]["held_out"]["likelihood.vae.all"] == pytest.approx((200 + 201 + 100) / 30)
+    assert comparison.compare(*runs, NAMES).held_out["likelihood.vae.all"].difference == pytest.approx(1)
+    (row,) = (line for line in folds.summarise(runs[0]).splitlines() if line.startswith("vae: all (nats a beat)"))
+    assert row.split()[5] == "16.7000"

@@ -18,15 +18,6 @@ def test_the_strip_of_a_statistic_holds_the_interval_and_the_composed_value():
     assert row["strip"] == {"left": 5, "width": 0, "mark": 5}
 
 
-def test_discriminators_are_found_at_any_depth():
-    accuracy = {"balanced_accuracy": 0.75, "balanced_accuracy_interval": [0.5, 1.0]}
-    described = composed.describe(
-        {"discriminator": {"logistic": accuracy, "by_view": {"bass_line": {"boosting": accuracy, "trees": 7}}}}
-    )
-    assert [row["name"] for row in described["judges"]] == ["logistic", "by view, bass line, boosting"]
-    assert composed.describe({"discriminator": None})["judges"] == []
-
-
 def test_a_run_without_a_composer_has_no_scores():
     described = composed.describe({})
     assert not any(described.values())
@@ -60,20 +51,27 @@ def view(accuracy: float, distance: float):
 
 
 def test_two_sample_tests_stand_side_by_side_by_view():
+    top = {"name": "melody_steps", "auc": 0.125, "first": 0.6, "second": 0.4}
     tests = {
-        "composed": {"views": {"melody": view(0.9, 0.2), "bass": view(0.5, 0.05)}, "top_features": []},
-        "real_halves": {"views": {"melody": view(0.52, 0.04)}, "top_features": []},
-        "shuffled_bars": None,
+        "composed": {"views": {"melody": view(0.9, 0.2), "bass": view(0.5, 0.05)}, "top_features": [top]},
+        "halves": {"views": {"melody": view(0.52, 0.04)}, "top_features": []},
     }
-    described = composed.describe({"two_sample": tests})
-    assert [row["name"] for row in described["judges"]] == [
-        "melody, logistic", "melody, boosting", "bass, logistic", "bass, boosting",
+    described = composed.describe({
+        "two_sample": {"comparisons": tests, "left_out": {"markov": "one tune"}, "faults": {"boosting": ["no bot"]}},
+        "gaussian_ar1": {"two_sample": {"views": {"bass": view(1.0, 0.4)}}, "musicology": {"rows": {}}},
+    })  # fmt: skip
+    assert [(row["name"], row["above"]) for row in described["judges"]] == [
+        ("melody, logistic", True), ("melody, boosting", True), ("bass, logistic", False), ("bass, boosting", False),
     ]  # fmt: skip
     logistic, _, distance = described["measures"]
     assert logistic["columns"] == ["melody", "bass"]
-    assert [[cell["value"] for cell in cells] for cells in logistic["rows"].values()] == [
-        ["0.900", "0.500"],
-        ["0.520", "–"],
-    ]
-    assert [[cell["above"] for cell in cells] for cells in distance["rows"].values()] == [[True, False], [False, False]]
+    assert {name: [cell["value"] for cell in cells] for name, cells in logistic["rows"].items()} == {
+        "composed": ["0.900", "0.500"], "halves": ["0.520", "–"], "gaussian ar1": ["–", "1.000"],
+    }  # fmt: skip
+    assert {name: [cell["above"] for cell in cells] for name, cells in distance["rows"].items()} == {
+        "composed": [True, False], "halves": [False, False], "gaussian ar1": [False, True],
+    }  # fmt: skip
     assert distance["rows"]["composed"][0]["beside"] == "chance to 0.080"
+    assert described["top_features"] == [["melody steps", "0.125", "0.600", "0.400"]]
+    assert described["remarks"] == ["markov: one tune", "boosting: no bot"]
+    assert described["tables"] == []

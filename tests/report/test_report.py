@@ -178,13 +178,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
             "polyphony": {"composed": None, "mean_interval": None, "mean_inside": None},
         },
         "memorization": {"two_bars": {"real": {"mean": 0.25}, "composed": {"mean": 0.125}, "exceeds_real": False}},
-        "discriminator": {
-            "logistic": {
-                "balanced_accuracy": 0.9,
-                "balanced_accuracy_interval": [0.85, 0.95],
-                "top_features": [{"name": "chord_size"}, {"name": "density"}],
-            }
-        },
+        "two_sample": {"comparisons": {}, "left_out": {"halves": "one tune"}, "faults": {"logistic": ["no bot"]}},
         "bars": 32,
     }
     files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})  # fmt: skip
@@ -205,7 +199,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     assert "features score overlap composed groove 0.625 density –" in words
     assert "memorization: two bars score mean real 0.250 composed 0.125" in words
     assert "memorization: two bars score value exceeds real no" in words
-    assert "logistic 0.900 0.850 to 0.950 chord size, density" in words
+    assert "halves: one tune logistic: no bot" in words
 
 
 class Words(html.parser.HTMLParser):

@@ -6,24 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vae_jax.evaluation import folds, reconstruction
+from vae_jax.evaluation import folds
 from vae_jax.evaluation.held_out import HeldOut, bootstrap_interval, read_held_out
 from vae_jax.evaluation.intervals import fold_interval_95
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json, printable
 
-_LABELS = {name: label for label, name in reconstruction.SUMMARY.items()}
 _MAIN_SCORE = "note_f1_50ms"  # Every representation has it, of the notes of the file.
 # The figures, by their places in `metrics.json`, that are shown beside the scores.
 _FIGURES = (
     "training.note_f1_50ms",
     "training.note_f1_instrument",
     "composed.memorization.*.composed.mean",
-    "composed.discriminator.*.balanced_accuracy",
     "composed.musicology.inside",
-    "composed.two_sample.composed.views.*.balanced_accuracy",
-    "composed.two_sample.composed.views.*.auc_distance",
+    "composed.two_sample.comparisons.composed.views.*.balanced_accuracy",
+    "composed.two_sample.comparisons.composed.views.*.auc_distance",
 )
 
 
@@ -82,7 +80,12 @@ def compare(first: Json, second: Json, names: tuple[str, str], seed: int = 0) ->
         )
     ours, theirs = (run.select([mine.index(path) for path in shared]) for run, mine in zip(pair, paths, strict=True))
     common = [name for name in ours.ratios if name in theirs.ratios]
-    other_notes = [name for name in common if not _same_notes(ours, theirs, name)]
+    grids = [one.get("likelihood_grid", one.get("likelihood", {}).get("grid")) for one in (first, second)]
+    other_notes = [
+        name
+        for name in common
+        if not _same_notes(ours, theirs, name) or (name.startswith("likelihood.") and grids[0] != grids[1])
+    ]
     if _MAIN_SCORE in other_notes:
         raise UserError(f"{names[0]} and {names[1]} are on other files of the same names; compare runs on one corpus")
     scored = {}
@@ -102,7 +105,7 @@ def summarise(names: Sequence[str], comparisons: Sequence[Comparison]) -> str:
         columns = ("A", letter, f"{letter} - A", "95% interval", f"{letter} higher")
         count = f"{found.num_tunes} tunes that both hold out ({found.num_pieces} files)"
         rows: list[Sequence[Cell]] = [(count, *columns)]
-        rows += [_row(_LABELS.get(name, name), one) for name, one in found.held_out.items()]
+        rows += [_row(folds.score_label(name), one) for name, one in found.held_out.items()]
         if found.left_out:
             rows.append((f"counts other notes in {letter}: {', '.join(found.left_out)}",))
         shown = [place for place in found.figures if is_shown(place)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vae_jax.evaluation import reconstruction
-from vae_jax.evaluation.held_out import read_held_out
+from vae_jax.evaluation.held_out import held_out_rows, read_held_out
 from vae_jax.evaluation.intervals import fold_interval_95
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.files import Json, printable
@@ -18,7 +18,7 @@ def sum_up(metrics: Sequence[Json], seed: int = 0) -> Json:
     intervals over their tunes; under `over_folds` for every other figure that all folds have the values of the folds,
     their mean, and its 95% interval over folds (`fold_interval_95`), by its place in a fold's file: "training.kl_nats".
     """
-    rows = [row | {"fold": n} for n, one in enumerate(metrics) for row in one["pieces"] if row["part"] == "held_out"]
+    rows = [row | {"fold": n} for n, one in enumerate(metrics) for row in held_out_rows(one)]
     pieces = read_held_out({"pieces": rows}, "the folds")
     scores: Json = {"pieces": len(rows), "tunes": len(set(pieces.tunes))}
     for name in pieces.ratios:
@@ -32,6 +32,7 @@ def sum_up(metrics: Sequence[Json], seed: int = 0) -> Json:
         "held_out": scores,
         "over_folds": {place: describe_folds([one[place] for one in leaves], test_share) for place in shared},
         "test_share": test_share,
+        "likelihood_grid": metrics[0].get("likelihood", {}).get("grid"),
         "pieces": rows,
     }
 
@@ -51,10 +52,23 @@ def read_figures(metrics: Json) -> dict[str, list[float]]:
 
 def main_scores(results: Json) -> Iterator[tuple[str, float | None, list[float] | None, Json]]:
     """Gives the label of every main score, its value for all tunes, its interval over them, and that of the folds."""
-    for label, name in reconstruction.SUMMARY.items():
-        of_folds = results["over_folds"].get(f"held_out.{name}")
-        if of_folds and not name.startswith(("pieces", "notes", "latent_dim")):
-            yield label, results["held_out"].get(name), results["held_out"].get(f"{name}_interval"), of_folds
+    scores, over_folds = results["held_out"], results["over_folds"]
+    places = {f"held_out.{name}": (label, name) for label, name in reconstruction.SUMMARY.items()}
+    for name in scores:
+        if name.startswith("likelihood.") and not name.endswith("_interval"):
+            _, model, term = name.split(".")
+            places[f"likelihood.rows.{model}.nats_per_beat.{term}"] = (score_label(name), name)
+    for place, (label, name) in places.items():
+        if place in over_folds and not name.startswith(("pieces", "notes", "latent_dim")):
+            yield label, scores.get(name), scores.get(f"{name}_interval"), over_folds[place]
+
+
+def score_label(name: str) -> str:
+    """Returns what a score of held-out pieces is called in tables."""
+    if name.startswith("likelihood."):
+        _, model, term = name.replace("_", " ").split(".")
+        return f"{model}: {term} (nats a beat)"
+    return {of: label for label, of in reconstruction.SUMMARY.items()}.get(name, name)
 
 
 def summarise(results: Json) -> str:

@@ -10,6 +10,7 @@ from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
 
+LIKELIHOOD_TERMS = ("onsets", "all_but_durations", "all")
 _NUM_SAMPLES = 2000
 
 
@@ -63,10 +64,23 @@ class HeldOut:
         return bootstrap_interval([self.ratios[name]], self.tunes, seed)
 
 
+def held_out_rows(metrics: Json) -> list[Json]:
+    """Returns the rows of the held-out pieces, with what each model's likelihood of a piece costs and the piece's beats
+    among their sums, as "likelihood.MODEL.TERM"."""
+    likelihood = metrics.get("likelihood", {})
+    costs: dict[str, Json] = {piece["path"]: {} for piece in likelihood.get("pieces", [])}
+    for model, found in likelihood.get("rows", {}).items():
+        for piece, nats in zip(likelihood["pieces"], found["pieces"], strict=True):
+            terms = [term for term in LIKELIHOOD_TERMS if nats.get(term) is not None]
+            costs[piece["path"]] |= {f"likelihood.{model}.{term}": [nats[term], piece["beats"]] for term in terms}
+    rows = [row for row in metrics.get("pieces", []) if row["part"] == "held_out"]
+    return [row | {"sums": row.get("sums", {}) | costs.get(row["path"], {})} for row in rows]
+
+
 def read_held_out(metrics: Json, name: str) -> HeldOut:
     """Reads the held-out pieces of `metrics.json`. Raises UserError, which names the run, where it holds none, or has
     none of the sums."""
-    rows = [row for row in metrics.get("pieces", []) if row["part"] == "held_out"]
+    rows = held_out_rows(metrics)
     if not rows:
         raise UserError(f"{name}: holds out nothing, so that it has no scores over tunes")
     if "counts" not in rows[0]:

@@ -1,11 +1,11 @@
 """The scores of composed music as the page of a run shows them: statistics, two-sample tests, tables of the rest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from vae_jax.runtime.files import Json, printable
 
 _ACCURACY = "balanced_accuracy"
-_SHOWN = ("features", "musicology", "two_sample", "discriminator")  # What is described apart from the other scores.
+_SHOWN = ("features", "musicology", "two_sample")  # What is described apart from the other scores.
 _MEASURES = {
     "logistic": "Logistic regression: balanced accuracy",
     "boosting": "Gradient boosting: balanced accuracy",
@@ -14,23 +14,42 @@ _MEASURES = {
 
 
 def describe(composed: Json) -> Json:
-    """Returns the `statistics` of composed pieces, the `judges` of composed and real ones with the `measures` of all
-    two-sample tests by view, and `tables` of the other scores."""
+    """Returns the `statistics` of composed pieces, what `_two_sample_tests` returns, and `tables` of all else."""
     features, musicology = composed.get("features", {}), composed.get("musicology", {})
-    tests = {name: test for name, test in (composed.get("two_sample") or {}).items() if test and "views" in test}
-    rest = {name: value for name, value in composed.items() if name not in _SHOWN}
-    overlaps = {
-        name: {key: value for key, value in found.items() if key.startswith("overlap_")}
-        for name, found in features.items()
-    }
+    baseline = composed.get("gaussian_ar1", {})
     groups = [("Musicology", musicology.get("rows", {}), musicology.get("left_out", {})), ("Features", features, {})]
-    main = next(iter(tests.values()))["views"] if tests else composed.get("discriminator") or {}
+    tables = {
+        "features": {name: _select(found, lambda key: key.startswith("overlap_")) for name, found in features.items()},
+        **_select(composed, lambda key: key not in (*_SHOWN, "gaussian_ar1")),
+        "gaussian_ar1": _select(baseline, lambda key: key not in ("musicology", "two_sample")),
+    }
     return {
         "statistics": [_statistics(*group) for group in groups if group[1] or group[2]],
-        "judges": list(_judges(main)),
-        "measures": [_measure(name, title, tests) for name, title in _MEASURES.items() if tests],
-        "tables": _tables(({"features": overlaps} if overlaps else {}) | rest),
+        **_two_sample_tests(composed.get("two_sample", {}), baseline.get("two_sample")),
+        "tables": _tables({name: value for name, value in tables.items() if value != {}}),
     }
+
+
+def _two_sample_tests(results: Json, baseline: Json | None) -> Json:
+    """Returns the `judges` of composed and real pieces by view, the `top_features` that tell them apart, the `measures`
+    of all tests, that of the baseline's pieces too, and `remarks` on them."""
+    tests = dict(results.get("comparisons", {})) | ({"gaussian_ar1": baseline} if baseline else {})
+    composed = tests.get("composed", {"views": {}, "top_features": []})
+    classifiers = [(view, name) for view in composed["views"] for name in ("logistic", "boosting")]
+    faults = [(name, fault) for name, found in results.get("faults", {}).items() for fault in found]
+    return {
+        "judges": [_judge(view, name, composed["views"][view][name]) for view, name in classifiers],
+        "top_features": [
+            [_text(one["name"]), *(_cell(one[key]) for key in ("auc", "first", "second"))]
+            for one in composed["top_features"]
+        ],
+        "measures": [_measure(name, title, tests) for name, title in _MEASURES.items() if tests],
+        "remarks": [f"{_text(name)}: {_text(why)}" for name, why in (*results.get("left_out", {}).items(), *faults)],
+    }
+
+
+def _select(group: Json, is_wanted: Callable[[str], bool]) -> Json:
+    return {name: value for name, value in group.items() if is_wanted(name)}
 
 
 def _statistics(title: str, rows: Mapping[str, Json], left_out: Mapping[str, str]) -> Json:
@@ -64,20 +83,10 @@ def _statistic(name: str, found: Json) -> Json | None:
     }
 
 
-def _judges(group: Json, place: Sequence[str] = ()) -> Iterator[Json]:
-    """Describes every classifier below a JSON object: its place, its balanced accuracy, its features."""
-    for name, found in group.items():
-        if not isinstance(found, dict):
-            continue
-        if found.get(_ACCURACY) is None:
-            yield from _judges(found, (*place, name))
-            continue
-        yield {
-            "name": ", ".join(map(_text, (*place, name))),
-            "accuracy": found[_ACCURACY],
-            "interval": found.get("interval", found.get(f"{_ACCURACY}_interval")),
-            "features": ", ".join(_text(one["name"]) for one in found.get("top_features", [])[:3]),
-        }
+def _judge(view: str, classifier: str, found: Json) -> Json:
+    """Describes how well a classifier tells composed from real pieces in one view."""
+    name, interval = f"{_text(view)}, {_text(classifier)}", found["interval"]
+    return {"name": name, "accuracy": found[_ACCURACY], "interval": interval, "above": found["above_chance"]}
 
 
 def _measure(name: str, title: str, tests: Mapping[str, Json]) -> Json:

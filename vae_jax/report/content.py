@@ -3,7 +3,7 @@
 import base64
 from typing import NamedTuple
 
-from vae_jax.report import composed
+from vae_jax.report import composed, likelihood
 from vae_jax.report.pieces import ReportPieces, RunRecord, display_name
 from vae_jax.runtime.files import Json
 
@@ -56,6 +56,7 @@ def describe(run: RunRecord, pieces: ReportPieces) -> Json:
         "subset": subset,
         "scores": run.metrics[subset] if subset else None,
         "measures": [row for measure in _MEASURES if (row := _compare(measure, run.metrics))],
+        "likelihood": likelihood.describe(run.metrics.get("likelihood") or {}),
         "composed": composed.describe(run.metrics.get("composed", {})),
         "ceiling": _ceiling(run, pieces),
         "unreadable": pieces.unreadable,
