@@ -1,6 +1,6 @@
 """Prints the scores of a trained run; where it has a composer, composes and scores pieces anew into `metrics.json`.
 
-python -m vae_jax.evaluate --workdir=RUN [--num=64] [--seed=0] [--path=FOLDER_OR_ZIP]
+python -m vae_jax.evaluate --workdir=RUN [--num=64] [--seed=0] [--bots] [--path=FOLDER_OR_ZIP]
 
 Of a run of several folds it prints the sum, and of several runs how the others differ from the first on the same tunes:
 
@@ -58,7 +58,9 @@ def main() -> None:
         return
     composer = stage.load_composer(run)
     source, split = run.load_corpus(args.path)
-    composed, _ = composer_lib.score_composer(composer, source, split, run.folder, args.num, args.seed)
+    composed, _ = composer_lib.score_composer(
+        composer, source, split, run.folder, args.num, args.seed, with_bots=args.bots
+    )
     results |= {"composed": composed}
     files.write_json(run.folder.metrics, results)
     print(composer_lib.summarise(results))
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
     flags.DEFINE_integer("num", 64, "Number of pieces to compose and score.", lower_bound=2, upper_bound=1000)
     flags.DEFINE_integer("seed", 0, "Seed of composing.", lower_bound=0, upper_bound=2**32 - 1)
+    flags.DEFINE_bool("bots", False, "Also test that shuffled, recombined and sampled real pieces are told from real.")
     flags.DEFINE_string("path", "", "The corpus of the run, where it has moved.")
     flags.DEFINE_bool("compare", False, "Compare the runs whose folders are given: --compare RUN RUN ...")
     cli.run(main, takes_arguments="compare")
