@@ -66,12 +66,12 @@ def test_two_sample_tests_stand_side_by_side_by_view():
     logistic, _, distance = described["measures"]
     assert logistic["columns"] == ["melody", "bass"]
     assert {name: [cell["value"] for cell in cells] for name, cells in logistic["rows"].items()} == {
-        "composed": ["0.900", "0.500"], "halves": ["0.520", "–"], "gaussian ar1": ["–", "1.000"],
+        "composed, real": ["0.900", "0.500"], "real, in halves": ["0.520", "–"], "gaussian ar1, real": ["–", "1.000"],
     }  # fmt: skip
     assert {name: [cell["above"] for cell in cells] for name, cells in distance["rows"].items()} == {
-        "composed": [True, False], "halves": [False, False], "gaussian ar1": [False, True],
+        "composed, real": [True, False], "real, in halves": [False, False], "gaussian ar1, real": [False, True],
     }  # fmt: skip
-    assert distance["rows"]["composed"][0]["beside"] == "chance to 0.080"
+    assert distance["rows"]["composed, real"][0]["beside"] == "chance to 0.080"
     assert described["top_features"] == [["melody steps", "0.125", "0.600", "0.400"]]
     assert described["remarks"] == ["markov: one tune", "boosting: no bot"]
     assert described["tables"] == []

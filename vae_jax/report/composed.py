@@ -6,6 +6,7 @@ from vae_jax.runtime.files import Json, printable
 
 _ACCURACY = "balanced_accuracy"
 _SHOWN = ("features", "musicology", "two_sample")  # What is described apart from the other scores.
+_PAIRS = {"held_out": "held-out, training", "halves": "real, in halves"}
 _MEASURES = {
     "logistic": "Logistic regression: balanced accuracy",
     "boosting": "Gradient boosting: balanced accuracy",
@@ -92,7 +93,10 @@ def _judge(view: str, classifier: str, found: Json) -> Json:
 def _measure(name: str, title: str, tests: Mapping[str, Json]) -> Json:
     """Describes a table of one measure: a row for each two-sample test, a column for each view."""
     views = list(dict.fromkeys(view for test in tests.values() for view in test["views"]))
-    rows = {_text(test): [_view(found["views"].get(view), name) for view in views] for test, found in tests.items()}
+    rows = {
+        _PAIRS.get(test, f"{_text(test)}, real"): [_view(found["views"].get(view), name) for view in views]
+        for test, found in tests.items()
+    }
     return {"title": title, "columns": [_text(view) for view in views], "rows": rows}
 
 
