@@ -25,55 +25,55 @@ class Frequencies(LikelihoodModel):
       part: float64 [registers, NUM_PITCHED_PARTS].
     """
 
-    given: Sequence[str] = ()
-    remarks: Sequence[str] = ()
+    given: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, training: Sequence[GridPiece]):
         config = training[0].roll.config
         self._steps_per_beat, pitches = config.steps_per_beat, config.num_pitches
-        steps = sum((self._steps(piece) for piece in training), np.zeros(self._steps_per_beat))[:, None]
+        steps = np.bincount(np.concatenate([self._in_beat(piece) for piece in training]), minlength=self._steps_per_beat)
         onset, drum = np.zeros((2, self._steps_per_beat, pitches))
         duration = np.full((self._steps_per_beat, NUM_DURATIONS), _ADDED)
         part = np.zeros((-(-pitches // _REGISTER_SEMITONES), NUM_PITCHED_PARTS))
         notes = np.zeros(len(part))
         for piece in training:
-            in_beat, register = self._in_beat(piece, piece.step), piece.pitch // _REGISTER_SEMITONES
-            np.add.at(onset, (in_beat, piece.pitch), 1)
-            np.add.at(drum, (self._in_beat(piece, piece.drum_step), piece.drum_pitch), 1)
-            np.add.at(duration, (in_beat, piece.duration), 1)
+            in_beat, register = self._in_beat(piece), piece.pitch // _REGISTER_SEMITONES
+            np.add.at(onset, (in_beat[piece.step], piece.pitch), 1)
+            np.add.at(drum, (in_beat[piece.drum_step], piece.drum_pitch), 1)
+            np.add.at(duration, (in_beat[piece.step], piece.duration), 1)
             np.add.at(part, register, part_bits(piece.parts))
             np.add.at(notes, register, 1)
-        self.onset, self.drum = ((counts + _ADDED) / (steps + 2 * _ADDED) for counts in (onset, drum))
+        self.onset, self.drum = ((counts + _ADDED) / (steps[:, None] + 2 * _ADDED) for counts in (onset, drum))
         self.duration = duration / duration.sum(axis=1, keepdims=True)
         self.part = (part + _ADDED) / (notes[:, None] + 2 * _ADDED)
 
     def nats(self, pieces: Sequence[GridPiece]) -> list[PieceNats]:
         """Returns what each piece costs."""
-        return [self._piece_nats(piece) for piece in pieces]
+        every = [np.ones((piece.num_steps, self.onset.shape[1]), bool) for piece in pieces]
+        return [self.mask_nats(piece, mask, mask) for piece, mask in zip(pieces, every, strict=True)]
 
-    def _piece_nats(self, piece: GridPiece) -> PieceNats:
-        in_beat, bits = self._in_beat(piece, piece.step), part_bits(piece.parts)
-        part = self.part[piece.pitch // _REGISTER_SEMITONES]
+    def mask_nats(self, piece: GridPiece, onsets: np.ndarray, drums: np.ndarray) -> PieceNats:
+        """Returns what the cells of a piece cost that masks [num_steps, P] name, and the notes in them."""
+        kept = onsets[piece.step, piece.pitch]
+        in_beat, part = self._in_beat(piece)[piece.step], self.part[piece.pitch // _REGISTER_SEMITONES]
+        duration = np.log(self.duration[in_beat, piece.duration])
+        parts = np.log(np.where(part_bits(piece.parts), part, 1 - part)).sum(axis=1)
         return PieceNats(
-            onsets=self._cell_nats(piece, self.onset, piece.step, piece.pitch),
-            durations=float(-np.log(self.duration[in_beat, piece.duration]).sum()),
-            parts=float(-np.log(np.where(bits, part, 1 - part)).sum()),
-            drums=self._cell_nats(piece, self.drum, piece.drum_step, piece.drum_pitch),
+            onsets=self._cell_nats(piece, self.onset, onsets, piece.step, piece.pitch),
+            durations=float(-duration[kept].sum()),
+            parts=float(-parts[kept].sum()),
+            drums=self._cell_nats(piece, self.drum, drums, piece.drum_step, piece.drum_pitch),
         )
 
-    def _cell_nats(self, piece: GridPiece, probs: np.ndarray, step: np.ndarray, pitch: np.ndarray) -> float:
-        """Every cell as if it were empty, and the difference for those that are not."""
-        played = probs[self._in_beat(piece, step), pitch]
-        return float(-self._steps(piece) @ np.log1p(-probs).sum(axis=1) - (np.log(played) - np.log1p(-played)).sum())
+    def _cell_nats(
+        self, piece: GridPiece, probs: np.ndarray, mask: np.ndarray, step: np.ndarray, pitch: np.ndarray
+    ) -> float:
+        """The Bernoulli cost of the cells of a mask [num_steps, P], of which those of (step, pitch) are played."""
+        played = np.zeros(mask.shape, bool)
+        played[step, pitch] = True
+        cells = probs[self._in_beat(piece)]
+        return float(-np.log(np.where(played, cells, 1 - cells))[mask].sum())
 
-    def cell_logits(self, piece: GridPiece, probs: np.ndarray) -> np.ndarray:
-        """Returns the logits of the cells of a piece for probabilities by step in the beat, [num_steps, P]."""
-        in_beat = self._in_beat(piece, np.arange(piece.num_steps))
-        return (np.log(probs) - np.log1p(-probs))[in_beat]
-
-    def _in_beat(self, piece: GridPiece, steps: np.ndarray) -> np.ndarray:
-        return piece.step_in_bar[steps] % self._steps_per_beat
-
-    def _steps(self, piece: GridPiece) -> np.ndarray:
-        """Counts the steps of a piece by their place in the beat, [steps of a beat]."""
-        return np.bincount(self._in_beat(piece, np.arange(piece.num_steps)), minlength=self._steps_per_beat)
+    def _in_beat(self, piece: GridPiece) -> np.ndarray:
+        """The place of each step in its beat, [num_steps]."""
+        return piece.step_in_bar % self._steps_per_beat

@@ -83,17 +83,24 @@ class PieceNats:
     kl: float | None = None
     importance_weighted: float | None = None
 
+    def plus(self, **added: float) -> PieceNats:
+        """Returns the costs with more nats for terms that the model has, in its bound too."""
+        kept = {name: nats for name, nats in added.items() if getattr(self, name) is not None}
+        if self.importance_weighted is not None:
+            kept["importance_weighted"] = sum(kept.values())
+        return dataclasses.replace(self, **{name: getattr(self, name) + nats for name, nats in kept.items()})
+
 
 class LikelihoodModel(Protocol):
-    """A model that gives the target a likelihood."""
+    """A model that gives the target a likelihood.
 
-    @property
-    def given(self) -> Sequence[str]:
-        """What the model takes from the piece without paying for it, beside length, meter and key; for the table."""
+    Attributes:
+      given: what the model takes from the piece without paying for it, beside length, meter and key.
+      remarks: how the likelihood departs from the model as it is used.
+    """
 
-    @property
-    def remarks(self) -> Sequence[str]:
-        """How the likelihood departs from the model as it is used; for the table."""
+    given: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     def nats(self, pieces: Sequence[GridPiece]) -> list[PieceNats]:
         """Returns what each piece costs."""
