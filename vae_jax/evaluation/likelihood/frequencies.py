@@ -31,7 +31,9 @@ class Frequencies(LikelihoodModel):
     def __init__(self, training: Sequence[GridPiece]):
         config = training[0].roll.config
         self._steps_per_beat, pitches = config.steps_per_beat, config.num_pitches
-        steps = np.bincount(np.concatenate([self._in_beat(piece) for piece in training]), minlength=self._steps_per_beat)
+        steps = np.bincount(
+            np.concatenate([self._in_beat(piece) for piece in training]), minlength=self._steps_per_beat
+        )
         onset, drum = np.zeros((2, self._steps_per_beat, pitches))
         duration = np.full((self._steps_per_beat, NUM_DURATIONS), _ADDED)
         part = np.zeros((-(-pitches // _REGISTER_SEMITONES), NUM_PITCHED_PARTS))

@@ -27,7 +27,7 @@ from vae_jax.representations.pianoroll.config import STEP
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 from vae_jax.representations.pianoroll.windows import NoteLists
 
-NUM_SAMPLES = 64  # K.
+NUM_SAMPLES = 16  # K.
 _BATCH = 32
 
 

@@ -86,7 +86,9 @@ class NGram(LikelihoodModel):
     """The n-gram model of the whole target, fitted to training pieces with the tune of each."""
 
     given: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ("pitches and durations know when the next onsets come: their sum counts, not each alone",)
+    remarks: tuple[str, ...] = (
+        "pitches and durations know when the next onsets come: their sum counts, not each alone",
+    )
 
     def __init__(self, training: Sequence[GridPiece], tunes: Sequence[int]):
         kept = arrays.subsample_rows(len(training), _MAX_PIECES)
