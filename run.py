@@ -27,6 +27,7 @@ def main() -> None:
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, memory, sharding
@@ -61,6 +62,7 @@ def main() -> None:
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
+    results["likelihood"] = likelihood.evaluate(setup, state.trained_variables, source, split, composer)
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
@@ -68,7 +70,7 @@ def main() -> None:
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)
-    print(reconstruction.summarise(results))
+    print(reconstruction.summarise(results), likelihood.summarise(results["likelihood"]), sep="\n\n")
     if "composed" in results:
         print(composer_lib.summarise(results))
     print(f"everything is in {workdir}")

@@ -10,12 +10,13 @@ from vae_jax.runtime.errors import UserError
 
 
 def main() -> None:
-    """Prints the scores of the model, then those of newly composed pieces."""
+    """Prints the scores of the model and the likelihoods, then the scores of newly composed pieces."""
     args = cli.flag_values("workdir")
 
     from vae_jax.composer import stage
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.training.experiment import load_experiment
 
     run = load_experiment(args.workdir)
@@ -23,10 +24,15 @@ def main() -> None:
         raise UserError(f"{args.workdir}: no {run.folder.metrics.name} yet; let run.py finish")
     results = files.read_json(run.folder.metrics)
     print(reconstruction.summarise(results))
-    if "composer" not in run.experiment.raw:
+    composer = stage.load_composer(run) if "composer" in run.experiment.raw else None
+    if composer is not None or "likelihood" not in results:
+        source, split = run.load_corpus(args.path)
+    if "likelihood" not in results:  # A run from before this table.
+        results["likelihood"] = likelihood.evaluate(run.experiment, run.variables, source, split, composer)
+        files.write_json(run.folder.metrics, results)
+    print(f"\n{likelihood.summarise(results['likelihood'])}")
+    if composer is None:
         return
-    composer = stage.load_composer(run)
-    source, split = run.load_corpus(args.path)
     composed, _ = composer_lib.score_composer(composer, source, split, run.folder, args.num, args.seed)
     results |= {"composed": composed}
     files.write_json(run.folder.metrics, results)

@@ -32,7 +32,7 @@ class ComposerLikelihood(LikelihoodModel):
         """Takes the composer, and the frequencies of what it leaves out."""
         self.given: tuple[str, ...] = (_STYLE, _RETURNS)
         self._composer, self._frequencies, self._with_returns = composer, frequencies, True
-        self._loss = jax.jit(lambda *inputs: composer.stage.loss(*inputs, train=False)[1])
+        self._loss = jax.jit(lambda variables, batch, key: composer.stage.loss(variables, batch, key, False)[1])
         self._examples = functools.lru_cache(maxsize=1)(self._make_examples)
 
     def without_returns(self) -> ComposerLikelihood:

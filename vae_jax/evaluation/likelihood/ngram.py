@@ -5,9 +5,9 @@ Every order k of the context mixes its counts with the probability of the order 
     p_k(x) = (n_k(x) + w_k m_k(x) + a_k p_{k-1}(x)) / (n_k + w_k m_k + a_k),
 
 the interpolated (hierarchical Dirichlet) language model of MacKay and Peto (1995). n counts the training pieces and m
-what the piece itself held before the event, as the short-term model of Conklin and Witten (1995) does, so that the model
-learns the rhythms and the repetitions of the piece. The strengths a_k and weights w_k are those with the best likelihood
-of the training pieces, each under the counts of all tunes but its own.
+what the piece itself held before the event, as the short-term model of Conklin and Witten (1995) does, so that the
+model learns the rhythms and the repetitions of the piece. The strengths a_k and weights w_k are those with the best
+likelihood of the training pieces, each under the counts of all tunes but its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, Pie
 from vae_jax.representations import arrays
 
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
-_OWN_WEIGHTS = (1.0, 5.0, 30.0)
+_OWN_WEIGHTS = (1.0, 10.0, 30.0)
 _MAX_PIECES = 400  # Training pieces that are counted.
 
 
@@ -38,6 +38,13 @@ class _Table(NamedTuple):
         """Returns the counts of keys, 0 for others."""
         place = np.minimum(np.searchsorted(self.keys, keys), max(len(self.keys) - 1, 0))
         return np.where(self.keys[place] == keys, self.counts[place], 0) if len(self.keys) else np.zeros(len(keys))
+
+
+class _Counts(NamedTuple):
+    """How often what E events hold occurred before, [E] each."""
+
+    training: np.ndarray  # In the training pieces.
+    own: np.ndarray  # Earlier in the same piece.
 
 
 class _Order(NamedTuple):
@@ -59,26 +66,22 @@ class BackoffModel:
         self._orders: list[_Order] = []
         probs = base
         for keys in _keys_by_order(symbols, columns):
-            tables, counts = [], []
-            for key in keys:
-                unique, index, count = np.unique(key, return_inverse=True, return_counts=True)
-                tables.append(_Table(unique, count))
-                of_tune = np.unique(index * (len(tunes) + 1) + tune, return_inverse=True, return_counts=True)
-                counts += [count[index] - of_tune[2][of_tune[1]], _num_before(index, piece)]
-            choices = itertools.product(_STRENGTHS, _OWN_WEIGHTS)
-            mixed = ((np.sum(-np.log(_mix(probs, *counts, *choice))), choice) for choice in choices)
-            _, choice = min(mixed)
-            probs = _mix(probs, *counts, *choice)
-            self._orders.append(_Order(*tables, *choice))
+            (of_symbol, symbol), (of_context, context) = (_count(key, piece, tune) for key in keys)
+            choices = list(itertools.product(_STRENGTHS, _OWN_WEIGHTS))
+            costs = [-np.log(_mix(probs, symbol, context, *choice)).sum() for choice in choices]
+            choice = choices[int(np.argmin(costs))]
+            probs = _mix(probs, symbol, context, *choice)
+            self._orders.append(_Order(of_symbol, of_context, *choice))
 
     def nats(self, events: Sequence[Events]) -> np.ndarray:
         """Returns the negative log probability of the events of each piece, [pieces] float64."""
         symbols, columns, probs, piece = _join(events)
         for order, keys in zip(self._orders, _keys_by_order(symbols, columns), strict=True):
-            counts = []
-            for table, key in zip(order[:2], keys, strict=True):
-                counts += [table.look_up(key), _num_before(np.unique(key, return_inverse=True)[1], piece)]
-            probs = _mix(probs, *counts, order.strength, order.own_weight)
+            symbol, context = (
+                _Counts(table.look_up(key), _num_before(np.unique(key, return_inverse=True)[1], piece))
+                for table, key in zip((order.of_symbol, order.of_context), keys, strict=True)
+            )
+            probs = _mix(probs, symbol, context, order.strength, order.own_weight)
         return np.bincount(piece, -np.log(probs), minlength=len(events))
 
 
@@ -87,7 +90,7 @@ class NGram(LikelihoodModel):
 
     given: tuple[str, ...] = ()
     remarks: tuple[str, ...] = (
-        "pitches and durations know when the next onsets come: their sum counts, not each alone",
+        "parts and durations are coded after all onsets: the sum is the likelihood, not each term alone",
     )
 
     def __init__(self, training: Sequence[GridPiece], tunes: Sequence[int]):
@@ -126,7 +129,8 @@ def _events(pieces: Sequence[GridPiece]) -> dict[str, list[Events]]:
 def _join(events: Sequence[Events]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Joins the events of pieces; the last array says which piece each is of."""
     piece = np.repeat(np.arange(len(events)), [len(one.symbols) for one in events])
-    return *(np.concatenate(columns) for columns in zip(*events, strict=True)), piece
+    symbols, columns, base = (np.concatenate(parts) for parts in zip(*events, strict=True))
+    return symbols, columns, base, piece
 
 
 def _keys_by_order(symbols: np.ndarray, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -147,13 +151,14 @@ def _num_before(index: np.ndarray, piece: np.ndarray) -> np.ndarray:
     return before
 
 
-def _mix(
-    below: np.ndarray,
-    symbol: np.ndarray,
-    own_symbol: np.ndarray,
-    context: np.ndarray,
-    own_context: np.ndarray,
-    strength: float,
-    own_weight: float,
-) -> np.ndarray:
-    return (symbol + own_weight * own_symbol + strength * below) / (context + own_weight * own_context + strength)
+def _count(key: np.ndarray, piece: np.ndarray, tune: np.ndarray) -> tuple[_Table, _Counts]:
+    """Counts keys in training pieces: a table of all, and for each event the counts in the other tunes."""
+    keys, index, counts = np.unique(key, return_inverse=True, return_counts=True)
+    of_tune = np.unique(index * (tune.max(initial=0) + 1) + tune, return_inverse=True, return_counts=True)
+    return _Table(keys, counts), _Counts(counts[index] - of_tune[2][of_tune[1]], _num_before(index, piece))
+
+
+def _mix(below: np.ndarray, symbol: _Counts, context: _Counts, strength: float, own_weight: float) -> np.ndarray:
+    """The probability of each event, given that of the order below."""
+    right = symbol.training + own_weight * symbol.own + strength * below
+    return right / (context.training + own_weight * context.own + strength)

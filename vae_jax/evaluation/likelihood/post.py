@@ -1,9 +1,9 @@
 """The post's model, as far as its array reaches: its loss read as a likelihood of the notes that fit.
 
-The loss is a squared error of log(1 + value). It is the Gaussian's on that scale, here with the variance of each feature
-that the training arrays have around their reconstruction, and the probability of an integer is the mass of its interval:
-of a pitch half a semitone to each side, of an onset half a step, of a duration its class. The numbers of a slot are
-independent, and padding, which is zero, is a value like others.
+The loss is a squared error of log(1 + value), up to a factor a Gaussian's negative log density on that scale. Here its
+variance is that of each feature of the training arrays around their reconstruction, and the probability of a value is
+the mass of its interval: of a pitch half a semitone to each side, of an onset half a step, of a duration its class. The
+numbers of a slot are independent, and padding, which is zero, is a value like others.
 """
 
 from __future__ import annotations

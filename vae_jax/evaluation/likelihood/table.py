@@ -62,8 +62,8 @@ def evaluate(
     else:
         left_out["vae"] = "the likelihood of this model is not one of notes"
     if composer is not None:
-        models["composer"] = ComposerLikelihood(composer, frequencies)
-        models["composer_without_returns"] = models["composer"].without_returns()
+        with_returns = ComposerLikelihood(composer, frequencies)
+        models |= {"composer": with_returns, "composer_without_returns": with_returns.without_returns()}
     else:
         left_out["composer"] = "this run has none"
     scored = score_models(models, held_out, held_out_tunes, experiment.seed)
@@ -125,12 +125,9 @@ def summarise(results: Json) -> str:
         table.append((name.replace("_", " "), *cells, interval, _cell(per_beat["importance_weighted"]), note))
     lines = [format_table(table, (31, 9, 11, 8, 8, 8, 8, 14, 16, 10, 14))] if pieces else ["likelihood"]
     lines.append(f"{beats:g} beats, {notes} notes; length, meter and key are given to all")
-    for label in ("given", "remarks"):
-        for name, row in results["rows"].items():
-            if row[label]:
-                lines.append(
-                    f"{name.replace('_', ' ')}{' is given' if label == 'given' else ''}: {'; '.join(row[label])}"
-                )
+    rows = {name.replace("_", " "): row for name, row in results["rows"].items()}
+    lines += [f"{name} is given: {'; '.join(row['given'])}" for name, row in rows.items() if row["given"]]
+    lines += [f"{name}: {'; '.join(row['remarks'])}" for name, row in rows.items() if row["remarks"]]
     return "\n".join([*lines, *(f"left out: {reason}" for reason in reasons)])
 
 

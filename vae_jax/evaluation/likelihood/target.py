@@ -83,9 +83,9 @@ class PieceNats:
     kl: float | None = None
     importance_weighted: float | None = None
 
-    def plus(self, **added: float) -> PieceNats:
+    def plus(self, **added: float | None) -> PieceNats:
         """Returns the costs with more nats for terms that the model has, in its bound too."""
-        kept = {name: nats for name, nats in added.items() if getattr(self, name) is not None}
+        kept = {name: nats for name, nats in added.items() if nats is not None and getattr(self, name) is not None}
         if self.importance_weighted is not None:
             kept["importance_weighted"] = sum(kept.values())
         return dataclasses.replace(self, **{name: getattr(self, name) + nats for name, nats in kept.items()})
