@@ -52,6 +52,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, sharding
@@ -84,6 +85,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
+    results["likelihood"] = likelihood.evaluate(setup, state.trained_variables, source, split, composer)
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
@@ -91,7 +93,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)
-    print(reconstruction.summarise(results))
+    print(reconstruction.summarise(results), likelihood.summarise(results["likelihood"]), sep="\n\n")
     if "composed" in results:
         print(composer_lib.summarise(results))
     print(f"everything is in {workdir}")

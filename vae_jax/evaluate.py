@@ -37,7 +37,7 @@ def compare(workdirs: list[str]) -> None:
 
 
 def main() -> None:
-    """Prints the scores of the model, then those of newly composed pieces."""
+    """Prints the scores of the model and the likelihoods, then the scores of newly composed pieces."""
     if flags.FLAGS.compare:
         compare(cli.arguments())
         return
@@ -47,6 +47,7 @@ def main() -> None:
     from vae_jax.composer import stage
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import folds, reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.training.experiment import load_experiment
 
     if "over_folds" in results:
@@ -54,10 +55,15 @@ def main() -> None:
         return
     run = load_experiment(args.workdir)
     print(reconstruction.summarise(results))
-    if "composer" not in run.experiment.raw:
+    composer = stage.load_composer(run) if "composer" in run.experiment.raw else None
+    if composer is not None or "likelihood" not in results:
+        source, split = run.load_corpus(args.path)
+    if "likelihood" not in results:  # A run from before this table.
+        results["likelihood"] = likelihood.evaluate(run.experiment, run.variables, source, split, composer)
+        files.write_json(run.folder.metrics, results)
+    print(f"\n{likelihood.summarise(results['likelihood'])}")
+    if composer is None:
         return
-    composer = stage.load_composer(run)
-    source, split = run.load_corpus(args.path)
     composed, _ = composer_lib.score_composer(
         composer, source, split, run.folder, args.num, args.seed, with_bots=args.bots
     )

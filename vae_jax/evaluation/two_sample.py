@@ -1,7 +1,7 @@
 """Classifier two-sample tests: whether composed pieces can be told from real ones, by what can be seen of a piece.
 
 The test of Lopez-Paz and Oquab (2017), "Revisiting classifier two-sample tests": a balanced accuracy of 0.5 on pieces
-of other tunes is chance. Well below 0.5 the composed pieces are copies: they resemble real pieces of the training folds.
+of other tunes is chance. Well below 0.5 the composed pieces are copies, like real pieces of the training folds.
 Accuracy saturates where a single feature gives the pieces away; the mean over features of |AUC - 0.5| does not. It is
 above zero for samples of one population, and the more so the smaller they are: `chance` says how far.
 """

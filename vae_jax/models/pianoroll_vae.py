@@ -141,7 +141,7 @@ class RollVAE(VAE):
         steps, pitches, num_parts = self.example_shape
         num_cells = steps * pitches
         every = jnp.full((z.shape[0], 2 * num_cells + self.num_shares), ABSENT_LOGIT, z.dtype)
-        every = every.at[:, self.features.value].set(self._logits(z))
+        every = every.at[:, self.features.value].set(self.feature_logits(z))
         shares = every[:, 2 * num_cells :].reshape(z.shape[0], self.config.window_beats, -1, num_parts - 1)
         shares = jnp.repeat(shares, steps // self.config.window_beats, axis=1)
         shares = jnp.repeat(shares, self.config.register_semitones, axis=2)[:, :, :pitches]
@@ -152,13 +152,14 @@ class RollVAE(VAE):
         """Encodes, samples one latent an example (the key is consumed), decodes and compares."""
         counts = self.counts(x)
         posterior = self._infer(counts)
-        return VAEOutput(binomial_nll(self._logits(reparameterize(key, posterior)), counts), posterior)
+        return VAEOutput(binomial_nll(self.feature_logits(reparameterize(key, posterior)), counts), posterior)
 
     def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
         """Starts from PCA of the training rolls; see `pca_start`."""
         return pca_start(self, variables, inputs, seed)
 
-    def _logits(self, z: jax.Array) -> jax.Array:
+    def feature_logits(self, z: jax.Array) -> jax.Array:
+        """Maps latents [B, Z] to the logits of the modelled features, [B, M]."""
         chex.assert_shape(z, (None, self.latent_dim))
         return z @ self.kernel + self.bias
 
