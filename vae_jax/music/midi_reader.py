@@ -62,18 +62,20 @@ class Track:
         """Whether the track holds notes and all are percussion."""
         return bool(self.notes) and all(note[2] % 16 == 9 for note in self.notes)
 
-    def add(self, status: int, first: int, second: int, repairs: Repairs) -> None:
-        """Adds a channel message at `end_tick`; what a Score has no place for is passed over."""
+    def add(self, status: int, first: int, second: int, repairs: Repairs) -> bool:
+        """Adds a channel message at `end_tick`; what a Score has no place for is passed over. Returns False for the end
+        of a note that had not begun."""
         kind, channel = status >> 4, status & 0x0F | self.port
         if kind == 0x9 and second > 0:
             self.open_notes.setdefault((channel, first), collections.deque()).append(len(self.notes))
             self.notes.append([self.end_tick, 0, channel, first, second, len(self.notes) + len(self.programs)])
         elif kind in (0x8, 0x9):
-            self._end_note(channel, first, repairs)
+            return self._end_note(channel, first, repairs)
         elif kind == 0xC:
             self.programs.append((self.end_tick, channel, first, len(self.notes) + len(self.programs)))
         elif kind == 0xB and first == _SUSTAIN:
             self.pedals.append((self.end_tick, channel, second >= 64))
+        return True
 
     def add_system(self, status: int, kind: int | None, content: bytes, repairs: Repairs) -> None:
         """Adds a meta event at `end_tick`; system-exclusive messages are passed over."""
@@ -84,16 +86,16 @@ class Track:
         elif status not in (0xF0, 0xF7):
             repairs[f"system message 0x{status:02X} skipped: it does not belong in a file"] += 1
 
-    def _end_note(self, channel: int, pitch: int, repairs: Repairs) -> None:
-        """Ends the oldest open note of a pitch at `end_tick`."""
+    def _end_note(self, channel: int, pitch: int, repairs: Repairs) -> bool:
+        """Ends the oldest open note of a pitch at `end_tick`; returns whether there is one."""
         waiting = self.open_notes.get((channel, pitch))
         if not waiting:
-            repairs["note off without a note: ignored"] += 1
-            return
+            return False
         note = self.notes[waiting.popleft()]
         if self.end_tick == note[0]:
             repairs["zero-length note: lengthened to one tick"] += 1
         note[1] = max(1, self.end_tick - note[0])
+        return True
 
     def end_open_notes(self, repairs: Repairs) -> None:
         """Ends what still sounds at `end_tick`."""
@@ -214,7 +216,7 @@ def _read_events(
             elif not status:
                 return event, "a track has data without a status byte"
             elif is_interrupted:
-                if not _reads_on(data, event, end, status, track, max_delta):
+                if not _reads_on(data, event, end, status, track, max_delta, None):
                     return max(meta_start, event - _MAX_BYTES_INTO_META), "a meta event has a wrong length"
                 repairs["running status kept across a meta or system message"] += 1
                 is_interrupted = False
@@ -225,7 +227,8 @@ def _read_events(
             position += size
             track.end_tick += delta
             if first > 127 or second > 127:
-                if not _reads_on(data, position, end, status, track, max_delta):
+                started = (status & 0x0F | track.port, first)
+                if not _reads_on(data, position, end, status, track, max_delta, started):
                     track.end_tick -= delta
                     return event, "a track has a data byte above 127"
                 if first > 127 and status < 0xA0:
@@ -233,7 +236,11 @@ def _read_events(
                     continue
                 repairs["data byte above 127 read as 127"] += 1
                 first, second = min(first, 127), min(second, 127)
-            track.add(status, first, second, repairs)
+            if not track.add(status, first, second, repairs):
+                if byte < 0x80 and not _reads_on(data, event, end, status, track, max_delta, None):
+                    track.end_tick -= delta
+                    return event, "a track ends notes that had not begun"
+                repairs["note off without a note: ignored"] += 1
     except _BrokenEventError as error:
         return event, str(error)
     return position, _NO_END
@@ -272,61 +279,101 @@ def _find_content(data: bytes, position: int, end: int) -> tuple[int | None, int
 
 
 def _find_events(data: bytes, position: int, end: int, track: Track, max_delta: int) -> int | None:
-    """Returns the first position from which bytes read as events, the first of them with a status byte."""
+    """Returns the first position from which bytes read as music, the first event with a status byte.
+
+    That is twelve events, or fewer up to the end-of-track event and without a note that hangs over it; or a whole note
+    on a channel that the track has used, whatever follows.
+    """
     while (match := _EVENT_START.search(data, position, end)) is not None:
-        if _reads_on(data, match.start(), end, 0, track, max_delta, is_strict=True):
-            return match.start()
-        position = match.start() + 1
+        position = match.start()
+        outlook = _look_ahead(data, position, end, 0, track, max_delta)
+        if (outlook.outcome == _ENDED and not outlook.sounding) or outlook.outcome == _NO_END:
+            if outlook.is_musical:
+                return position
+        elif outlook.known_notes and not outlook.num_unmatched:
+            return position
+        position += 1
     return None
 
 
-def _reads_on(
-    data: bytes, position: int, end: int, status: int, track: Track, max_delta: int, *, is_strict: bool = False
-) -> bool:
-    """Whether the next events, `_NUM_PLAUSIBLE` of them or up to the end-of-track event, look like music.
+@dataclasses.dataclass
+class _Outlook:
+    """What the next events would be, read but not added to the track.
 
-    They do if they can be read and fewer than half of their notes are ends of notes that had not begun. If strict, the
-    end of the bytes may not come first, and no note may hang over an end-of-track event.
+    Attributes:
+      outcome: `_NO_END` if all can be read, `_ENDED` if an end-of-track event is among them, else the fault.
+      sounding: (channel, pitch) of the notes that would go on.
+      known_notes: number of notes that start and end, on channels that the track has used before.
+      num_unmatched: number of ends of notes that had not begun.
     """
-    sounding: set[tuple[int, int]] = set()
-    num_notes = num_unmatched = 0
+
+    outcome: str = _NO_END
+    sounding: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    num_events: int = 0  # Of notes.
+    known_notes: int = 0
+    num_unmatched: int = 0
+
+    @property
+    def is_musical(self) -> bool:
+        """Whether fewer than half of the note events are ends of notes that had not begun."""
+        return 2 * self.num_unmatched < max(1, self.num_events)
+
+    def add(self, status: int, pitch: int, velocity: int, track: Track) -> None:
+        """Adds a note on or off."""
+        key = (status & 0x0F | track.port, pitch)
+        self.num_events += 1
+        if status >= 0x90 and velocity:
+            self.sounding.add(key)
+        elif key in self.sounding:
+            self.sounding.remove(key)
+            self.known_notes += any(note[2] == key[0] for note in track.notes[-_NUM_PLAUSIBLE:])
+        else:
+            self.num_unmatched += not track.open_notes.get(key)
+
+
+def _reads_on(
+    data: bytes, position: int, end: int, status: int, track: Track, max_delta: int, started: tuple[int, int] | None
+) -> bool:
+    """Whether the next events can be read, as far as there are any, and are music; `started`: a note before them."""
+    outlook = _look_ahead(data, position, end, status, track, max_delta, started)
+    return outlook.outcome in (_NO_END, _ENDED, _CUT_EVENT) and outlook.is_musical
+
+
+def _look_ahead(
+    data: bytes,
+    position: int,
+    end: int,
+    status: int,
+    track: Track,
+    max_delta: int,
+    started: tuple[int, int] | None = None,
+) -> _Outlook:
+    """Reads up to `_NUM_PLAUSIBLE` events."""
+    outlook = _Outlook(sounding=set() if started is None else {started})
     try:
         for _ in range(_NUM_PLAUSIBLE):
-            if position >= end:
-                raise _BrokenEventError(_CUT_EVENT)
             delta, position = _read_variable_length(data, position, end)
             if delta > max_delta:
-                return False
+                raise _BrokenEventError(_LONG_DELTA)
             if position >= end:
                 raise _BrokenEventError(_CUT_EVENT)
             if data[position] >= 0xF0:
-                if is_strict and data[position] not in (0xF0, 0xF7, 0xFF):
-                    return False
                 kind, _, position = _find_content(data, position, end)
                 if kind == META_END_OF_TRACK:
-                    if is_strict and sounding:
-                        return False
+                    outlook.outcome = _ENDED
                     break
                 continue
             if data[position] >= 0x80:
                 status, position = data[position], position + 1
             size = _DATA_BYTES[status >> 4] if status else 0
-            content = data[position : min(position + size, end)]
-            position += size
-            if not size or max(content, default=0) > 127:
-                return False
-            if position > end:
+            if position + size > end:
                 raise _BrokenEventError(_CUT_EVENT)
-            if status < 0xA0 and len(content) == 2:
-                key = (status & 0x0F | track.port, content[0])
-                num_notes += 1
-                if status >= 0x90 and content[1]:
-                    sounding.add(key)
-                elif key in sounding:
-                    sounding.remove(key)
-                else:
-                    num_unmatched += not track.open_notes.get(key)
+            content = data[position : position + size]
+            position += size
+            if max(content, default=128) > 127:
+                raise _BrokenEventError("no event")
+            if status < 0xA0:
+                outlook.add(status, content[0], content[1], track)
     except _BrokenEventError as error:
-        if is_strict or str(error) != _CUT_EVENT:
-            return False
-    return 2 * num_unmatched < max(1, num_notes)
+        outlook.outcome = str(error)
+    return outlook
