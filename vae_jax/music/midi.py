@@ -38,7 +38,7 @@ import mido
 
 from vae_jax.music import midi_content, midi_reader, theory
 from vae_jax.music import score as score_lib
-from vae_jax.music.midi_reader import Repairs
+from vae_jax.music.midi_events import Repairs
 from vae_jax.music.score import Notes, Score, Tempo
 
 MAX_FILE_BYTES = 16 * 2**20

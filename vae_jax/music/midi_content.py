@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from vae_jax.music import score as score_lib
-from vae_jax.music.midi_reader import Repairs, Track
+from vae_jax.music.midi_events import Repairs, Track
 from vae_jax.music.score import KeySignature, Meter, Notes, Tempo
 
 TRACK_NAME, TEMPO, METER, KEY = 0x03, 0x51, 0x58, 0x59  # Types of meta events.
