@@ -1,5 +1,6 @@
 """The events of one track of a MIDI file: their sizes, and what is kept of them."""
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -30,6 +31,7 @@ class Track:
 
     end_tick: int = 0  # Of the last event read.
     port: int = 0  # In force, times 16.
+    status: int = 0  # The running status; 0 before the first.
     notes: list[list[int]] = dataclasses.field(default_factory=list)
     programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
     pedals: list[tuple[int, int, bool]] = dataclasses.field(default_factory=list)
@@ -91,6 +93,22 @@ class Track:
                 repairs["hanging note: ended where its track ends"] += 1
                 self.notes[n][1] = max(1, self.end_tick - self.notes[n][0])
                 self.end_tick = max(self.end_tick, self.notes[n][0] + 1)
+
+    def pair_again(self) -> None:
+        """Pairs the notes of the pitches of which one still sounds by another rule, because an end was lost: a note
+        ends with the first end after its start, at the latest where the next note of its pitch starts."""
+        by_key: dict[tuple[int, int], list[int]] = {key: [] for key, waiting in self.open_notes.items() if waiting}
+        for n, (_, _, channel, pitch, *_) in enumerate(self.notes):
+            if (channel, pitch) in by_key:
+                by_key[channel, pitch].append(n)
+        for key, indices in by_key.items():
+            notes = [self.notes[n] for n in indices]
+            ends = sorted(onset + duration for onset, duration, *_ in notes if duration)
+            for note, following in zip(notes, [*(later[0] for later in notes[1:]), None], strict=True):
+                place = bisect.bisect_right(ends, note[0])
+                candidates = ends[place : place + 1] + ([] if following is None else [following])
+                note[1] = max(1, min(candidates) - note[0]) if candidates else 0
+            self.open_notes[key] = collections.deque([] if notes[-1][1] else indices[-1:])
 
 
 def read_variable_length(data: bytes, position: int, end: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from vae_jax.music.midi_events import (
 )
 
 _NUM_EVENTS = 12  # So many in a row are music; random bytes read as so many in one of a billion places.
+_MAX_RUNNING_BYTES = 24
 _READABLE, _ENDED = "", "end of track"  # Outcomes beside the faults.
 _EVENT_START = re.compile(
     rb"[\x80-\xff]{0,3}[\x00-\x7f]"  # A delta time and a status byte, with data where it needs some.
@@ -31,6 +32,7 @@ class _Outlook:
       channels: channels of all events.
       num_events: number of starts and ends of notes.
       num_whole: number of notes that start and end.
+      num_ended: number of ends of notes that the track holds.
       num_unmatched: number of ends of notes that had not begun.
     """
 
@@ -39,12 +41,21 @@ class _Outlook:
     channels: set[int] = dataclasses.field(default_factory=set)
     num_events: int = 0
     num_whole: int = 0
+    num_ended: int = 0
     num_unmatched: int = 0
 
     @property
     def is_musical(self) -> bool:
         """Whether fewer than half of the note events are ends of notes that had not begun."""
         return 2 * self.num_unmatched < max(1, self.num_events)
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether these are events in the running status rather than the same bytes shifted."""
+        num_ends = self.num_whole + self.num_ended
+        if self.outcome == _ENDED:
+            return not self.sounding and num_ends > 2 * self.num_unmatched
+        return self.outcome == _READABLE and num_ends > 2 * max(1, self.num_unmatched)
 
     def is_found(self, track: Track) -> bool:
         """Whether a track may go on with these events, after it has lost its place."""
@@ -64,20 +75,28 @@ class _Outlook:
         elif key in self.sounding:
             self.sounding.remove(key)
             self.num_whole += 1
+        elif track.open_notes.get(key):
+            self.num_ended += 1
         else:
-            self.num_unmatched += not track.open_notes.get(key)
+            self.num_unmatched += 1
 
 
-def find_events(data: bytes, position: int, end: int, track: Track, max_delta: int) -> int | None:
-    """Returns the first position from which bytes read as music, the first event with a status byte.
+def find_events(data: bytes, position: int, end: int, track: Track, max_delta: int) -> tuple[int, int] | None:
+    """Returns the first position from which bytes read as music, and the running status there.
 
-    That is twelve events; or fewer up to the end-of-track event without a note that hangs over it; or fewer up to
-    another fault, with a whole note among them and all on channels that the track has used.
+    With a status byte at first that is twelve events; or fewer up to the end-of-track event without a note that hangs
+    over it; or fewer up to another fault, with a whole note among them and all on channels that the track has used.
+    In the running status of the notes, at most `_MAX_RUNNING_BYTES` on, it is notes with hardly an end too many.
     """
+    if track.notes:
+        status = 0x90 | track.notes[-_NUM_EVENTS:][0][2] % 16  # Of a note from before the fault.
+        for start in range(position, min(position + _MAX_RUNNING_BYTES, end)):
+            if _look_ahead(data, start, end, status, track, max_delta).is_aligned:
+                return start, status
     while (match := _EVENT_START.search(data, position, end)) is not None:
         position = match.start()
         if _look_ahead(data, position, end, 0, track, max_delta).is_found(track):
-            return position
+            return position, 0
         position += 1
     return None
 

@@ -72,16 +72,21 @@ def _read_track(data: bytes, start: int, stated_end: int, track: Track, ticks_pe
     max_delta = MAX_DELTA_BEATS * ticks_per_beat
     position, fault = _read_events(data, start, end, track, max_delta, repairs)
     limit = _next_track(data, position, limit)
+    is_damaged = False
     while fault != _LONG_DELTA and not (fault == _ENDED and track.notes):
-        resumed = midi_lookahead.find_events(data, position, limit, track, _MAX_RESUMED_BEATS * ticks_per_beat)
-        if resumed is None:
+        found = midi_lookahead.find_events(data, position, limit, track, _MAX_RESUMED_BEATS * ticks_per_beat)
+        if found is None:
             break
         if fault == _ENDED:
             repairs["events after an end-of-track event: read"] += 1
         elif end == limit or fault not in (CUT_EVENT, _NO_END):  # Else the stated length alone is wrong.
             repairs[f"{fault}: skipped to the next event"] += 1
         end = limit
-        position, fault = _read_events(data, resumed, end, track, max_delta, repairs)
+        is_damaged = True
+        position, track.status = found
+        position, fault = _read_events(data, position, end, track, max_delta, repairs)
+    if is_damaged:
+        track.pair_again()
     track.end_open_notes(repairs)
     if fault == _ENDED and limit != stated_end:
         if position != stated_end:
@@ -111,7 +116,7 @@ def _read_events(
 
     Returns the position after the first or before the second, and `_ENDED` or the fault.
     """
-    status, is_interrupted, event = 0, False, position
+    status, is_interrupted, event = track.status, False, position
     meta_start = position  # Of the content of the last meta event.
     try:
         while position < end:
@@ -135,7 +140,8 @@ def _read_events(
                 track.add_system(byte, kind, data[meta_start:position], repairs)
                 continue
             if byte >= 0x80:
-                status, position, is_interrupted = byte, position + 1, False
+                track.status = status = byte
+                position, is_interrupted = position + 1, False
             elif not status:
                 return event, "a track has data without a status byte"
             elif is_interrupted:
