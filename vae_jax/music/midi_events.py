@@ -29,6 +29,7 @@ class Track:
       open_notes: indices of the notes of a (channel, pitch) that have not ended, oldest first.
     """
 
+    repairs: Repairs  # What was mended.
     end_tick: int = 0  # Of the last event read.
     port: int = 0  # In force, times 16.
     status: int = 0  # The running status; 0 before the first.
@@ -43,54 +44,57 @@ class Track:
         """Whether the track holds notes and all are percussion."""
         return bool(self.notes) and all(note[2] % 16 == 9 for note in self.notes)
 
-    def add(self, status: int, first: int, second: int, repairs: Repairs) -> bool:
+    def add(self, status: int, first: int, second: int) -> bool:
         """Adds a channel message at `end_tick`; what a Score has no place for is passed over. Returns False for the end
-        of a note that had not begun."""
+        of a note that had not begun, and for the start of one that sounds already."""
         kind, channel = status >> 4, status & 0x0F | self.port
         if kind == 0x9 and second > 0:
-            self.open_notes.setdefault((channel, first), collections.deque()).append(len(self.notes))
+            waiting = self.open_notes.setdefault((channel, first), collections.deque())
+            waiting.append(len(self.notes))
             self.notes.append([self.end_tick, 0, channel, first, second, len(self.notes) + len(self.programs)])
-        elif kind in (0x8, 0x9):
-            return self._end_note(channel, first, repairs)
-        elif kind == 0xC:
+            return len(waiting) == 1
+        if kind in (0x8, 0x9):
+            return self._end_note(channel, first)
+        if kind == 0xC:
             self.programs.append((self.end_tick, channel, first, len(self.notes) + len(self.programs)))
         elif kind == 0xB and first == _SUSTAIN:
             self.pedals.append((self.end_tick, channel, second >= 64))
         return True
 
-    def add_clipped(self, status: int, first: int, second: int, repairs: Repairs) -> None:
+    def add_clipped(self, status: int, first: int, second: int) -> None:
         """Adds a channel message with a data byte above 127."""
         if first > 127 and status < 0xA0:
-            repairs["note number above 127: dropped"] += 1
+            self.repairs["note number above 127: dropped"] += 1
             return
-        repairs["data byte above 127 read as 127"] += 1
-        self.add(status, min(first, 127), min(second, 127), repairs)
+        self.repairs["data byte above 127 read as 127"] += 1
+        self.add(status, min(first, 127), min(second, 127))
 
-    def add_system(self, status: int, kind: int | None, content: bytes, repairs: Repairs) -> None:
+    def add_system(self, status: int, kind: int | None, content: bytes) -> None:
         """Adds a meta event at `end_tick`; system-exclusive messages are passed over."""
         if kind == META_PORT and content:
             self.port = 16 * content[0]
         elif kind is not None:
             self.metas.append((self.end_tick, kind, content))
         elif status not in (0xF0, 0xF7):
-            repairs[f"system message 0x{status:02X} skipped: it does not belong in a file"] += 1
+            self.repairs[f"system message 0x{status:02X} skipped: it does not belong in a file"] += 1
 
-    def _end_note(self, channel: int, pitch: int, repairs: Repairs) -> bool:
+    def _end_note(self, channel: int, pitch: int) -> bool:
         """Ends the oldest open note of a pitch at `end_tick`; returns whether there is one."""
         waiting = self.open_notes.get((channel, pitch))
         if not waiting:
+            self.repairs["note off without a note: ignored"] += 1
             return False
         note = self.notes[waiting.popleft()]
         if self.end_tick == note[0]:
-            repairs["zero-length note: lengthened to one tick"] += 1
+            self.repairs["zero-length note: lengthened to one tick"] += 1
         note[1] = max(1, self.end_tick - note[0])
         return True
 
-    def end_open_notes(self, repairs: Repairs) -> None:
+    def end_open_notes(self) -> None:
         """Ends what still sounds at `end_tick`."""
         for waiting in self.open_notes.values():
             for n in waiting:
-                repairs["hanging note: ended where its track ends"] += 1
+                self.repairs["hanging note: ended where its track ends"] += 1
                 self.notes[n][1] = max(1, self.end_tick - self.notes[n][0])
                 self.end_tick = max(self.end_tick, self.notes[n][0] + 1)
 

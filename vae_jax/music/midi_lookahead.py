@@ -88,11 +88,8 @@ def find_events(data: bytes, position: int, end: int, track: Track, max_delta: i
     over it; or fewer up to another fault, with a whole note among them and all on channels that the track has used.
     In the running status of the notes, at most `_MAX_RUNNING_BYTES` on, it is notes with hardly an end too many.
     """
-    if track.notes:
-        status = 0x90 | track.notes[-_NUM_EVENTS:][0][2] % 16  # Of a note from before the fault.
-        for start in range(position, min(position + _MAX_RUNNING_BYTES, end)):
-            if _look_ahead(data, start, end, status, track, max_delta).is_aligned:
-                return start, status
+    if (aligned := _find_aligned(data, position, end, track, max_delta)) is not None:
+        return aligned
     while (match := _EVENT_START.search(data, position, end)) is not None:
         position = match.start()
         if _look_ahead(data, position, end, 0, track, max_delta).is_found(track):
@@ -101,8 +98,32 @@ def find_events(data: bytes, position: int, end: int, track: Track, max_delta: i
     return None
 
 
+def _find_aligned(data: bytes, position: int, end: int, track: Track, max_delta: int) -> tuple[int, int] | None:
+    """Returns the first position near by from which bytes are notes in the running status, and that status."""
+    if track.notes:
+        status = 0x90 | track.notes[-_NUM_EVENTS:][0][2] % 16  # Of a note from before the fault.
+        for start in range(position, min(position + _MAX_RUNNING_BYTES, end)):
+            if _look_ahead(data, start, end, status, track, max_delta).is_aligned:
+                return start, status
+    return None
+
+
+def is_shifted(data: bytes, position: int, end: int, track: Track, max_delta: int) -> bool:
+    """Whether the next events, read in the running status, begin notes and end none, but would if it were shifted."""
+    outlook = _look_ahead(data, position, end, track.status, track, max_delta)
+    if outlook.num_whole or outlook.num_ended or outlook.num_events < _NUM_EVENTS:
+        return False
+    return _find_aligned(data, position, end, track, max_delta) is not None
+
+
 def reads_on(
-    data: bytes, position: int, end: int, status: int, track: Track, max_delta: int, started: tuple[int, int] | None
+    data: bytes,
+    position: int,
+    end: int,
+    status: int,
+    track: Track,
+    max_delta: int,
+    started: tuple[int, int] | None = None,
 ) -> bool:
     """Whether the next events can be read, as far as there are any, and are music; `started`: a note before them."""
     outlook = _look_ahead(data, position, end, status, track, max_delta, started)

@@ -9,7 +9,6 @@ What is done with malformed input is in the table of `midi.py`. Two rules decide
   (`midi_lookahead.py`). Random bytes and text do not.
 """
 
-from vae_jax.music import midi_lookahead
 from vae_jax.music.midi_events import (
     CUT_EVENT,
     DATA_BYTES,
@@ -20,9 +19,11 @@ from vae_jax.music.midi_events import (
     find_content,
     read_variable_length,
 )
+from vae_jax.music.midi_lookahead import find_events, is_shifted, reads_on
 
 MAX_DELTA_BEATS = 10_000  # A longer delta time is damage: 83 minutes at 120 beats per minute.
 _MAX_RESUMED_BEATS = 64
+_MAX_DOUBTS = 20  # Looks ahead for notes that start twice, at most.
 _MAX_BYTES_INTO_META = 3  # How far into a meta event whose length may be wrong its successor is looked for.
 _ENDED = ""
 _NO_END = "a track has no end-of-track event"
@@ -35,8 +36,8 @@ def read_tracks(data: bytes, position: int, ticks_per_beat: int, repairs: Repair
     while position + 8 <= len(data):
         end = _chunk_end(data, position)
         if data[position : position + 4] == b"MTrk":
-            tracks.append(Track(end_tick=tracks[-1].end_tick if tracks and in_turn else 0))
-            position = _read_track(data, position + 8, end, tracks[-1], ticks_per_beat, repairs)
+            tracks.append(Track(repairs, tracks[-1].end_tick if tracks and in_turn else 0))
+            position = _read_track(data, position + 8, end, tracks[-1], ticks_per_beat)
         elif _is_named(data, position) and _is_boundary(data, end):
             position = end
         else:
@@ -65,41 +66,41 @@ def _is_boundary(data: bytes, position: int) -> bool:
     return position + 8 <= len(data) and _is_named(data, position) and _chunk_end(data, position) <= len(data)
 
 
-def _read_track(data: bytes, start: int, stated_end: int, track: Track, ticks_per_beat: int, repairs: Repairs) -> int:
+def _read_track(data: bytes, start: int, stated_end: int, track: Track, ticks_per_beat: int) -> int:
     """Adds the events of a chunk to its track; returns the position after it."""
     limit = stated_end if _is_boundary(data, stated_end) else _next_track(data, start, len(data))
     end = min(stated_end, limit)
     max_delta = MAX_DELTA_BEATS * ticks_per_beat
-    position, fault = _read_events(data, start, end, track, max_delta, repairs)
+    position, fault = _read_events(data, start, end, track, max_delta)
     limit = _next_track(data, position, limit)
     is_damaged = False
     while fault != _LONG_DELTA and not (fault == _ENDED and track.notes):
-        found = midi_lookahead.find_events(data, position, limit, track, _MAX_RESUMED_BEATS * ticks_per_beat)
+        found = find_events(data, position, limit, track, _MAX_RESUMED_BEATS * ticks_per_beat)
         if found is None:
             break
         if fault == _ENDED:
-            repairs["events after an end-of-track event: read"] += 1
+            track.repairs["events after an end-of-track event: read"] += 1
         elif end == limit or fault not in (CUT_EVENT, _NO_END):  # Else the stated length alone is wrong.
-            repairs[f"{fault}: skipped to the next event"] += 1
+            track.repairs[f"{fault}: skipped to the next event"] += 1
         end = limit
         is_damaged = True
         position, track.status = found
-        position, fault = _read_events(data, position, end, track, max_delta, repairs)
+        position, fault = _read_events(data, position, end, track, max_delta)
     if is_damaged:
         track.pair_again()
-    track.end_open_notes(repairs)
+    track.end_open_notes()
     if fault == _ENDED and limit != stated_end:
         if position != stated_end:
-            repairs["a track's stated length is wrong: read up to its end-of-track event"] += 1
+            track.repairs["a track's stated length is wrong: read up to its end-of-track event"] += 1
         return position
     if fault == _ENDED:
         if position < limit:
-            repairs["bytes after a track's end skipped"] += 1
+            track.repairs["bytes after a track's end skipped"] += 1
         return limit
     if stated_end > len(data):
-        repairs["a track is cut short by the end of the file"] += 1
+        track.repairs["a track is cut short by the end of the file"] += 1
     consequence = {_NO_END: "", _LONG_DELTA: ": the track ends before it"}.get(fault, ": the rest of it is left out")
-    repairs[fault + consequence] += 1
+    track.repairs[fault + consequence] += 1
     return max(position, min(stated_end, limit))
 
 
@@ -109,15 +110,12 @@ def _next_track(data: bytes, position: int, limit: int) -> int:
     return limit if following < 0 else following
 
 
-def _read_events(
-    data: bytes, position: int, end: int, track: Track, max_delta: int, repairs: Repairs
-) -> tuple[int, str]:
+def _read_events(data: bytes, position: int, end: int, track: Track, max_delta: int) -> tuple[int, str]:
     """Adds events to a track up to its end-of-track event or one that cannot be read.
 
     Returns the position after the first or before the second, and `_ENDED` or the fault.
     """
-    status, is_interrupted, event = track.status, False, position
-    meta_start = position  # Of the content of the last meta event.
+    status, is_interrupted, num_doubts, event, meta_start = track.status, False, 0, position, position
     try:
         while position < end:
             event = position
@@ -128,7 +126,7 @@ def _read_events(
                 delta, position = read_variable_length(data, position, end)
                 if delta > max_delta:
                     return event, _LONG_DELTA
-            if position >= end:
+            if position == end:
                 return event, CUT_EVENT
             byte = data[position]
             if byte >= 0xF0:
@@ -137,7 +135,7 @@ def _read_events(
                 is_interrupted = True
                 if kind == META_END_OF_TRACK:
                     return position, _ENDED
-                track.add_system(byte, kind, data[meta_start:position], repairs)
+                track.add_system(byte, kind, data[meta_start:position])
                 continue
             if byte >= 0x80:
                 track.status = status = byte
@@ -145,9 +143,9 @@ def _read_events(
             elif not status:
                 return event, "a track has data without a status byte"
             elif is_interrupted:
-                if not midi_lookahead.reads_on(data, event, end, status, track, max_delta, None):
+                if not reads_on(data, event, end, status, track, max_delta):
                     return max(meta_start, event - _MAX_BYTES_INTO_META), "a meta event has a wrong length"
-                repairs["running status kept across a meta or system message"] += 1
+                track.repairs["running status kept across a meta or system message"] += 1
                 is_interrupted = False
             size = DATA_BYTES[status >> 4]
             if position + size > end:
@@ -157,15 +155,18 @@ def _read_events(
             track.end_tick += delta
             if first > 127 or second > 127:
                 note = (status & 0x0F | track.port, first)
-                if not midi_lookahead.reads_on(data, position, end, status, track, max_delta, note):
+                if not reads_on(data, position, end, status, track, max_delta, note):
                     track.end_tick -= delta
                     return event, "a track has a data byte above 127"
-                track.add_clipped(status, first, second, repairs)
-            elif not track.add(status, first, second, repairs):
-                if byte < 0x80 and not midi_lookahead.reads_on(data, event, end, status, track, max_delta, None):
+                track.add_clipped(status, first, second)
+            elif not track.add(status, first, second) and byte < 0x80:
+                is_start = status >= 0x90 and second > 0
+                num_doubts += is_start
+                if not is_start and not reads_on(data, event, end, status, track, max_delta):
                     track.end_tick -= delta
                     return event, "a track ends notes that had not begun"
-                repairs["note off without a note: ignored"] += 1
+                if is_start and num_doubts < _MAX_DOUBTS and is_shifted(data, position, end, track, max_delta):
+                    return position, "a track starts notes that sound already"
+        return position, _NO_END
     except BrokenEventError as error:
         return event, str(error)
-    return position, _NO_END
