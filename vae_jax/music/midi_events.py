@@ -5,6 +5,8 @@ import collections
 import dataclasses
 import functools
 
+from vae_jax.music.score import DRUM_CHANNEL
+
 Repairs = collections.Counter[str]  # How often each repair was made.
 DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # Of channel messages.
 META_PORT, META_END_OF_TRACK = 0x21, 0x2F
@@ -33,6 +35,7 @@ class Track:
     end_tick: int = 0  # Of the last event read.
     port: int = 0  # In force, times 16.
     status: int = 0  # The running status; 0 before the first.
+    num_looks: int = 0  # How often the reader has looked ahead.
     notes: list[list[int]] = dataclasses.field(default_factory=list)
     programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
     pedals: list[tuple[int, int, bool]] = dataclasses.field(default_factory=list)
@@ -42,14 +45,16 @@ class Track:
     @functools.cached_property
     def is_drums(self) -> bool:
         """Whether the track holds notes and all are percussion."""
-        return bool(self.notes) and all(note[2] % 16 == 9 for note in self.notes)
+        return bool(self.notes) and all(note[2] % 16 == DRUM_CHANNEL for note in self.notes)
 
     def add(self, status: int, first: int, second: int) -> bool:
         """Adds a channel message at `end_tick`; what a Score has no place for is passed over. Returns False for the end
         of a note that had not begun, and for the start of one that sounds already."""
         kind, channel = status >> 4, status & 0x0F | self.port
         if kind == 0x9 and second > 0:
-            waiting = self.open_notes.setdefault((channel, first), collections.deque())
+            waiting = self.open_notes.get((channel, first))
+            if waiting is None:
+                waiting = self.open_notes[channel, first] = collections.deque()
             waiting.append(len(self.notes))
             self.notes.append([self.end_tick, 0, channel, first, second, len(self.notes) + len(self.programs)])
             return len(waiting) == 1

@@ -15,11 +15,13 @@ from vae_jax.music.midi_events import (
 
 _NUM_EVENTS = 12  # So many in a row are music; random bytes read as so many in one of a billion places.
 _MAX_RUNNING_BYTES = 24
+_MAX_LOOKS = 50_000  # Of one track: a second of work, and more than damage takes.
 _READABLE, _ENDED = "", "end of track"  # Outcomes beside the faults.
 _EVENT_START = re.compile(
     rb"[\x80-\xff]{0,3}[\x00-\x7f]"  # A delta time and a status byte, with data where it needs some.
     rb"(?=[\x80-\xbf\xe0-\xef][\x00-\x7f]{2}|[\xc0-\xdf][\x00-\x7f]|\xff[\x00-\x7f]|[\xf0\xf7])"
 )
+_RUNNING_EVENTS = re.compile(rb"(?:[\x80-\xff]{0,3}[\x00-\x7f]{3}){2}")  # Two of them, of two data bytes each.
 
 
 @dataclasses.dataclass
@@ -90,7 +92,7 @@ def find_events(data: bytes, position: int, end: int, track: Track, max_delta: i
     """
     if (aligned := _find_aligned(data, position, end, track, max_delta)) is not None:
         return aligned
-    while (match := _EVENT_START.search(data, position, end)) is not None:
+    while track.num_looks < _MAX_LOOKS and (match := _EVENT_START.search(data, position, end)) is not None:
         position = match.start()
         if _look_ahead(data, position, end, 0, track, max_delta).is_found(track):
             return position, 0
@@ -103,6 +105,8 @@ def _find_aligned(data: bytes, position: int, end: int, track: Track, max_delta:
     if track.notes:
         status = 0x90 | track.notes[-_NUM_EVENTS:][0][2] % 16  # Of a note from before the fault.
         for start in range(position, min(position + _MAX_RUNNING_BYTES, end)):
+            if not _RUNNING_EVENTS.match(data, start, end):
+                continue
             if _look_ahead(data, start, end, status, track, max_delta).is_aligned:
                 return start, status
     return None
@@ -140,6 +144,7 @@ def _look_ahead(
     started: tuple[int, int] | None = None,
 ) -> _Outlook:
     """Reads up to `_NUM_EVENTS` events."""
+    track.num_looks += 1
     outlook = _Outlook(sounding=set() if started is None else {started})
     try:
         for _ in range(_NUM_EVENTS):
