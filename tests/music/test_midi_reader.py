@@ -119,10 +119,14 @@ DAMAGED = {
         tune_rows(A[:1]),
         ["running status kept across a meta or system message"],
     ),
-    "huge delta before the end": (one(tune(A), vlq(HUGE) + END[1:], END), tune_rows(A), [LONG_DELTA]),
+    "huge delta before the end": (
+        smf(track(tune(A), end=vlq(0x0FFFFFFF) + END[1:]), division=96),
+        tune_rows(A),
+        [LONG_DELTA],
+    ),
     "huge delta before a text": (one(tune(A), meta(HUGE, 0x01, b"by me")), tune_rows(A), [LONG_DELTA]),
     "huge delta before a note": (
-        smf(track(tune(A), on(HUGE, 60), off(96, 60)), track(tune(B)), division=96),
+        smf(track(tune(A), on(HUGE, 60, 80), off(96, 60)), track(tune(B)), division=96),
         sorted(tune_rows(A) + tune_rows(B, 1)),
         [LONG_DELTA],
     ),
@@ -130,6 +134,26 @@ DAMAGED = {
         one(tune(A[:1]), on(0, 62, 80), meta(96, 0x01), vlq(HUGE) + END[1:]),
         tune_rows(A[:2]),
         ["hanging note: ended where its track ends", LONG_DELTA],
+    ),
+    "two ports": (
+        smf(
+            track(meta(0, 0x21, b"\x00"), program(0, 71), tune(A)),
+            track(meta(0, 0x21, b"\x01"), program(0, 41), tune(B)),
+            division=96,
+        ),
+        sorted(tune_rows(A, program=71) + tune_rows(B, 1, program=41)),
+        [],
+    ),
+    "a key of mode 255": (
+        one(meta(0, 0x59, b"\xfd\xff"), tune(A)),
+        tune_rows(A),
+        ["key signature of mode 255 read as major"],
+    ),
+    "a minor key": (one(meta(0, 0x59, b"\xfd\x01"), tune(A)), tune_rows(A), []),
+    "a meter of two bytes": (
+        one(meta(0, 0x58, b"\x03\x02"), tune(A)),
+        tune_rows(A),
+        ["time signature event of 2 bytes read as 3/4"],
     ),
     "a tempo past the last note": (one(tune(A), tempo(96 * 9_999, 400_000)), tune_rows(A), []),
 }
