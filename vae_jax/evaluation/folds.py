@@ -77,7 +77,7 @@ def summarise(results: Json) -> str:
     header = (f"corpus: {printable(results['corpus'])}", "all tunes", "95% over tunes", "mean fold", "95% over folds")
     rows: list[Sequence[Cell]] = [(size,), header]
     rows += [(*scores, found["mean"], found["interval"]) for *scores, found in main_scores(results)]
-    return format_table(rows, (46, 10, 18, 11, 18))
+    return format_table(rows, (46, 10, 20, 11, 20))
 
 
 def _leaves(group: Json, place: str = "") -> Iterator[tuple[str, float]]:
