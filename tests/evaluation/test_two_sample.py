@@ -179,7 +179,7 @@ def test_a_judge_that_is_blind_fails_its_own_test(
 def test_a_judge_that_leaks_fails_its_own_test(monkeypatch: pytest.MonkeyPatch):
     """Folds that part the files of a tune let it know halves of the real tunes."""
     rng = np.random.default_rng(0)
-    real = with_values(np.repeat(rng.normal(size=(24, 30)), 4, axis=0), [n // 4 for n in range(96)])
+    real = with_values(np.repeat(rng.normal(size=(50, 20)), 3, axis=0), [n // 3 for n in range(150)])
     assert two_sample.find_faults(two_sample.compare_halves(real, seed=0), {}) == {"logistic": [], "boosting": []}
 
     def split(is_second: np.ndarray, tunes: np.ndarray, seed: int):
