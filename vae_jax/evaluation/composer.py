@@ -153,7 +153,7 @@ def summarise(results: Json) -> str:
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
     baseline = composed[BASELINE]
     rows: list[Sequence[Cell]] = [
-        _main_scores("composer", composed, composed["two_sample"]["comparisons"].get("composed")),
+        _main_scores("composer", composed, composed["two_sample"].get("composed")),
         _main_scores(BASELINE, baseline, baseline["two_sample"]),
     ]
     text += format_table(rows, (16, 0))

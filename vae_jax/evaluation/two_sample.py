@@ -18,7 +18,7 @@ from vae_jax.evaluation.pieces import VIEWS, PieceSet, feature_index, feature_na
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.files import Json
 
-NUM_FOLDS, MIN_TUNES = 5, 4
+NUM_FOLDS, NUM_TREES = 5, 60
 CLASSIFIERS = ("logistic", "boosting")
 ALL_VIEWS = (*VIEWS, "all_but_performance", "all")
 _NUM_TOP_FEATURES = 10
@@ -69,7 +69,8 @@ class Table:
 
     def to_json(self) -> Json:
         """Returns the table as `two_sample` in docs/metrics.md."""
-        return dataclasses.asdict(self)
+        comparisons = {name: dataclasses.asdict(one) for name, one in self.comparisons.items()}
+        return comparisons | {"left_out": self.left_out, "faults": self.faults}
 
 
 def run_tests(
@@ -82,7 +83,7 @@ def run_tests(
         "held_out": compare(training, held_out, seed),
         "halves": compare_halves(real, seed),
     } | {name: compare(real, pieces, seed, share_tunes=True) for name, pieces in bots.items()}
-    reason = f"a sample has fewer than {MIN_TUNES} tunes"
+    reason = f"a sample has fewer tunes than the {NUM_FOLDS} folds"
     left_out = {name: reason for name, comparison in found.items() if comparison is None}
     faults = find_faults(found["halves"], {name: found[name] for name in bots})
     return Table({name: one for name, one in found.items() if one is not None}, left_out, faults)
@@ -90,21 +91,22 @@ def run_tests(
 
 def summarise(table: Json) -> str:
     """Formats the table for the terminal."""
-    comparisons = table["comparisons"]
+    comparisons = {name: one for name, one in table.items() if name not in ("left_out", "faults")}
     columns = [name.replace("_", " ") for name in comparisons]
     rows: list[Sequence[Cell]] = [("balanced accuracy of logistic regression and boosting (chance 0.5, * above it)",)]
     rows.append(("", *columns))
-    for view in ALL_VIEWS if comparisons else ():
+    views = list(dict.fromkeys(view for one in comparisons.values() for view in one["views"]))
+    for view in views:
         found = [one["views"][view] for one in comparisons.values()]
         rows.append((view.replace("_", " "), *(" ".join(_mark(one[name]) for name in CLASSIFIERS) for one in found)))
     rows += [(), ("mean of |AUC - 0.5| over features / where chance ends",)]
-    for view in ALL_VIEWS if comparisons else ():
+    for view in views:
         found = [one["views"][view] for one in comparisons.values()]
         cells = (f"{one['auc_distance']:.3f} / {one['chance'][1]:.3f}" for one in found)
         rows.append((view.replace("_", " "), *cells))
     rows += [(f"left out: {name.replace('_', ' ')} ({reason})",) for name, reason in table["left_out"].items()]
     rows += [(f"{name}: {fault}",) for name, faults in table["faults"].items() for fault in faults]
-    blocks = [format_table(rows, (20, *[16] * len(columns)))]
+    blocks = [format_table(rows, (20, *[15] * len(columns)))]
     if "composed" in comparisons:
         top: list[Sequence[Cell]] = [("features that tell most", "AUC", "real", "composed")]
         features = comparisons["composed"]["top_features"]
@@ -123,23 +125,23 @@ def compare(
     seed: int,
     *,
     share_tunes: bool = False,
-    views: Sequence[str] = ALL_VIEWS,
+    views: Sequence[str] | None = None,
 ) -> Comparison | None:
     """Trains classifiers to recognise the pieces of the second sample, by cross-validation.
 
     Folds are stratified and keep the pieces of a tune together; both samples weigh the same. `share_tunes` says that
     equal numbers in both samples are one tune. The seed is that of folds, classifiers, resampling and permutation.
-    Returns None where either sample has fewer than four tunes.
+    Returns None where either sample has fewer tunes than there are folds. `views` are all by default.
     """
-    if min(len(set(first.tunes)), len(set(second.tunes))) < MIN_TUNES:
+    if min(len(set(first.tunes)), len(set(second.tunes))) < NUM_FOLDS:
         return None
     return _sum_up([_run_trial(first, second, seed, share_tunes, views)], seed)
 
 
 def compare_halves(real: PieceSet, seed: int, num_repeats: int = 2) -> Comparison | None:
-    """Compares random halves of the tunes of real pieces, so many times, on average; None for under eight tunes."""
+    """Compares random halves of the tunes of real pieces, so many times, on average; None for under ten tunes."""
     names = np.unique(np.asarray(real.tunes, dtype=np.int64))
-    if len(names) < 2 * MIN_TUNES:
+    if len(names) < 2 * NUM_FOLDS:
         return None
     trials = []
     for repeat in range(num_repeats):
@@ -189,18 +191,17 @@ class _Trial(NamedTuple):
 
 
 def _run_trial(
-    first: PieceSet, second: PieceSet, seed: int, share_tunes: bool, views: Sequence[str] = ALL_VIEWS
+    first: PieceSet, second: PieceSet, seed: int, share_tunes: bool, views: Sequence[str] | None = None
 ) -> _Trial:
     x = np.concatenate([first.values, second.values])
     is_second = np.repeat([False, True], [len(first.values), len(second.values)])
     tunes = np.array([*first.tunes, *second.tunes], dtype=np.int64)
     if not share_tunes:
         tunes = tunes * 2 + is_second
-    num_folds = min(NUM_FOLDS, len(set(first.tunes)), len(set(second.tunes)))
-    splits, columns = _split(is_second, tunes, num_folds, seed), view_columns()
+    splits, columns = _split(is_second, tunes, seed), view_columns()
     recognised = {
         view: {name: _cross_validate(name, x[:, columns[view]], is_second, splits, seed) for name in CLASSIFIERS}
-        for view in views
+        for view in views or ALL_VIEWS
     }
     labels = _permute_labels(is_second, tunes, np.random.default_rng(seed))
     aucs = compute_aucs(x, np.concatenate([is_second[None], labels]))
@@ -223,11 +224,11 @@ def _sum_up(trials: Sequence[_Trial], seed: int) -> Comparison:
     return Comparison(views, _top_features(trials[0]))
 
 
-def _split(is_second: np.ndarray, tunes: np.ndarray, num_folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _split(is_second: np.ndarray, tunes: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Indices to train and to test on, of each fold; folds whose training part lacks a sample are left out."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(NUM_FOLDS, shuffle=True, random_state=seed)
     splits = folds.split(np.zeros((len(tunes), 1)), is_second, tunes)
     return [(train, test) for train, test in splits if len(set(is_second[train])) == 2 and len(test)]
 
@@ -259,7 +260,7 @@ def _make_model(classifier: str, seed: int) -> Any:
     if classifier == "boosting":
         trees = GradientBoostingClassifier(
             learning_rate=0.15,
-            n_estimators=60,
+            n_estimators=NUM_TREES,
             min_samples_leaf=3,
             subsample=0.8,
             max_features="sqrt",
@@ -267,7 +268,9 @@ def _make_model(classifier: str, seed: int) -> Any:
         )
         return Pipeline([impute, (classifier, trees)])
     # With about a hundred features and as many pieces, less shrinkage than this overfits.
-    return Pipeline([impute, ("scale", StandardScaler()), (classifier, LogisticRegression(C=0.1, max_iter=2000))])
+    return Pipeline(
+        [impute, ("scale", StandardScaler()), (classifier, LogisticRegression(C=0.1, solver="newton-cholesky"))]
+    )
 
 
 def _accuracy(correct: np.ndarray, is_second: np.ndarray, tunes: np.ndarray, seed: int) -> Accuracy:
@@ -316,9 +319,10 @@ def _permute_labels(is_second: np.ndarray, tunes: np.ndarray, rng: np.random.Gen
 def _top_features(trial: _Trial) -> list[Json]:
     names = list(feature_index())
     top = np.argsort(-np.abs(trial.aucs - 0.5), kind="stable")[:_NUM_TOP_FEATURES]
-    means = [np.nanmean(trial.x[mine], axis=0) for mine in (~trial.is_second, trial.is_second)]
-    return [
-        {"name": names[n], "auc": float(trial.aucs[n]), "first": float(means[0][n]), "second": float(means[1][n])}
-        for n in top
-        if np.isfinite(means[0][n] + means[1][n])
-    ]
+    found = []
+    for n in top:
+        samples = [trial.x[mine, n] for mine in (~trial.is_second, trial.is_second)]
+        means = [float(np.mean(values[~np.isnan(values)])) for values in samples if not np.isnan(values).all()]
+        if len(means) == 2:
+            found.append({"name": names[n], "auc": float(trial.aucs[n]), "first": means[0], "second": means[1]})
+    return found
