@@ -39,7 +39,7 @@ def test_the_sum_has_all_tunes_and_the_mean_of_the_folds():
 
 def test_a_figure_that_a_fold_lacks_is_left_out():
     runs = [metrics(piece("a.mid", 8)), metrics(piece("b.mid", 10))]
-    runs[1]["composed"]["two_sample"]["comparisons"] = {}
+    runs[1]["composed"]["two_sample"] = {}
     assert ACCURACY not in folds.sum_up(runs)["over_folds"]
 
 

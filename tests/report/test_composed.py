@@ -57,7 +57,7 @@ def test_two_sample_tests_stand_side_by_side_by_view():
         "halves": {"views": {"melody": view(0.52, 0.04)}, "top_features": []},
     }
     described = composed.describe({
-        "two_sample": {"comparisons": tests, "left_out": {"markov": "one tune"}, "faults": {"boosting": ["no bot"]}},
+        "two_sample": {**tests, "left_out": {"markov": "one tune"}, "faults": {"boosting": ["no bot"]}},
         "gaussian_ar1": {"two_sample": {"views": {"bass": view(1.0, 0.4)}}, "musicology": {"rows": {}}},
     })  # fmt: skip
     assert [(row["name"], row["above"]) for row in described["judges"]] == [

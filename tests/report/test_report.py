@@ -178,7 +178,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
             "polyphony": {"composed": None, "mean_interval": None, "mean_inside": None},
         },
         "memorization": {"two_bars": {"real": {"mean": 0.25}, "composed": {"mean": 0.125}, "exceeds_real": False}},
-        "two_sample": {"comparisons": {}, "left_out": {"halves": "one tune"}, "faults": {"logistic": ["no bot"]}},
+        "two_sample": {"left_out": {"halves": "one tune"}, "faults": {"logistic": ["no bot"]}},
         "bars": 32,
     }
     files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})  # fmt: skip

@@ -20,8 +20,8 @@ _FIGURES = (
     "training.note_f1_instrument",
     "composed.memorization.*.composed.mean",
     "composed.musicology.inside",
-    "composed.two_sample.comparisons.composed.views.*.balanced_accuracy",
-    "composed.two_sample.comparisons.composed.views.*.auc_distance",
+    "composed.two_sample.composed.views.*.balanced_accuracy",
+    "composed.two_sample.composed.views.*.auc_distance",
 )
 
 

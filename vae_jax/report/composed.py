@@ -34,7 +34,8 @@ def describe(composed: Json) -> Json:
 def _two_sample_tests(results: Json, baseline: Json | None) -> Json:
     """Returns the `judges` of composed and real pieces by view, the `top_features` that tell them apart, the `measures`
     of all tests, that of the baseline's pieces too, and `remarks` on them."""
-    tests = dict(results.get("comparisons", {})) | ({"gaussian_ar1": baseline} if baseline else {})
+    tests = {name: found for name, found in results.items() if "views" in found}
+    tests |= {"gaussian_ar1": baseline} if baseline else {}
     composed = tests.get("composed", {"views": {}, "top_features": []})
     classifiers = [(view, name) for view in composed["views"] for name in ("logistic", "boosting")]
     faults = [(name, fault) for name, found in results.get("faults", {}).items() for fault in found]
