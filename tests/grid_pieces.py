@@ -31,7 +31,9 @@ def grid_piece(
     ordered = sorted(notes, key=lambda note: (note[0], -note[1]))
     hits = sorted(drums, key=lambda hit: (hit[0], -hit[1]))
     columns = np.array(ordered, np.int64).reshape(-1, 4).T
-    return GridPiece(roll, make_score(480, make_notes([], [], [])), *columns, *np.array(hits, np.int64).reshape(-1, 2).T)
+    return GridPiece(
+        roll, make_score(480, make_notes([], [], [])), *columns, *np.array(hits, np.int64).reshape(-1, 2).T
+    )
 
 
 def all_cells(num_steps: int, num_pitches: int) -> Iterator[list[tuple[int, int]]]:
