@@ -45,15 +45,17 @@ def sample_posterior(
 
     The key is consumed; `cost` gives the terms of -log p(x | z), [W] each.
     """
+    keys = jax.random.split(key, num_samples)
+    return jax.lax.map(lambda one: draw_latents(one, posterior, cost), keys)
+
+
+def draw_latents(key: jax.Array, posterior: Posterior, cost: Callable[[jax.Array], dict[str, Any]]) -> LatentSamples:
+    """Draws one latent an example; as `sample_posterior`, without the axis K."""
     mean, log_var = posterior
     chex.assert_equal_shape([mean, log_var])
-
-    def draw(key: jax.Array) -> LatentSamples:
-        z = reparameterize(key, posterior)
-        log_q = -0.5 * (jnp.square(z - mean) * jnp.exp(-log_var) + log_var)
-        return LatentSamples(cost(z), jnp.sum(log_q + 0.5 * jnp.square(z), axis=-1))
-
-    return jax.lax.map(draw, jax.random.split(key, num_samples))
+    z = reparameterize(key, posterior)
+    log_q = -0.5 * (jnp.square(z - mean) * jnp.exp(-log_var) + log_var)
+    return LatentSamples(cost(z), jnp.sum(log_q + 0.5 * jnp.square(z), axis=-1))
 
 
 def bounds(samples: LatentSamples, piece_of: np.ndarray, num_pieces: int) -> list[PieceNats]:

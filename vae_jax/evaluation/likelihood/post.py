@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 
 from vae_jax.composer.onset_encoding import DURATION_STEPS
-from vae_jax.evaluation.likelihood.latent import LatentSamples, bounds, sample_posterior
+from vae_jax.evaluation.likelihood.latent import LatentSamples, bounds, draw_latents
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
 from vae_jax.models.base import Variables
 from vae_jax.models.conv_vae import ConvVAE
@@ -50,12 +50,14 @@ class PostLikelihood(LikelihoodModel):
         """Takes the trained model, the pieces that the deviations are fitted to, and the key of the samples."""
         self._representation, self._variables, self._key = representation, variables, key
 
-        def sample(variables: Variables, key: jax.Array, x: jax.Array) -> LatentSamples:
-            posterior = model.apply(variables, x, method="encode")
-            decode = lambda z: {"values": model.apply(variables, z, method="decode")}  # noqa: E731
-            return sample_posterior(key, posterior, NUM_SAMPLES, decode)
-
-        self._sample = jax.jit(sample)
+        # Not mapped over samples: XLA's convolutions are slow in a loop on CPUs.
+        self._draw = jax.jit(
+            lambda variables, key, x: draw_latents(
+                key,
+                model.apply(variables, x, method="encode"),
+                lambda z: {"values": model.apply(variables, z, method="decode")},
+            )
+        )
         fitted = [training[n] for n in arrays.subsample_rows(len(training), _FITTED_PIECES)]
         x = self._arrays(fitted)
         error = np.log1p(self._decode(x).reconstruction["values"]) - np.log1p(x)
@@ -83,10 +85,11 @@ class PostLikelihood(LikelihoodModel):
 
     def _decode(self, x: np.ndarray) -> LatentSamples:
         """Samples of the decoded values, [K, pieces, notes, 3, tracks]."""
-        batches = [
-            jax.device_get(self._sample(self._variables, jax.random.fold_in(self._key, n), x[rows]))
-            for n, rows in enumerate(arrays.rows_in_order(len(x), _BATCH))
-        ]
+        batches = []
+        for n, rows in enumerate(arrays.rows_in_order(len(x), _BATCH)):
+            keys = jax.random.split(jax.random.fold_in(self._key, n), NUM_SAMPLES)
+            draws = [jax.device_get(self._draw(self._variables, key, x[rows])) for key in keys]
+            batches.append(jax.tree.map(lambda *parts: np.stack(parts), *draws))
         return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(x)], *batches)
 
     def _drum_tracks(self, piece: GridPiece) -> np.ndarray:
