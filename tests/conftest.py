@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -13,12 +15,17 @@ import pytest
 from command_line import REPOSITORY, SMALL, assert_success, call, run
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # What is compared bit for bit is compared on one kind of device.
-os.environ["VAE_JAX_CACHE"] = tempfile.mkdtemp(prefix="vae_jax_cache_")  # Never the user's own, in no process.
+# Never the user's own, in no process. Workers share it.
+os.environ["VAE_JAX_CACHE"] = (
+    os.environ["VAE_JAX_CACHE"] if "PYTEST_XDIST_WORKER" in os.environ else tempfile.mkdtemp(prefix="vae_jax_cache_")
+)
 
 import jax
 from tiny_run import TinyRun, make_tiny_run
 
 from vae_jax.data import corpus as corpus_lib
+
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 hypothesis.settings.register_profile("vae_jax", deadline=None, derandomize=True, database=None, print_blob=False)
 hypothesis.settings.load_profile("vae_jax")
@@ -31,11 +38,10 @@ def strict_jax() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_cache_left() -> Iterator[None]:
+def pytest_unconfigure() -> None:
     """Deletes the cache of the tests."""
-    yield
-    shutil.rmtree(os.environ["VAE_JAX_CACHE"], ignore_errors=True)
+    if not IS_WORKER:
+        shutil.rmtree(os.environ["VAE_JAX_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +61,42 @@ def anthem_corpus(anthems: pathlib.Path) -> corpus_lib.Corpus:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory) -> pathlib.Path:
+def runs(tmp_path_factory) -> pathlib.Path:
+    """Folder of the runs that all workers of the session share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if IS_WORKER else base) / "shared_runs"
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Lets one worker at a time in."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_run(runs: pathlib.Path) -> pathlib.Path:
     """Folder of a small run of the flagship that no test may change."""
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    assert_success(call("run.py", *SMALL, f"--workdir={folder}"))
+    folder, is_done = runs / "small", runs / "small.done"
+    with locked(runs):
+        if not is_done.exists():
+            assert_success(call("run.py", *SMALL, f"--workdir={folder}"))
+            is_done.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
-def finished_smoke_run(tmp_path_factory) -> tuple[pathlib.Path, str]:
+def finished_smoke_run(runs: pathlib.Path) -> tuple[pathlib.Path, str]:
     """Folder and output of a run of configs/smoke.py as a process of its own."""
-    folder = tmp_path_factory.mktemp("runs") / "new" / "smoke"
-    done = run("run.py", "--config=configs/smoke.py", f"--workdir={folder}")
-    assert_success(done)
-    return folder, done.stdout
+    folder, output = runs / "new" / "smoke", runs / "smoke.out"
+    with locked(runs):
+        if not output.exists():
+            done = run("run.py", "--config=configs/smoke.py", f"--workdir={folder}")
+            assert_success(done)
+            output.write_text(done.stdout)
+    return folder, output.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ They are spawned, because JAX's threads forbid a fork, and do not import the use
 otherwise do: a script without a `__main__` guard runs once.
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import multiprocessing
@@ -52,11 +53,12 @@ def map_ordered(
             with _open_pool(num_workers) as executor:
                 main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
                 try:
-                    results = executor.map(function, tasks)  # Spawns the workers.
+                    # Spawns the workers. executor.map would cancel futures while the executor fails them.
+                    futures = collections.deque(executor.submit(function, task) for task in tasks)
                 finally:
                     sys.modules["__main__"] = main
-                for result in results:
-                    yield result
+                while futures:
+                    yield futures.popleft().result()
                     num_done += 1
         except (BrokenProcessPool, OSError) as error:
             print(f"warning: worker processes failed ({error}); continuing in one process", file=sys.stderr)
