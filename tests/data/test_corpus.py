@@ -263,6 +263,6 @@ def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_synthetic=False)
+    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_chorales=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
-    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_synthetic=False) == found
+    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_chorales=False) == found

@@ -11,7 +11,7 @@ import re
 import warnings
 import zipfile
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.parsers import expat
 
 from vae_jax.music.midi import MAX_FILE_BYTES, Reading
 
@@ -58,15 +58,15 @@ def read_notation(data: bytes, suffix: str) -> Reading:
 
 
 def split_tunes(data: bytes) -> list[tuple[str, bytes]]:
-    """Splits an ABC tune book: the number of each tune as it is written (`X:`) and its text below the file's header. A
-    file of one tune is returned whole, without a number."""
+    """Splits an ABC tune book into its tunes, each below the file's header: numbers them 0001 and so on. A file of one
+    tune is returned whole, without a number."""
     text = _decode(data)
     starts = [match.start() for match in _ABC_NUMBER.finditer(text)]
     if len(starts) < 2:
         return [("", data)]
     header = "".join(line for line in text[: starts[0]].splitlines(keepends=True) if re.match(r"[A-Za-z]:|%%", line))
     tunes = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-    return [(tune[2:].split("\n", 1)[0].strip()[:20], _with_header(tune, header).encode()) for tune in tunes]
+    return [(f"{n:04d}", _with_header(tune, header).encode()) for n, tune in enumerate(tunes, 1)]
 
 
 def count_parts(data: bytes) -> int:
@@ -126,17 +126,12 @@ def _named_score(archive: zipfile.ZipFile) -> str:
 def _parse(text: str, kind: str) -> Stream:
     """Parses a text with music21, at sounding pitch."""
     from music21 import environment
-    from music21.converter import subConverters as sub_converters
+    from music21.converter.subConverters import ConverterABC, ConverterHumdrum, ConverterMusicXML
 
     environment.Environment()["warnings"] = 0  # In this process only.
-    converters = {
-        "musicxml": sub_converters.ConverterMusicXML,
-        "abc": sub_converters.ConverterABC,
-        "humdrum": sub_converters.ConverterHumdrum,
-    }
     if kind == "musicxml":
         _check_xml(text)
-    converter = converters[kind]()
+    converter = {"musicxml": ConverterMusicXML, "abc": ConverterABC, "humdrum": ConverterHumdrum}[kind]()
     converter.parseData(text)
     stream = converter.stream
     if "Opus" in stream.classSet:
@@ -151,14 +146,12 @@ def _check_xml(text: str) -> None:
     """Refuses XML that is no score, or that declares entities: their expansion can be of any size."""
     if "<!ENTITY" in text:
         raise NotationError("declares XML entities, which no score needs")
-    parser, root = ElementTree.XMLPullParser(("start",)), ""
+    names: list[str] = []
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = lambda name, _: names.append(name)
     try:
-        for start in range(0, len(text), 2**16):
-            parser.feed(text[start : start + 2**16])
-            root = next((element.tag for _, element in parser.read_events()), "")
-            if root:
-                break
-    except ElementTree.ParseError as error:
+        parser.Parse(text, True)
+    except expat.ExpatError as error:
         raise NotationError(f"not XML ({error})") from error
-    if root != "score-partwise":
-        raise NotationError(f"no score in MusicXML's partwise form (its root is <{root[:40]}>)")
+    if names[0] != "score-partwise":
+        raise NotationError(f"no score in MusicXML's partwise form (its root is <{names[0][:40]}>)")

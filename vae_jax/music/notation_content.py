@@ -5,6 +5,7 @@ No other module but `repeats` touches music21's objects; what `read_content` ret
 
 from __future__ import annotations
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -89,8 +90,7 @@ def read_content(stream: Stream) -> Content:
     length = max(len(part.bars) for part in content)
     order: list[int] | None = None
     if all(len(column) == length for column in measures):
-        brackets = [list(part.flatten().getElementsByClass(spanner.RepeatBracket)) for part in parts]
-        order = repeats.playing_order(measures, brackets)
+        order = repeats.playing_order(parts, measures)
     elif not any(repeats.has_signs(measure) for column in measures for measure in column):
         order = list(range(length))
     if order is None:
@@ -101,12 +101,13 @@ def read_content(stream: Stream) -> Content:
 def _read_part(part: Stream, measures: Sequence[Measure], remarks: collections.Counter[str]) -> NotatedPart:
     streams: Sequence[Stream] = measures or [part]
     bars = [Bar(_exact(part.elementOffset(measure)) if measures else Fraction(0)) for measure in streams]
-    loose = [(_exact(offset), element) for offset, element in _elements(part)] if measures else []
+    loose: dict[int, list[tuple[Fraction, Music21Object]]] = collections.defaultdict(list)  # Beside the measures.
+    for offset, element in _elements(part) if measures else ():
+        n = max(bisect.bisect_right(bars, _exact(offset), key=lambda bar: bar.start) - 1, 0)
+        loose[n].append((_exact(offset) - bars[n].start, element))
     sound = _Sound()
     for n, measure in enumerate(streams):
-        end = bars[n + 1].start if n + 1 < len(bars) else None
-        mine = [(offset - bars[n].start, one) for offset, one in loose if bars[n].start <= offset and (end is None or offset < end)]
-        mine += [(_exact(offset), element) for offset, element in _elements(measure)]
+        mine = loose[n] + [(_exact(offset), element) for offset, element in _elements(measure)]
         for offset, element in sorted(mine, key=lambda item: (item[0], isinstance(item[1], note.GeneralNote))):
             _read_element(bars[n], offset, element, sound, remarks)
     return NotatedPart(_name(part), bars)
@@ -155,7 +156,7 @@ def _read_notes(offset: Fraction, element: note.NotRest, sound: _Sound) -> list[
         unpitched = isinstance(one, note.Unpitched)
         stored = one.storedInstrument or element.storedInstrument
         drum = getattr(stored, "percMapPitch", None) if unpitched else None
-        pitch = (60 if drum is None else drum) if unpitched else one.pitch.midi
+        pitch = (60 if drum is None else drum) if unpitched else one.pitches[0].midi
         tie = one.tie or element.tie
         kind = tie.type if tie is not None and tie.type in ("start", "continue", "stop") else ""
         is_drum = sound.is_drum or unpitched

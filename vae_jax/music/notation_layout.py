@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from vae_jax.music.midi import MAX_BEATS, Reading
 from vae_jax.music.notation import NotationError
-from vae_jax.music.notation_content import Change, Content, NotatedNote, NotatedPart
+from vae_jax.music.notation_content import Content, NotatedNote, NotatedPart
 from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Notes, Tempo, make_notes, make_score
 
 _TICKS_PER_BEAT, _FINE_TICKS_PER_BEAT = 480, 10_080  # The second one, music21's own, also divides a beat by 7 and 9.
@@ -178,8 +178,9 @@ def _bar_meters(
         filled += lengths[n]
         full = _length_of(current)
         is_last = place + 1 == len(placed)
-        if not is_last and place > 0 and nominal[placed[place + 1][0]] == current:
-            if filled + lengths[placed[place + 1][0]] <= full:
+        if not is_last and place > 0:
+            following = placed[place + 1][0]
+            if nominal[following] == current and filled + lengths[following] <= full:
                 continue
         meters.append((bar_start, current if is_last and filled < full else _meter_of(filled, current)))
         filled = Fraction(0)
@@ -195,10 +196,10 @@ def _meter_of(length: Fraction, nominal: Meter) -> Meter:
     return nominal
 
 
-def _in_ticks(changes: Sequence[tuple[Fraction, Change]], ticks: int) -> list[Change]:
+def _in_ticks(changes: Sequence[tuple[Fraction, _Kind]], ticks: int) -> list[_Kind]:
     """Gives the changes their ticks, and leaves out those that change nothing."""
     placed = {round(start * ticks): change for start, change in changes}
-    kept: list[Change] = []
+    kept: list[_Kind] = []
     for tick in sorted(placed):
         change = dataclasses.replace(placed[tick], tick=tick)
         if not kept or dataclasses.replace(kept[-1], tick=tick) != change:

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from music21 import bar, repeat, spanner
-from music21.stream import Measure, Part
+from music21.stream import Measure, Part, Stream
 
 _MAX_TIMES = 16  # A passage that is repeated more often is a mistake.
 _MAX_NESTED = 4  # Each level doubles the piece.
 
 
-def playing_order(measures: Sequence[Sequence[Measure]], brackets: Sequence[Sequence[spanner.RepeatBracket]]) -> list[int] | None:
+def playing_order(parts: Sequence[Stream], measures: Sequence[Sequence[Measure]]) -> list[int] | None:
     """Returns the indices of the measures of a piece as they are played.
 
     Args:
-      measures: of every part, all of one number, M; a sign may stand in any of the parts.
-      brackets: the endings of every part.
+      parts: a sign may stand in any of them.
+      measures: those of every part, of all parts one number, M.
 
     Returns:
       Indices below M; None where the signs contradict each other.
@@ -30,9 +30,12 @@ def playing_order(measures: Sequence[Sequence[Measure]], brackets: Sequence[Sequ
     jumps = next((column for column in measures if any(_jumps(measure) for measure in column)), ())
     if not (starts or ends or jumps):
         return list(range(len(columns)))
-    endings = next((found for found in brackets if found), ())
+    brackets = (list(part.recurse().getElementsByClass(spanner.RepeatBracket)) for part in parts)
+    endings = next((found for found in brackets if found), [])
     places = {id(measure): n for part in measures for n, measure in enumerate(part)}
-    covered = [sorted(places[id(one)] for one in ending.getSpannedElements() if id(one) in places) for ending in endings]
+    covered = [
+        sorted(places[id(one)] for one in ending.getSpannedElements() if id(one) in places) for ending in endings
+    ]
     if not _add_bars(signs, starts, ends, {n for one in covered if one for n in range(one[0], one[-1] + 1)}):
         return None
     for n, measure in enumerate(jumps):
