@@ -376,7 +376,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: pathlib.Path):
     ("kind", "reason"),
     [
         ("missing", "no such file"),
-        ("empty", "no MIDI file found"),
+        ("empty", "no music file found"),
         ("no usable file", "text.mid: not a MIDI file"),
     ],
 )

@@ -92,14 +92,14 @@ def test_every_file_has_a_status_and_reasons(tmp_path: pathlib.Path):
 
 def test_an_empty_folder_is_refused(tmp_path: pathlib.Path):
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(UserError, match="no MIDI file found"):
+    with pytest.raises(UserError, match="no music file found"):
         load_corpus(str(tmp_path))
 
 
 def test_a_folder_without_a_usable_file_is_refused_with_the_first_reason(tmp_path: pathlib.Path):
     (tmp_path / "a.mid").write_text("text")
     (tmp_path / "b.mid").write_text("text")
-    with pytest.raises(UserError, match=r"no usable MIDI file among 2 \(a.mid: not a MIDI file"):
+    with pytest.raises(UserError, match=r"no usable music file among 2 \(a.mid: not a MIDI file"):
         load_corpus(str(tmp_path))
 
 

@@ -6,6 +6,8 @@ nothing on the disk. docs/input.md says what becomes of everything that such fil
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import re
 import warnings
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _FORMATS = {".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "musicxml", ".abc": "abc", ".krn": "humdrum"}
 SUFFIXES = tuple(_FORMATS)
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}encoding=[\"'](iso-8859-\d+|windows-\d+|latin-?1)[\"']", re.IGNORECASE)
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]{0,200}\?>")
 _ABC_NUMBER = re.compile(r"^X:", re.MULTILINE)
 _MAX_MEMBERS = 1000
 _CONTAINER = "META-INF/container.xml"
@@ -44,7 +47,8 @@ def read_notation(data: bytes, suffix: str) -> Reading:
     if len(data) > MAX_FILE_BYTES:
         raise NotationError(f"the file has {len(data)} bytes, more than the limit of {MAX_FILE_BYTES}")
     text = _decode(_unpack(data) if suffix == ".mxl" or data.startswith(b"PK\x03\x04") else data)
-    with warnings.catch_warnings():
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
         try:
             stream = _parse(text, _FORMATS[suffix])
@@ -52,9 +56,13 @@ def read_notation(data: bytes, suffix: str) -> Reading:
         except NotationError:
             raise
         except Exception as error:  # On damaged input music21 raises errors of every type.
-            reason = " ".join(str(error).split())[:160]
-            raise NotationError(f"music21 cannot read it ({type(error).__name__}: {reason})") from error
-    return notation_layout.lay_out(content)
+            raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
+    reading = notation_layout.lay_out(content)
+    remarks = [_one_line(line) for line in said.getvalue().splitlines() if line.strip()]
+    if remarks:
+        first = remarks[0] if len(remarks) == 1 else f"{remarks[0]} (the first of {len(remarks)} warnings)"
+        reading = dataclasses.replace(reading, warnings=(*reading.warnings, f"music21: {first}"))
+    return reading
 
 
 def split_tunes(data: bytes) -> list[tuple[str, bytes]]:
@@ -73,6 +81,10 @@ def count_parts(data: bytes) -> int:
     """Returns the number of parts that the list at the head of a compressed MusicXML file names. Raises NotationError
     where it cannot be unpacked."""
     return len(re.findall(r"<score-part\s", _decode(_unpack(data))))
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))[:160]
 
 
 def _with_header(tune: str, header: str) -> str:
@@ -125,11 +137,10 @@ def _named_score(archive: zipfile.ZipFile) -> str:
 
 def _parse(text: str, kind: str) -> Stream:
     """Parses a text with music21, at sounding pitch."""
-    from music21 import environment
     from music21.converter.subConverters import ConverterABC, ConverterHumdrum, ConverterMusicXML
 
-    environment.Environment()["warnings"] = 0  # In this process only.
     if kind == "musicxml":
+        text = _XML_DECLARATION.sub("", text, count=1)  # It names the encoding that the file had.
         _check_xml(text)
     converter = {"musicxml": ConverterMusicXML, "abc": ConverterABC, "humdrum": ConverterHumdrum}[kind]()
     converter.parseData(text)

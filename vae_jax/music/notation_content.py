@@ -25,6 +25,7 @@ from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Tempo
 Change = Tempo | Meter | KeySignature
 _Kind = TypeVar("_Kind", Tempo, Meter, KeySignature)
 _VELOCITY = 64  # Where no dynamic is written.
+_DRUM_PITCH = 60  # Where a drum is not named, as music21 has it.
 _MAX_DENOMINATOR = 2**16
 
 
@@ -78,6 +79,7 @@ class _Sound:
 
     program: int = 0
     is_drum: bool = False
+    drum_pitch: int = _DRUM_PITCH
     velocity: int = _VELOCITY
 
 
@@ -140,6 +142,7 @@ def _read_element(
     elif isinstance(element, instrument.Instrument):
         sound.is_drum = element.midiChannel == DRUM_CHANNEL or isinstance(element, instrument.UnpitchedPercussion)
         sound.program = _program(element)
+        sound.drum_pitch = _drum_pitch(element, _DRUM_PITCH)
     elif isinstance(element, dynamics.Dynamic):
         sound.velocity = min(max(round(127 * element.volumeScalar), 1), 127)
     elif (change := _read_change(element)) is not None:
@@ -154,9 +157,7 @@ def _read_notes(offset: Fraction, element: note.NotRest, sound: _Sound) -> list[
     read = []
     for one in element.notes if isinstance(element, ChordBase) else [element]:
         unpitched = isinstance(one, note.Unpitched)
-        stored = one.storedInstrument or element.storedInstrument
-        drum = getattr(stored, "percMapPitch", None) if unpitched else None
-        pitch = (60 if drum is None else drum) if unpitched else one.pitches[0].midi
+        pitch = _drum_pitch(one.storedInstrument, sound.drum_pitch) if unpitched else one.pitches[0].midi
         tie = one.tie or element.tie
         kind = tie.type if tie is not None and tie.type in ("start", "continue", "stop") else ""
         is_drum = sound.is_drum or unpitched
@@ -191,6 +192,11 @@ def _program(played: instrument.Instrument) -> int:
     named = [_program_of_name(name) for name in (played.instrumentName, played.partName) if name]
     found = [one for one in (played.midiProgram, *named) if one is not None]
     return found[0] if found and 0 <= found[0] <= 127 else 0
+
+
+def _drum_pitch(played: instrument.Instrument | None, otherwise: int) -> int:
+    pitch = played.percMapPitch if isinstance(played, instrument.UnpitchedPercussion) else None
+    return pitch if pitch is not None and 0 <= pitch <= 127 else otherwise
 
 
 @functools.lru_cache(maxsize=1024)

@@ -47,10 +47,11 @@ def playing_order(parts: Sequence[Stream], measures: Sequence[Sequence[Measure]]
         measure.groups.append(str(n))  # Copies keep it.
         part.insert(n, measure)
     for ending, one in zip(endings, covered, strict=True):
-        part.insert(0, spanner.RepeatBracket([signs[n] for n in one], number=ending.number))
+        if one:
+            part.insert(0, spanner.RepeatBracket([signs[n] for n in one], number=ending.number))
     try:
         played = repeat.Expander(part).process().getElementsByClass(Measure)
-    except repeat.ExpanderException:
+    except (repeat.ExpanderException, IndexError):
         return None
     return [int(measure.groups[0]) for measure in played]
 
