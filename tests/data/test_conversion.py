@@ -96,10 +96,21 @@ def test_a_conversion_without_end_is_refused_and_not_kept(cache: pathlib.Path, m
                 continue
 
     monkeypatch.setattr(notation, "read_notation", never)
-    monkeypatch.setattr(conversion, "MAX_CPU_SEC", 0.1)
+    monkeypatch.setattr(conversion, "MIN_CPU_SEC", 0.1)
     with pytest.raises(NotationError, match=r"not read within 0\.1 s of processor time"):
         conversion.read(ABC, ".abc")
     assert not kept(cache)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="memory is limited on Linux only")
+def test_a_conversion_that_takes_all_memory_is_refused_and_not_kept(
+    cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notation, "read_notation", lambda data, suffix: bytearray(2**34))
+    with pytest.raises(NotationError, match="not read within 2 GiB of memory"):
+        conversion.read(ABC, ".abc")
+    assert not kept(cache)
+    assert len(bytearray(2**32)) == 2**32  # The limit is gone; this memory is never touched.
 
 
 # In a corpus.

@@ -16,14 +16,21 @@ import signal
 import threading
 from collections.abc import Iterator
 
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None  # type: ignore[assignment]
+
 from vae_jax.music import notation, serialization
 from vae_jax.music.midi import Reading
 from vae_jax.music.notation import NotationError
 from vae_jax.runtime import cache_dir, files
 from vae_jax.runtime.errors import UserError
 
-MAX_CPU_SEC = 120.0  # music21 reads the largest file that is not refused, 16 MiB of MusicXML, in a fraction of this.
+MIN_CPU_SEC, BYTES_A_CPU_SEC = 20.0, 20_000  # music21 is ten times as fast, even where a byte holds 20 of MusicXML.
+MAX_MEMORY_BYTES = 2 * 2**30  # Of one conversion: several times what music21 needs for the largest score.
 _HASH_BYTES = 32
+_MEMORY = pathlib.Path("/proc/self/statm")
 
 
 class _ExpiredError(BaseException):
@@ -52,17 +59,20 @@ def is_kept(data: bytes, suffix: str) -> bool:
 
 def _convert(data: bytes, suffix: str) -> Reading | str:
     """Returns the score, or why there is none."""
+    seconds = MIN_CPU_SEC + len(data) / BYTES_A_CPU_SEC
     try:
-        with _limited(MAX_CPU_SEC):
+        with _limited_time(seconds), _limited_memory(MAX_MEMORY_BYTES):
             return notation.read_notation(data, suffix)
     except NotationError as error:
         return str(error)
     except _ExpiredError as error:
-        raise NotationError(f"not read within {MAX_CPU_SEC:g} s of processor time") from error
+        raise NotationError(f"not read within {seconds:.1f} s of processor time") from error
+    except MemoryError as error:
+        raise NotationError(f"not read within {MAX_MEMORY_BYTES / 2**30:g} GiB of memory") from error
 
 
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def _limited_time(seconds: float) -> Iterator[None]:
     """Raises _ExpiredError in the block after so much processor time; where there is no such timer, on Windows and in
     other threads than the first, never."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
@@ -79,6 +89,22 @@ def _limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
+
+
+@contextlib.contextmanager
+def _limited_memory(num_bytes: int) -> Iterator[None]:
+    """Raises MemoryError in the block where the process grows by so much; on Linux only."""
+    if resource is None or not _MEMORY.exists():
+        yield
+        return
+    previous = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(_MEMORY.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    limits = [limit for limit in (used + num_bytes, *previous) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), previous[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, previous)
 
 
 def _path(data: bytes, suffix: str) -> pathlib.Path:

@@ -53,7 +53,7 @@ def read_notation(data: bytes, suffix: str) -> Reading:
         try:
             stream = _parse(text, _FORMATS[suffix])
             content = notation_content.read_content(stream)
-        except NotationError:
+        except (NotationError, MemoryError):
             raise
         except Exception as error:  # On damaged input music21 raises errors of every type.
             raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
