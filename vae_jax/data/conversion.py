@@ -115,8 +115,8 @@ def _path(data: bytes, suffix: str) -> pathlib.Path:
 @functools.cache
 def _version() -> str:
     """Hash of the code that converts, music21's version included."""
-    folder = pathlib.Path(notation.__file__).parent
-    code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    folder, names = pathlib.Path(notation.__file__).parent, ("notation*", "repeats", "score", "serialization")
+    code = b"".join(path.read_bytes() for name in names for path in sorted(folder.glob(f"{name}.py")))
     return hashlib.sha256(code + importlib.metadata.version("music21").encode()).hexdigest()
 
 

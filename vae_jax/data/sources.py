@@ -14,7 +14,7 @@ from vae_jax.data import synthetic
 from vae_jax.music import midi, notation
 from vae_jax.runtime.errors import UserError
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 SUFFIXES = (*MIDI_SUFFIXES, *notation.SUFFIXES)
 MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
