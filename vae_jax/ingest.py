@@ -44,7 +44,7 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} requires --shards")
-    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
+    source = corpus.find_source(DataConfig(path=args.path), allow_chorales=False)
     report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:

@@ -56,7 +56,7 @@ def test_each_file_has_its_status_and_reasons(tmp_path: pathlib.Path):
     [
         (["--path=no/such/folder"], ["no/such/folder", "no such file or folder"]),
         (["--path=run.py"], ["run.py", "not a MIDI file"]),
-        (["--path=configs"], ["configs", "no MIDI file found"]),
+        (["--path=configs"], ["configs", "no music file found"]),
         (["--path=configs", "--ouptut=x"], ["ouptut"]),
         (["--workers=2"], ["--workers requires --shards"]),
         (["--config=configs/smoke.py"], ["--config requires --shards"]),

@@ -358,7 +358,7 @@ def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path: pathlib.Path
         ([SMOKE, "--config.modle.filters=3"], ["modle", "no such field"]),
         ([SMOKE, "--config.train.batch_size=many"], ["batch_size", "many"]),
         ([SMOKE, "--config.train.batch_size=1.5"], ["batch_size", "1.5"]),
-        ([SMOKE, "--config.data.allow_synthetic=perhaps"], ["allow_synthetic"]),
+        ([SMOKE, "--config.data.allow_chorales=perhaps"], ["allow_chorales"]),
         ([SMOKE, "--workdri=x"], ["workdri"]),
         ([SMOKE, "extra"], ["extra"]),
         ([SMOKE, "--config.name=../../evil"], ["config.name"]),
@@ -415,7 +415,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: pathlib.Path):
     ("kind", "reason"),
     [
         ("missing", "no such file"),
-        ("empty", "no MIDI file found"),
+        ("empty", "no music file found"),
         ("no usable file", "text.mid: not a MIDI file"),
     ],
 )
@@ -432,7 +432,7 @@ def test_an_unusable_corpus_is_refused_before_a_run_is_made(tmp_path: pathlib.Pa
 
 def test_without_the_anthems_and_the_synthetic_corpus_there_is_no_run(tmp_path: pathlib.Path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_synthetic=False")
+    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_chorales=False")
     done = call("run.py", SMOKE, f"--workdir={tmp_path / 'run'}", *changes)
     assert_one_error(done, REFUSED_URL, "--config.data.path=FOLDER_OR_ZIP")
     assert not (tmp_path / "run").exists()

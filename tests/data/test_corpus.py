@@ -92,14 +92,14 @@ def test_every_file_has_a_status_and_reasons(tmp_path: pathlib.Path):
 
 def test_an_empty_folder_is_refused(tmp_path: pathlib.Path):
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(UserError, match="no MIDI file found"):
+    with pytest.raises(UserError, match="no music file found"):
         load_corpus(str(tmp_path))
 
 
 def test_a_folder_without_a_usable_file_is_refused_with_the_first_reason(tmp_path: pathlib.Path):
     (tmp_path / "a.mid").write_text("text")
     (tmp_path / "b.mid").write_text("text")
-    with pytest.raises(UserError, match=r"no usable MIDI file among 2 \(a.mid: not a MIDI file"):
+    with pytest.raises(UserError, match=r"no usable music file among 2 \(a.mid: not a MIDI file"):
         load_corpus(str(tmp_path))
 
 
@@ -263,6 +263,6 @@ def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_synthetic=False)
+    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_chorales=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
-    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_synthetic=False) == found
+    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_chorales=False) == found

@@ -22,7 +22,7 @@ from vae_jax.training import folds
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
-_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_synthetic")
+_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_chorales")
 _MAX_NAMED = 5000  # Training files in `run.json`.
 
 

@@ -40,7 +40,7 @@ def find_split(data: Json, representation: Json, path: str = "") -> tuple[Corpus
     section = config.make_section(DataConfig, data, "config.data")
     folder = path if path and reader.is_shards(path) else section.shards
     if not folder:
-        in_memory = corpus.read_source(corpus.find_source(section, path, allow_synthetic=section.allow_synthetic))
+        in_memory = corpus.read_source(corpus.find_source(section, path, allow_chorales=section.allow_chorales))
         return in_memory, splits.split_pieces(in_memory.tune_groups, section)
     if path and path != folder:
         raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")

@@ -51,7 +51,7 @@ def write_shards(
         raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
     raw = format.read_json(folder / format.PLAN) if raw is None else raw
     data = config.make_section(DataConfig, raw["data"], "config.data")
-    source = corpus.find_source(data, path, allow_synthetic=False)
+    source = corpus.find_source(data, path, allow_chorales=False)
     representation = format.describe_representation(raw["representation"])
     _open_folder(folder, source, representation)
     chunks = list(enumerate(source.split(chunk_files)))
@@ -69,7 +69,8 @@ def write_shards(
 
 
 def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> int:
-    """Writes one chunk, its number and its files, with a config's `representation` section; returns its length."""
+    """Writes one chunk, its number and its files, with a config's `representation` section; returns how many files it
+    had."""
     number, source = chunk
     paths = {kind: format.chunk_path(folder, number, kind) for kind in (*format.KINDS, "chunk")}
     paths["chunk"].unlink(missing_ok=True)
@@ -102,7 +103,7 @@ def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -
         "files": [dataclasses.asdict(row) for row in rows],
     }
     format.write_json(paths["chunk"], content)
-    return len(rows)
+    return len(source.files)
 
 
 def parse_and_encode(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[ParsedFile, Arrays]:
