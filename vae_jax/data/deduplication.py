@@ -72,7 +72,7 @@ def group_tunes(shingles: Sequence[np.ndarray], hashes: Sequence[str]) -> list[i
 
 def _name(shingles: np.ndarray, content: str) -> str:
     """Equal for pieces whose content or lines are the same."""
-    return hashlib.sha256(shingles).hexdigest() if len(shingles) >= _MATCH[0][0] else content
+    return hashlib.sha256(shingles.tobytes()).hexdigest() if len(shingles) >= _MATCH[0][0] else content
 
 
 def _compare(shingles: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

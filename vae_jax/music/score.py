@@ -214,12 +214,13 @@ def transpose(score: Score, semitones: int) -> Score:
 def cut(score: Score, end_tick: int) -> Score:
     """Returns the score up to a tick, above 0: what starts later is left out, held notes end there."""
     notes = score.notes.select(score.notes.onset_ticks < end_tick)
-    notes = notes.replace(duration_ticks=np.minimum(notes.duration_ticks, end_tick - notes.onset_ticks))
-    changes = {
-        name: tuple(change for change in getattr(score, name) if change.tick < end_tick)
-        for name in ("tempos", "meters", "keys")
-    }
-    return dataclasses.replace(score, notes=notes, **changes)
+    return dataclasses.replace(
+        score,
+        notes=notes.replace(duration_ticks=np.minimum(notes.duration_ticks, end_tick - notes.onset_ticks)),
+        tempos=tuple(one for one in score.tempos if one.tick < end_tick),
+        meters=tuple(one for one in score.meters if one.tick < end_tick),
+        keys=tuple(one for one in score.keys if one.tick < end_tick),
+    )
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:

@@ -68,6 +68,8 @@ def run(main: Callable[[], None]) -> None:
             traceback.print_exc()
             _fail("this process, or another one of the run, has failed; start all of them again to resume")
 
+    # Shells leave ~ as it is in the middle of a word.
+    sys.argv[1:] = [_HOME.sub(lambda match: match[1] + os.path.expanduser(match[2]), one) for one in sys.argv[1:]]
     try:
         app.run(checked, flags_parser=_parse)
     except BrokenPipeError:
@@ -102,10 +104,9 @@ def config_value() -> ConfigDict:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
-    """Parses the flags, with ~ at the start of a value as the home folder, which shells leave as it is there; what absl
-    and ml_collections raise for a user's mistake, of several types, ends in one line."""
+    """Parses the flags; what absl and ml_collections raise for a user's mistake, of several types, ends in one line."""
     try:
-        return flags.FLAGS([_HOME.sub(lambda match: match[1] + os.path.expanduser(match[2]), one) for one in arguments])
+        return flags.FLAGS(list(arguments))
     except (AttributeError, KeyError) as error:
         fields = [match[1] for argument in arguments if (match := re.match(r"--(config\.[\w.]+)", argument))]
         _fail(f"the config has no such field: {error} (overrides given: {', '.join(fields)})")
