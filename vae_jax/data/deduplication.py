@@ -18,7 +18,7 @@ _SHINGLE_INTERVALS = 6
 _MIN_DISTINCT_INTERVALS = 3  # Repeated notes and trills are in every piece.
 _CHORD_BEATS = 1 / 8  # Onsets nearer than this are one chord.
 # How many shingles two lines share, and which fraction of those in the longest line of a piece, the lower of the two.
-_MATCH = ((7, 0.4), (10, 0.3), (13, 0.2), (20, 0.12))
+_MATCH = ((7, 0.4), (10, 0.3), (13, 0.24), (18, 0.2), (24, 0.12))
 _AGREEMENT = ((5, 0.1),)
 _MAX_LINES_PER_SHINGLE = 100  # A shingle that more lines hold is a figure, and comparing all pairs would be quadratic.
 _SHIFTS = np.arange(0, 8 * _SHINGLE_INTERVALS, 8, dtype=np.uint64)
