@@ -202,7 +202,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     assert "goal PCA + 0.05 not met" in by_title["Grid cells Same"]
     assert "goal 0.99 met" in by_title["Ceiling"]
     words = " ".join(Words(text).words)
-    assert "On 1 held-out pieces 94.0% of the notes are reconstructed" in words
+    assert "On 1 held-out piece 94.0% of the notes are reconstructed" in words
     assert "bars 32" in words
     assert "features score composed real groove 0.750 0.500 to 0.800 polyphony –" in words
     assert "memorization: two bars score mean real 0.250 composed 0.125" in words

@@ -6,6 +6,7 @@ import copy
 import pathlib
 
 import pytest
+from builders import tune_bytes
 from command_line import content
 
 from configs import smoke
@@ -90,3 +91,13 @@ def test_a_damaged_run_is_refused(folder, name, text):
     (folder.path / name).write_text(text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         run_dir.load_run(str(folder.path))
+
+
+def test_a_run_is_no_part_of_a_corpus_around_it(config, four_pieces, tmp_path):
+    """The second start, in a folder of songs that now holds the run, finds the corpus of the first."""
+    (tmp_path / "tune.mid").write_bytes(tune_bytes(0))
+    before = corpus.load_corpus(str(tmp_path))
+    folder = run_dir.open_run(str(tmp_path / "runs" / "mine"), config, *four_pieces)
+    folder.reconstructions.mkdir()
+    (folder.reconstructions / "tune.original.mid").write_bytes(tune_bytes(1))
+    assert corpus.load_corpus(str(tmp_path)).fingerprint == before.fingerprint

@@ -17,6 +17,7 @@ from vae_jax.models.posterior import Posterior
 from vae_jax.music.match_counts import MatchCounts
 from vae_jax.representations.base import B
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import shorten
 from vae_jax.training.experiment import Experiment
 
 _BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
@@ -91,7 +92,7 @@ def summarise(results: Json) -> str:
     """Formats the main figures of an evaluation as a table."""
     subsets = [subset for subset in ("held_out", "training") if subset in results]
     rows: list[Sequence[Cell]] = [
-        (f"corpus: {printable(results['corpus'])}", *(subset.replace("_", "-") for subset in subsets))
+        (f"corpus: {shorten(printable(results['corpus']), 36)}", *(subset.replace("_", "-") for subset in subsets))
     ]
     for label, name in _SUMMARY.items():
         values = [results[subset].get(name) for subset in subsets]
@@ -117,13 +118,15 @@ def describe_posterior(posteriors: Sequence[Posterior]) -> dict[str, float]:
 def _per_piece(
     corpus: Corpus, subsets: Mapping[str, Sequence[int]], reconstructions: Sequence[Reconstruction]
 ) -> list[Json]:
-    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first."""
+    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first. A piece of
+    drums alone has their score only, and comes last."""
     described = []
     for subset, n in [(subset, n) for subset, index in subsets.items() for n in index]:
         one = reconstructions[n]
         row: Json = {"path": corpus.pieces[n].path, "part": subset}
+        is_pitched = not one.original.notes.is_drum.all()
         for prefix, estimate in (("", one.score), ("ceiling_", one.ceiling)):
-            for name in ("note_f1_50ms", "note_f1_instrument"):
+            for name in ("note_f1_50ms", "note_f1_instrument") if is_pitched else ("drum_f1_50ms",):
                 row[f"{prefix}{name}"] = SCORES[name](one.original, estimate).f1
         described.append(row | dict(one.encoded.report) | dict(one.encoded.diagnostics))
-    return sorted(described, key=lambda piece: piece["note_f1_50ms"])
+    return sorted(described, key=lambda piece: piece.get("note_f1_50ms", 1.0))

@@ -15,6 +15,7 @@ from vae_jax.music import instruments
 from vae_jax.report import artifacts, content, decoded_points, pieces
 from vae_jax.runtime import files
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 from vae_jax.training.run_dir import RunFolder
 
 # In the order of their dependencies.
@@ -53,7 +54,7 @@ def _render(variables: Json, data: Json) -> str:
     environment = jinja2.Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
+    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format, "quantity": quantity}
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     scripts = [_read(name) for name in SCRIPTS]
