@@ -66,9 +66,11 @@ def _generate(
         if not silent:
             return pieces
         key = jax.random.fold_in(jax.random.key(seed), 2**32 - n)  # No number of a phrase.
-        again = generate.generate_pieces(composer, [long[i] for i in silent], key, temperature)
-        for i, piece in zip(silent, again, strict=True):
-            pieces[i] = piece
+        again = generate.generate_pieces(
+            composer, long, key, temperature
+        )  # All: another batch size has to be compiled.
+        for i in silent:
+            pieces[i] = again[i]
     raise UserError(
         f"no note was composed in {_MAX_DRAWS} attempts; give more --bars, another --temperature or another --seed"
     )

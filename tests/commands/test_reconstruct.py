@@ -108,7 +108,7 @@ def test_outputs_are_never_input(smoke_run: pathlib.Path, tmp_path: pathlib.Path
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "tune.mid").write_bytes(tune_bytes(1))
     options = [f"--workdir={smoke_run}", f"--input={tmp_path}"]
-    for folder in ("out", "out", "again"):
+    for folder in ("out", "again"):
         done = call("reconstruct", *options, f"--output={tmp_path / folder}")
         assert_success(done)
         assert "2 reconstructed" in done.stdout

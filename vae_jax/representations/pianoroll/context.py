@@ -124,16 +124,17 @@ def blend(
     """Returns the context of music between two pieces.
 
     Its tempo lies between those at the start of their first full windows, in equal ratios for equal fractions. Meter,
-    key, instruments and velocities are those of the nearer piece, instruments of parts that it lacks the other's.
+    key, instruments and velocities are those of the nearer piece; on the way, instruments of parts that it lacks are the
+    other's.
     """
-    rolls = (start.roll, end.roll) if fraction < 0.5 else (end.roll, start.roll)
+    near, far = (start.roll, end.roll) if fraction < 0.5 else (end.roll, start.roll)
     ticks = [
         int(one.starts[one.starts >= 0].min(initial=one.num_steps)) * one.roll.ticks_per_beat // steps_per_beat
         for one in (start, end)
     ]
     changes = [_in_force(one.roll.tempos, tick) for one, tick in zip((start, end), ticks, strict=True)]
     tempos = [DEFAULT_MICROSECONDS_PER_BEAT if one is None else one.microseconds_per_beat for one in changes]
-    near, tick = rolls[0], ticks[0] if fraction < 0.5 else ticks[1]
+    tick = ticks[0] if fraction < 0.5 else ticks[1]
     meter, key = _in_force(near.meters, tick) or Meter(0, 4, 4), _in_force(near.keys, tick)
     if 4 * steps_per_beat * meter.numerator % meter.denominator:
         meter = Meter(0, 4, 4)
@@ -148,7 +149,9 @@ def blend(
         context,
         keys=() if key is None else (dataclasses.replace(key, tick=0),),
         transposition=near.transposition,
-        tracks=tuple(one or other for one, other in zip(near.tracks, rolls[1].tracks, strict=True)),
+        tracks=tuple(
+            one or (other if 0 < fraction < 1 else ()) for one, other in zip(near.tracks, far.tracks, strict=True)
+        ),
     )
 
 
