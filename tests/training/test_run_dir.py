@@ -14,6 +14,7 @@ from vae_jax.data import corpus
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import OUTPUT_MARK
 from vae_jax.training import run_dir
 from vae_jax.training.run_dir import RunFolder
 
@@ -81,7 +82,7 @@ def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(folder, config,
     (folder.plots / "notes.tmp").write_text("mine")
     run_dir.open_run(str(folder.path), config, *four_pieces)
     there = sorted(path.name for path in folder.path.rglob("*") if path.is_file())
-    assert there == [".lock", "config.json", "notes.tmp", "run.json"]
+    assert there == [".lock", OUTPUT_MARK, "config.json", "notes.tmp", "run.json"]
 
 
 @pytest.mark.parametrize(

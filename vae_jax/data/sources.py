@@ -15,7 +15,7 @@ from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import OUTPUT_MARK
 
-MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
 MAX_ZIP_RATIO = 200  # MIDI files are compressed to a third or a tenth of their size, a bomb to a thousandth.

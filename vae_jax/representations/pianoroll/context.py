@@ -124,8 +124,8 @@ def blend(
     """Returns the context of music between two pieces.
 
     Its tempo lies between those at the start of their first full windows, in equal ratios for equal fractions. Meter,
-    key, instruments and velocities are those of the nearer piece; on the way, instruments of parts that it lacks are the
-    other's.
+    key, instruments and velocities are those of the nearer piece; on the way, parts that it lacks have instruments of
+    the other.
     """
     near, far = (start.roll, end.roll) if fraction < 0.5 else (end.roll, start.roll)
     ticks = [
