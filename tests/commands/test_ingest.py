@@ -9,6 +9,9 @@ import pytest
 from builders import tune_bytes
 from command_line import assert_one_error, assert_success, call, run
 
+from vae_jax.data import download
+from vae_jax.runtime.errors import UserError
+
 
 def read_report(path: pathlib.Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
@@ -64,6 +67,23 @@ def test_each_file_has_its_status_and_reasons(tmp_path: pathlib.Path):
 )
 def test_a_mistake_is_one_line(arguments: list[str], parts: list[str]):
     assert_one_error(call("ingest", *arguments), *parts)
+
+
+def test_without_a_network_the_advice_is_a_flag_of_ingest(monkeypatch: pytest.MonkeyPatch):
+    def fail(url: str) -> pathlib.Path:
+        raise UserError(f"the national anthems could not be downloaded from {url} (no network)")
+
+    monkeypatch.setattr(download, "fetch_anthems", fail)
+    done = call("ingest")
+    assert_one_error(done, "give your own files with --path=FOLDER_OR_ZIP")
+
+
+def test_a_very_long_name_does_not_widen_every_row(tmp_path: pathlib.Path):
+    for name in ("short", "x" * 240):
+        (tmp_path / f"{name}.mid").write_bytes(tune_bytes(0))
+    done = call("ingest", f"--path={tmp_path}")
+    assert_success(done)
+    assert "…" in done.stdout and max(map(len, done.stdout.splitlines()[:-2])) < 130
 
 
 def test_a_mistake_is_one_line_of_the_process():

@@ -18,6 +18,7 @@ from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus, load_corpus
 from vae_jax.music import midi
 from vae_jax.music.score import make_notes, make_score
+from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
 
 
@@ -266,3 +267,41 @@ def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
     found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_chorales=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
     assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_chorales=False) == found
+
+
+def test_what_runs_and_commands_have_written_is_no_part_of_a_corpus(tmp_path: pathlib.Path):
+    """In a folder and in a zip of it; the folder of a command itself may be read."""
+    (tmp_path / "own.mid").write_bytes(tune_bytes(0))
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "kept.mid").write_bytes(tune_bytes(1))
+    output = files_lib.make_output(str(tmp_path / "songs" / "out"))
+    (output / "deep").mkdir()
+    for path in (output / "sample_000.mid", output / "deep" / "sample_001.mid"):
+        path.write_bytes(tune_bytes(2))
+    assert [file.path for file in corpus_lib.load_corpus(str(tmp_path)).files] == ["own.mid", "songs/kept.mid"]
+    members = {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    archive = write_zip(tmp_path / "songs.zip", members)
+    assert [file.path for file in corpus_lib.load_corpus(str(archive)).files] == ["own.mid", "songs/kept.mid"]
+    assert len(corpus_lib.load_corpus(str(output)).files) == 2
+
+
+def test_a_folder_with_files_is_not_marked_as_written(tmp_path: pathlib.Path):
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "own.mid").write_bytes(tune_bytes(0))
+    files_lib.make_output(str(tmp_path / "songs"))
+    assert [file.path for file in corpus_lib.load_corpus(str(tmp_path)).files] == ["songs/own.mid"]
+
+
+def test_one_piece_is_a_file_or_alone_in_a_zip(tmp_path: pathlib.Path):
+    (tmp_path / "songs").mkdir()
+    path = tmp_path / "songs" / "tune.mid"
+    path.write_bytes(tune_bytes(0))
+    one = write_zip(tmp_path / "one.zip", {"tune.mid": tune_bytes(0), "readme.txt": b""})
+    for source in (path, one):
+        assert corpus_lib.load_piece(str(source)).label == "tune"
+    two = write_zip(tmp_path / "two.zip", {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)})
+    for source, count in ((path.parent, "1 file"), (two, "2 files")):
+        with pytest.raises(UserError, match=f"a corpus of {count}; give one MIDI file"):
+            corpus_lib.load_piece(str(source))

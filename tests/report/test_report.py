@@ -191,7 +191,7 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     assert "goal PCA + 0.05 not met" in by_title["Grid cells Same"]
     assert "goal 0.99 met" in by_title["Ceiling"]
     words = " ".join(Words(text).words)
-    assert "On 1 held-out pieces 94.0% of the notes are reconstructed" in words
+    assert "On 1 held-out piece 94.0% of the notes are reconstructed" in words
     assert "bars 32" in words
     assert "Features: 1 of 2 composed means are inside" in words
     assert "groove 0.700 0.600 0.500 to 0.800 0.750 yes density 4.000 – 3.000 to 5.000 9.000 no" in words

@@ -7,6 +7,7 @@ import json
 import pathlib
 
 import pytest
+from builders import tune_bytes
 from command_line import content
 
 from configs import smoke
@@ -14,6 +15,7 @@ from vae_jax.data import corpus
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import OUTPUT_MARK
 from vae_jax.training import folds, run_dir
 from vae_jax.training.run_dir import RunFolder
 
@@ -110,7 +112,7 @@ def test_leftovers_of_a_killed_run_are_removed_at_the_next_start(folder, config,
     (folder.plots / "notes.tmp").write_text("mine")
     run_dir.open_run(str(folder.path), config, *four_pieces)
     there = sorted(path.name for path in folder.path.rglob("*") if path.is_file())
-    assert there == [".lock", "config.json", "notes.tmp", "run.json"]
+    assert there == [".lock", OUTPUT_MARK, "config.json", "notes.tmp", "run.json"]
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,13 @@ def test_a_damaged_run_is_refused(folder, name, text):
     (folder.path / name).write_text(text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         run_dir.load_run(str(folder.path))
+
+
+def test_a_run_is_no_part_of_a_corpus_around_it(config, four_pieces, tmp_path):
+    """The second start, in a folder of songs that now holds the run, finds the corpus of the first."""
+    (tmp_path / "tune.mid").write_bytes(tune_bytes(0))
+    before = corpus.load_corpus(str(tmp_path))
+    folder = run_dir.open_run(str(tmp_path / "runs" / "mine"), config, *four_pieces)
+    folder.reconstructions.mkdir()
+    (folder.reconstructions / "tune.original.mid").write_bytes(tune_bytes(1))
+    assert corpus.load_corpus(str(tmp_path)).fingerprint == before.fingerprint

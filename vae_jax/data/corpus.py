@@ -23,11 +23,13 @@ from vae_jax.data.splits import Split
 from vae_jax.music import notation
 from vae_jax.music.score import Score
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 
 if TYPE_CHECKING:  # JAX is not imported by commands that only read files.
     from vae_jax.data.dataset import Examples
     from vae_jax.representations.base import AnyRepresentation
 
+PATH_FLAG = "--config.data.path"
 MIN_POOL_BYTES = 4 * 2**20  # One process parses fewer bytes before others have started.
 _MAX_CHUNK_FILES, _MAX_CONVERTED_CHUNK_FILES = 512, 16
 _CONVERSION_COST = 40  # A byte of another notation takes so much longer than one of MIDI.
@@ -110,9 +112,10 @@ def label_paths(paths: Sequence[str]) -> list[str]:
     return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
-def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool) -> Source:
+def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool, flag: str = PATH_FLAG) -> Source:
     """Finds the files of a run: at the path given, else at the config's; without one, the anthem archive (cached or
-    downloaded), or if allowed, with a warning, the Bach chorales. Raises UserError if there are none."""
+    downloaded), or if allowed, with a warning, the Bach chorales. Raises UserError if there are none; it names the flag
+    by which the user can give others."""
     path = path or data.path
     if path == sources.SYNTHETIC_NAME:
         return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
@@ -123,7 +126,7 @@ def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool) -> So
             return sources.list_source(str(download.fetch_anthems(data.url)))
         except UserError as error:
             if not allow_chorales:
-                raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
+                raise UserError(f"{error}; give your own files with {flag}=FOLDER_OR_ZIP") from error
             print(f"warning: {error}; using the Bach chorales that music21 ships instead", file=sys.stderr)
     return sources.list_chorales()
 
@@ -131,6 +134,14 @@ def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool) -> So
 def load_corpus(path: str) -> Corpus:
     """Reads a file, a folder (recursively) or a zip; raises UserError if it holds no usable file."""
     return read_source(sources.list_source(path))
+
+
+def load_piece(path: str) -> Piece:
+    """Reads one MIDI file, which may lie in a zip; raises UserError for anything else."""
+    source = sources.list_source(path)
+    if len(source.files) > 1 or pathlib.Path(source.path).is_dir():
+        raise UserError(f"{path}: a corpus of {quantity(len(source.files), 'file')}; give one MIDI file")
+    return read_source(source).pieces[0]
 
 
 def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
@@ -180,5 +191,5 @@ def _progress(num_files: int, *, is_shown: bool) -> tqdm.tqdm:
 
 def no_usable_file(source: Source, first: ParsedFile | FileRow) -> UserError:
     """The error of a corpus without a piece; names its first file."""
-    reason = f"among {len(source.files)} ({first.path}: {first.reasons[0]})"
-    return UserError(f"{source.path or source.name}: no usable music file {reason}")
+    among = f" among {len(source.files)}" if len(source.files) > 1 else ""
+    return UserError(f"{source.path or source.name}: no usable music file{among} ({first.path}: {first.reasons[0]})")

@@ -8,6 +8,9 @@ from vae_jax.data.parsing import ParsedFile
 from vae_jax.music import theory
 from vae_jax.music.score import Score
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import quantity, shorten
+
+_MAX_NAME = 80  # Of a row; the JSON has the whole name.
 
 
 def describe_corpus(corpus: Corpus) -> Json:
@@ -26,10 +29,11 @@ def describe_corpus(corpus: Corpus) -> Json:
 
 def render_report(report: Json) -> str:
     """Renders an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
-    width = max(len(printable(file["path"])) for file in report["files"])
+    names = [shorten(printable(file["path"]), _MAX_NAME) for file in report["files"]]
+    width = max(map(len, names))
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
-    for file in report["files"]:
-        row = f"{printable(file['path']):<{width}} {file['status']:<8}"
+    for name, file in zip(names, report["files"], strict=True):
+        row = f"{name:<{width}} {file['status']:<8}"
         if file["status"] != "refused":
             minutes, seconds = divmod(round(file["duration_sec"]), 60)
             row += f" {file['notes']:6d} {file['tracks']:6d} {minutes:4d}:{seconds:02d}"
@@ -43,8 +47,8 @@ def render_report(report: Json) -> str:
 def render_totals(totals: Mapping[str, int]) -> str:
     """Renders the totals of a report as a line."""
     return (
-        f"{totals['files']} files: {totals['loaded']} loaded ({totals['repaired']} of them repaired), "
-        f"{totals['refused']} refused, {totals['notes']:,} notes, {totals['tunes']} tunes"
+        f"{quantity(totals['files'], 'file')}: {totals['loaded']:,} loaded ({totals['repaired']:,} of them repaired), "
+        f"{totals['refused']:,} refused, {quantity(totals['notes'], 'note')}, {quantity(totals['tunes'], 'tune')}"
     )
 
 

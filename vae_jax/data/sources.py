@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 from vae_jax.data import synthetic
 from vae_jax.music import midi, notation
+from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import OUTPUT_MARK
 
 MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 SUFFIXES = (*MIDI_SUFFIXES, *notation.SUFFIXES)
@@ -60,9 +62,10 @@ class Source:
 
 
 def list_source(path: str) -> Source:
-    """Lists the files of a folder (recursively) or a zip with one of `SUFFIXES`, or a single file; raises UserError if
-    the path cannot be read, or holds no such file, or too many."""
-    source = pathlib.Path(path).expanduser()
+    """Lists the files of a folder (recursively) or a zip with one of `SUFFIXES`, or a single file. Folders inside it
+    that hold a run, or what a command has written, are passed over. Raises UserError if the path cannot be read, or
+    holds no such file, or too many."""
+    source = files_lib.expand_home(path)
     try:
         if source.is_dir():
             files = _list_folder(source)
@@ -179,7 +182,8 @@ def _list_file(path: pathlib.Path, relative: str) -> ListedFile:
 
 def _list_folder(folder: pathlib.Path) -> list[ListedFile]:
     files: list[ListedFile] = []
-    for directory, _, names in os.walk(folder):
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not os.path.lexists(os.path.join(directory, name, OUTPUT_MARK))]
         for name in filter(_is_music, names):
             if len(files) == MAX_FILES:
                 raise UserError(f"{folder}: more than {MAX_FILES} music files; give a smaller folder")
@@ -198,9 +202,11 @@ def _list_zip(source: pathlib.Path) -> list[ListedFile]:
         raise UserError(f"{source}: more than {MAX_ZIP_MEMBERS} members; unpack it and give the folder")
     files: list[ListedFile] = []
     total, names = 0, set()
+    marks = [member.filename for member in members if member.filename.endswith(f"/{OUTPUT_MARK}")]
+    outputs = tuple(mark.removesuffix(OUTPUT_MARK) for mark in marks)
     for index, member in enumerate(members):
         name, size, refusal = member.filename, member.file_size, ""
-        if member.is_dir() or not _is_music(name.rsplit("/", 1)[-1]):
+        if member.is_dir() or not _is_music(name.rsplit("/", 1)[-1]) or name.startswith(outputs):
             continue
         if name in names:
             refusal = "the archive has another member of this name before it"

@@ -58,9 +58,11 @@ def fit_grid_baselines(
 ) -> ScoreBaselines:
     """Fits PCA, with as many components as the model has latents, to training examples from any beat.
 
-    The nearest window is searched for among those of the training pieces.
+    The nearest window is searched for among those of the training pieces. Nothing is scored where they are drums alone.
     """
     sample = arrays.subsample(examples, _PCA_WINDOWS)
+    if not grid.cells(sample, by_part=False).nnz:
+        return lambda pieces, subset: {}
     size, seed = experiment.model.latent_dim, experiment.seed
     pca, pca_by_part = (_Pca(grid.cells(sample, by_part=by_part), size, seed) for by_part in (False, True))
     library = grid.cells(arrays.concatenate([one.encoded.examples for one in training]), by_part=False)

@@ -18,6 +18,7 @@ from vae_jax.models.posterior import Posterior
 from vae_jax.music.match_counts import MatchCounts
 from vae_jax.representations.base import AnyGrid, B
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import shorten
 from vae_jax.training.experiment import Experiment
 
 _BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
@@ -90,7 +91,7 @@ def summarise(results: Json) -> str:
     """Formats the main figures of an evaluation as a table."""
     subsets = [subset for subset in ("held_out", "training") if subset in results]
     rows: list[Sequence[Cell]] = [
-        (f"corpus: {printable(results['corpus'])}", *(subset.replace("_", "-") for subset in subsets))
+        (f"corpus: {shorten(printable(results['corpus']), 36)}", *(subset.replace("_", "-") for subset in subsets))
     ]
     for label, name in SUMMARY.items():
         values = [results[subset].get(name) for subset in subsets]
@@ -128,17 +129,19 @@ def _per_piece(
     reconstructions: Sequence[Reconstruction],
     counts: Mapping[int, Mapping[str, MatchCounts]],
 ) -> list[Json]:
-    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first."""
+    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first. A piece of
+    drums alone has their score only, and comes last."""
     described = []
     for subset, n in [(subset, n) for subset, index in subsets.items() for n in index]:
         one, mine = reconstructions[n], counts[n]
         tune = corpus.pieces[corpus.tune_groups.index(corpus.tune_groups[n])].path
         row: Json = {"path": corpus.pieces[n].path, "part": subset, "tune": tune}
-        for name in ("note_f1_50ms", "note_f1_instrument"):
+        is_pitched = not one.original.notes.is_drum.all()
+        for name in ("note_f1_50ms", "note_f1_instrument") if is_pitched else ("drum_f1_50ms",):
             row[name] = mine[name].f1
             row[f"ceiling_{name}"] = SCORES[name](one.original, one.ceiling).f1
         row |= dict(one.encoded.report) | dict(one.encoded.diagnostics)
         row["counts"] = {name: list(dataclasses.astuple(count)) for name, count in mine.items()}
         row["sums"] = {"kl_nats": [float(jnp.sum(gaussian_kl_nats(one.posterior))), len(one.posterior.mean)]}
         described.append(row)
-    return sorted(described, key=lambda piece: piece["note_f1_50ms"])
+    return sorted(described, key=lambda piece: piece.get("note_f1_50ms", 1.0))

@@ -76,16 +76,17 @@ class Inference:
         context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context))
 
-    def decode_scores(self, latents: Sequence[np.ndarray]) -> list[Score]:
-        """Decodes several pieces without originals, each [W, Z], in full batches."""
+    def decode_scores(self, latents: Sequence[np.ndarray], contexts: Sequence[object] | None = None) -> list[Score]:
+        """Decodes several pieces, each [W, Z], in full batches, with the contexts given or those of music without an
+        original."""
         if not latents:
             return []
+        if contexts is None:
+            contexts = [self.representation.context_of_length(len(z)) for z in latents]
         decoded, ends = self.decode(np.concatenate(latents)), np.cumsum([len(z) for z in latents])
         return [
-            self.representation.decode(
-                Encoded(arrays.take(decoded, slice(end - len(z), end)), self.representation.context_of_length(len(z)))
-            )
-            for z, end in zip(latents, ends, strict=True)
+            self.representation.decode(Encoded(arrays.take(decoded, slice(end - len(z), end)), context))
+            for z, end, context in zip(latents, ends, contexts, strict=True)
         ]
 
 

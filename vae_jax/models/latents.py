@@ -64,7 +64,8 @@ def sample_scores(
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_windows: int) -> list[Score]:
-    """Decodes points between two pieces, ends included: window n of one is interpolated with window n of the other.
+    """Decodes points between two pieces, ends included: window n of one is interpolated with window n of the other, and
+    what the latents do not hold, such as the tempo, lies between those of the ends.
 
     Args:
       inference: the trained model.
@@ -72,11 +73,16 @@ def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, 
       num_steps: number of scores to return, at least 2.
       num_windows: windows taken of each piece from its first full bar on, at most as many as the shorter one has.
     """
-    means = []
+    representation, means, contexts = inference.representation, [], []
     for score in (start, end):
-        encoded = inference.representation.encode(score)
-        first = inference.representation.first_full_example(encoded.context)
+        encoded = representation.encode(score)
+        contexts.append(encoded.context)
+        first = representation.first_full_example(encoded.context)
         means.append(inference.encode(encoded.examples).mean[first:][:num_windows])
     count = min(map(len, means))
     fractions = np.linspace(0, 1, num_steps)
-    return inference.decode_scores([slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions])
+    latents = [slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions]
+    between = [
+        representation.context_between(contexts[0], contexts[1], float(fraction), count) for fraction in fractions
+    ]
+    return inference.decode_scores(latents, between)

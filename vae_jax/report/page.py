@@ -18,6 +18,7 @@ from vae_jax.report.listening_test import NamedScore
 from vae_jax.report.pieces import ReportPieces, RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 from vae_jax.training.run_dir import RunFolder
 
 # In the order of their dependencies.
@@ -74,7 +75,7 @@ def render(template: str, variables: Json, scripts: Sequence[str]) -> str:
     environment = jinja2.Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
+    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format, "quantity": quantity}
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     texts = [_read(name) for name in scripts]

@@ -18,6 +18,7 @@ from vae_jax.runtime import files, lock, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 from vae_jax.training import folds
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
@@ -88,7 +89,7 @@ def default_workdir(config: Fields) -> str:
 def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
     """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. Raises UserError
     where the folder holds something else or another process is running in it; nothing in it is changed."""
-    folder = RunFolder(pathlib.Path(workdir).expanduser())
+    folder = RunFolder(files.expand_home(workdir))
     resolved = json.loads(json.dumps(config))
     described = describe_run(resolved, corpus, split)
     try:
@@ -103,6 +104,7 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
         files.remove_leftovers(folder.path)
         _check_same_run(folder, resolved, described)  # Another process may have started a run since.
         if not folder.config.exists():
+            files.mark_output(folder.path)
             files.write_json(folder.run, described)
             files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
     sharding.barrier("folder opened")
@@ -112,7 +114,7 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
 def load_run(workdir: str, *, allow_folds: bool = False) -> tuple[RunFolder, Json, Json]:
     """Returns the folder, config and description of a run that was started. Raises UserError where the folder holds no
     run or, unless these are allowed, the runs of several folds."""
-    folder = RunFolder(pathlib.Path(workdir).expanduser())
+    folder = RunFolder(files.expand_home(workdir))
     if not folder.config.is_file():
         raise UserError(f"{workdir}: no run here (no config.json); give the --workdir of a run")
     config, description = files.read_json(folder.config), files.read_json(folder.run)
@@ -166,8 +168,8 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     other, mine = files.read_json(folder.run)["corpus"], described["corpus"]
     if other["fingerprint"] != mine["fingerprint"]:
         raise UserError(
-            f"{folder.path} holds a run on another corpus ({other['name']}, {other['pieces']} pieces there; "
-            f"{mine['name']}, {mine['pieces']} pieces here); give another --workdir"
+            f"{folder.path} holds a run on another corpus ({other['name']}, {quantity(other['pieces'], 'piece')} "
+            f"there; {mine['name']}, {quantity(mine['pieces'], 'piece')} here); give another --workdir"
         )
 
 

@@ -22,6 +22,7 @@ from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, lock
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 
 CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open files.
 
@@ -51,7 +52,7 @@ def write_shards(
         raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
     raw = format.read_json(folder / format.PLAN) if raw is None else raw
     data = config.make_section(DataConfig, raw["data"], "config.data")
-    source = corpus.find_source(data, path, allow_chorales=False)
+    source = corpus.find_source(data, path, allow_chorales=False, flag="--path")
     representation = format.describe_representation(raw["representation"])
     _open_folder(folder, source, representation)
     chunks = list(enumerate(source.split(chunk_files)))
@@ -59,12 +60,12 @@ def write_shards(
     (folder / format.MANIFEST).unlink(missing_ok=True)  # Nobody may train on a half-written folder.
     done = len(source.files) - sum(len(part.files) for _, part in missing)
     if done:
-        print(f"{folder}: {done:,} of {len(source.files):,} files are written already")
+        print(f"{folder}: {done:,} of {quantity(len(source.files), 'file')} are written already")
     write = functools.partial(write_chunk, folder, representation)
     with contextlib.closing(parallel.map_ordered(write, missing, num_workers)) as written:
         for num_written in written:
             done += num_written
-            print(f"{done:,} of {len(source.files):,} files", flush=True)
+            print(f"{done:,} of {quantity(len(source.files), 'file')}", flush=True)
     return _finish(folder, source, representation, len(chunks))
 
 

@@ -12,7 +12,7 @@ from vae_jax.representations.pianoroll import decoding, encoding, windows
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
 from vae_jax.representations.pianoroll.config import STEP, RollConfig
-from vae_jax.representations.pianoroll.context import RollContext, WindowedContext, default_context
+from vae_jax.representations.pianoroll.context import RollContext, WindowedContext, blend, default_context
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
 from vae_jax.representations.pianoroll.rasterize import rasterize
@@ -115,6 +115,14 @@ class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, 
         num_steps = num_examples * self.window_steps
         starts = np.arange(0, num_steps, self.window_steps)
         return WindowedContext(num_steps, starts, default_context(num_steps, self.steps_per_beat))
+
+    def context_between(
+        self, start: WindowedContext, end: WindowedContext, fraction: float, num_examples: int
+    ) -> WindowedContext:
+        """See `context.blend`."""
+        context = self.context_of_length(num_examples)
+        blended = blend(start, end, fraction, context.num_steps, self.steps_per_beat)
+        return dataclasses.replace(context, roll=blended)
 
     def empty_piece(self, context: RollContext, num_steps: int) -> RollPiece:
         """A piece of so many steps without notes."""
