@@ -56,7 +56,7 @@ def main() -> None:
 if __name__ == "__main__":
     from ml_collections import config_flags
 
-    flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; empty for the national anthems.")
+    flags.DEFINE_string("path", "", 'A file, a folder, a zip or "chorales"; empty for the national anthems.')
     flags.DEFINE_string("output", "", "Where to write the report as JSON; empty to print only.")
     flags.DEFINE_string("shards", "", "Folder of shards: the examples of a config's representation.")
     flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for one per core.", lower_bound=0)

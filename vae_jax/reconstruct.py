@@ -1,4 +1,4 @@
-"""Reconstructs MIDI files with a trained run, or decodes saved latents.
+"""Reconstructs scores with a trained run, or decodes saved latents.
 
 python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR [--save_latents]
 python -m vae_jax.reconstruct --workdir=RUN --input=FILE.latents.npz --output=DIR
@@ -97,7 +97,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "Folder of a trained run.")
-    flags.DEFINE_string("input", "", "A MIDI file, a folder, a zip, or saved latents (.npz).")
+    flags.DEFINE_string("input", "", "A file, a folder, a zip, or saved latents (.npz).")
     flags.DEFINE_string("output", "", "Folder for the reconstructions as MIDI and pictures.")
     flags.DEFINE_bool("save_latents", False, "Whether to save the latents of each piece as .latents.npz too.")
     cli.run(main)

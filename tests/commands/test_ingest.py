@@ -8,6 +8,7 @@ import pathlib
 import pytest
 from builders import tune_bytes
 from command_line import assert_one_error, assert_success, call, run
+from notations import ABC, KERN, attributes, musicxml, mxl, note
 
 from vae_jax.data import download
 from vae_jax.runtime.errors import UserError
@@ -52,6 +53,30 @@ def test_each_file_has_its_status_and_reasons(tmp_path: pathlib.Path):
     assert report["odd\x1b[2J.mid"]["reasons"] == ["1 bytes before the header skipped"]
     assert (report["text.mid"]["status"], report["text.mid"]["notes"]) == ("refused", 0)
     assert report["text.mid"]["reasons"] == ["not a MIDI file (no MThd header)"]
+
+
+def test_other_notations_are_reported_with_what_was_left_out(tmp_path: pathlib.Path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    ornament = note("D4", 8, inside="<notations><ornaments><turn/></ornaments></notations>")
+    files = {
+        "a.mid": tune_bytes(),
+        "b.kar": tune_bytes(1),
+        "c.mxl": mxl(musicxml([attributes() + note("C4", 8) + ornament])),
+    }
+    files |= {"d.abc": ABC, "e.krn": KERN, "f.xml": b"<project/>"}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    done = call("ingest", f"--path={folder}", f"--output={tmp_path / 'ingest.json'}")
+    assert_success(done)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "6 files: 5 loaded (0 of them repaired), 1 refused, 96 notes, 5 tunes"
+    assert "    ornaments left out" in lines
+    report = {file["path"]: file for file in read_report(tmp_path / "ingest.json")["files"]}
+    assert report.keys() == files.keys()
+    assert (report["c.mxl"]["status"], report["c.mxl"]["remarks"]) == ("loaded", ["ornaments left out"])
+    assert (report["d.abc"]["meter"], report["d.abc"]["key"]) == ("3/4", "D minor")
+    assert report["f.xml"]["reasons"] == ["no score in MusicXML's partwise form (its root is <project>)"]
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_too_many_files_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.
     monkeypatch.setattr(sources, "MAX_FILES", 2)
     for n in range(3):
         (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
-    with pytest.raises(UserError, match="more than 2 MIDI files"):
+    with pytest.raises(UserError, match="more than 2 music files"):
         load_corpus(str(tmp_path))
 
 

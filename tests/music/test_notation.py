@@ -182,7 +182,7 @@ def test_what_is_left_out_is_counted():
     grace = "<note><grace/><pitch><step>B</step><octave>3</octave></pitch></note>"
     reading = read_notation(musicxml([attributes() + harmony + grace * 2 + note("C4", 8) + ornament]), ".xml")
     assert beats(reading.score) == [(0, 2, 60), (2, 2, 62)]
-    assert set(reading.warnings) == {"grace notes left out (2)", "ornaments left out", "chord symbols left out"}
+    assert set(reading.remarks) == {"grace notes left out (2)", "ornaments left out", "chord symbols left out"}
 
 
 # Instruments.

@@ -121,8 +121,8 @@ def _version() -> str:
 
 
 def _pack(kept: Reading | str) -> bytes:
-    """A hash, a line of JSON (why it was refused, or what was left out), and the packed score."""
-    line = json.dumps(kept if isinstance(kept, str) else kept.warnings).encode() + b"\n"
+    """A hash, a line of JSON (why it was refused, or the warnings and remarks), and the packed score."""
+    line = json.dumps(kept if isinstance(kept, str) else [kept.warnings, kept.remarks]).encode() + b"\n"
     body = line if isinstance(kept, str) else line + serialization.pack_score(kept.score)
     return hashlib.sha256(body).digest() + body
 
@@ -138,4 +138,4 @@ def _load(path: pathlib.Path) -> Reading | str | None:
         return None
     line, _, packed = body.partition(b"\n")
     said = json.loads(line)
-    return said if isinstance(said, str) else Reading(serialization.unpack_score(packed), tuple(said))
+    return said if isinstance(said, str) else Reading(serialization.unpack_score(packed), *map(tuple, said))

@@ -28,7 +28,7 @@ def describe_corpus(corpus: Corpus) -> Json:
 
 
 def render_report(report: Json) -> str:
-    """Renders an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
+    """Renders an ingest report as text: a line a file, its reasons and remarks below it, the duplicates, the totals."""
     names = [shorten(printable(file["path"]), _MAX_NAME) for file in report["files"]]
     width = max(map(len, names))
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
@@ -39,7 +39,7 @@ def render_report(report: Json) -> str:
             row += f" {file['notes']:6d} {file['tracks']:6d} {minutes:4d}:{seconds:02d}"
             row += f" {file['meter'] or '-':>5} {file['key'] or '-'}"
         lines.append(row)
-        lines.extend(f"    {printable(reason)}" for reason in file["reasons"])
+        lines.extend(f"    {printable(reason)}" for reason in file["reasons"] + file["remarks"])
     lines.extend("same tune: " + ", ".join(map(printable, paths)) for paths in report["duplicates"])
     return "\n".join([*lines, render_totals(report["totals"])])
 
@@ -53,8 +53,8 @@ def render_totals(totals: Mapping[str, int]) -> str:
 
 
 def _describe(file: ParsedFile) -> Json:
-    described: Json = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
-    described["reasons"] = list(file.reasons)
+    described: Json = {name: getattr(file, name) for name in ("path", "status", "sha256", "notes")}
+    described |= {"reasons": list(file.reasons), "remarks": list(file.remarks)}
     if (score := file.score) is not None:
         key = score.keys[0] if score.keys else None
         described |= {

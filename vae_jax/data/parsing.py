@@ -18,6 +18,7 @@ class ParsedFile:
     sha256: str = ""  # Hash of its bytes; empty if they could not be read.
     score: Score | None = None  # The music; None if the file was refused.
     reasons: tuple[str, ...] = ()  # What was repaired, or why it was refused.
+    remarks: tuple[str, ...] = ()  # What was left out of a sound file.
 
     @property
     def status(self) -> str:
@@ -42,6 +43,7 @@ class FileRow:
     notes: int
     examples: int = 0
     tune: int = -1
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def parse(path: str, data: bytes | str) -> ParsedFile:
@@ -56,7 +58,7 @@ def parse(path: str, data: bytes | str) -> ParsedFile:
     except (midi.MidiError, notation.NotationError) as error:
         return ParsedFile(path, sha256, reasons=(str(error),))
     if len(reading.score.notes):
-        return ParsedFile(path, sha256, reading.score, reading.warnings)
+        return ParsedFile(path, sha256, reading.score, reading.warnings, reading.remarks)
     return ParsedFile(path, sha256, reasons=(*reading.warnings, "the file holds no note"))
 
 

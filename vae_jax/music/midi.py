@@ -59,10 +59,11 @@ class MidiError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A score and the repairs made in reading it, each a line of text."""
+    """A score, the repairs made in reading it, and what was left out of a sound file, each a line of text."""
 
     score: Score
     warnings: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def read_midi(data: bytes) -> Reading:

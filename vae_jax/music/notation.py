@@ -35,7 +35,8 @@ class NotationError(ValueError):
 
 def suffix_of(name: str) -> str:
     """Returns the suffix of a file in one of these notations, in lower case; empty for any other."""
-    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    lower = name.lower()
+    return next(suffix for suffix in SUFFIXES if lower.endswith(suffix)) if lower.endswith(SUFFIXES) else ""
 
 
 def read_notation(data: bytes, suffix: str) -> Reading:

@@ -71,6 +71,7 @@ class Content:
     order: list[int]  # The measures as they are played, the same for all parts.
     has_measures: bool
     remarks: collections.Counter[str]  # What was left out, and how often.
+    warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass
@@ -95,9 +96,8 @@ def read_content(stream: Stream) -> Content:
         order = repeats.playing_order(parts, measures)
     elif not any(repeats.has_signs(measure) for column in measures for measure in column):
         order = list(range(length))
-    if order is None:
-        remarks["repeats that contradict each other: played once"] += 1
-    return Content(content, order or list(range(length)), any(measures), remarks)
+    warnings = ("repeats that contradict each other: played once",) if order is None else ()
+    return Content(content, order or list(range(length)), any(measures), remarks, warnings)
 
 
 def _read_part(part: Stream, measures: Sequence[Measure], remarks: collections.Counter[str]) -> NotatedPart:

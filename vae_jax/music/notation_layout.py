@@ -55,7 +55,8 @@ def lay_out(content: Content) -> Reading:
         meters=_in_ticks(meters, ticks),
         keys=_in_ticks(keys, ticks),
     )
-    return Reading(score, tuple(f"{text} ({n})" if n > 1 else text for text, n in content.remarks.items() if n))
+    remarks = tuple(f"{text} ({n})" if n > 1 else text for text, n in content.remarks.items() if n)
+    return Reading(score, content.warnings, remarks)
 
 
 def _as_written(part: NotatedPart) -> _Placed:

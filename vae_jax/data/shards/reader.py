@@ -69,7 +69,8 @@ class Shards:
         rows = [self.rows[n] for n in index]
         scores = map(serialization.unpack_score, self.pieces.read(index))
         return tuple(
-            ParsedFile(row.path, row.sha256, score, tuple(row.reasons)) for row, score in zip(rows, scores, strict=True)
+            ParsedFile(row.path, row.sha256, score, tuple(row.reasons), tuple(row.remarks))
+            for row, score in zip(rows, scores, strict=True)
         )
 
 

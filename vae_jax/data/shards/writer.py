@@ -94,7 +94,8 @@ def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -
                 write_tune(deduplication.pack_shingles(file.score).astype("<u8").tobytes())
             for record in records:
                 write_example(record)
-            rows.append(FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records)))
+            row = FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records))
+            rows.append(dataclasses.replace(row, remarks=list(file.remarks)))
     num_pieces = sum(row.status != "refused" for row in rows)
     counts = {"examples": sum(row.examples for row in rows), "pieces": num_pieces, "tunes": num_pieces}
     content = {
