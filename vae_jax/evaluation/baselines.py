@@ -102,7 +102,8 @@ class _Pca:
         self._cells = np.argsort(-counts, kind="stable")[: min(_PCA_CELLS, np.count_nonzero(counts))]
         dense = self._dense(rolls)
         rank = max(1, min(size, len(dense) - 1, dense.shape[1]))
-        self._pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(dense)
+        with np.errstate(invalid="ignore"):  # Windows that are all alike have no variance to explain.
+            self._pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(dense)
         self._threshold = best_threshold(self._reconstruct(dense), dense > 0, _THRESHOLDS)
 
     def reconstruct_cells(self, rolls: scipy.sparse.csr_matrix) -> list[np.ndarray]:

@@ -32,6 +32,8 @@ def fit_density(means: np.ndarray) -> LatentDensity:
     """Fits a Gaussian to posterior means [N, Z], its covariance shrunk by the rule of Ledoit and Wolf (2004)."""
     import sklearn.covariance
 
+    if len(means) == 1:  # Scikit-learn warns of what is meant.
+        means = np.repeat(means, 2, axis=0)
     fitted = sklearn.covariance.LedoitWolf().fit(means)
     jitter = 1e-6 * np.eye(means.shape[1])  # Keeps the covariance of a collapsed posterior positive definite.
     return LatentDensity(fitted.location_, np.linalg.cholesky(fitted.covariance_ + jitter))
