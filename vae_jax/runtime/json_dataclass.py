@@ -14,6 +14,7 @@ import typing
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +61,7 @@ def _unpack(hint: object, value: object, name: str) -> object:
         if len(hints) != len(value):
             raise ValueError(f"{name} has {len(value)} values, not {len(hints)}")
         return tuple(_unpack(one, value[n], f"{name}[{n}]") for n, one in enumerate(hints))
-    if origin is np.ndarray and isinstance(value, dict):
+    if origin in (np.ndarray, NDArray) and isinstance(value, dict):
         return _unpack_array(arguments, value, name)
     if isinstance(origin, type) and dataclasses.is_dataclass(origin) and isinstance(value, dict):
         hints_by_name = _field_hints(origin)
@@ -72,8 +73,9 @@ def _unpack(hint: object, value: object, name: str) -> object:
     raise ValueError(f"{name} is {type(value).__name__}, not {getattr(hint, '__name__', hint)}")
 
 
-def _unpack_array(arguments: tuple[object, ...], packed: dict[str, object], name: str) -> np.ndarray:
-    wanted = typing.get_args(arguments[1]) if arguments else ()  # Of NDArray[x] the x.
+def _unpack_array(arguments: tuple[typing.Any, ...], packed: dict[str, object], name: str) -> np.ndarray:
+    # Of NDArray[x] the x: (shape, np.dtype[x]), but from Python 3.12 and NumPy 2.5 on an alias with x itself.
+    wanted = typing.get_args(arguments[1]) if len(arguments) > 1 else arguments
     shape, values = packed.get("shape"), packed.get("values")
     try:
         dtype = np.dtype(str(packed.get("dtype")))
