@@ -29,8 +29,9 @@ def test_a_passing_note_does_not_change_the_chord():
 
 
 def test_the_weight_of_the_root_decides():
-    """C and E may be C major or A minor; the heavier is the root."""
+    """C and E may be C major or A minor, A and C F major too; the heavier is the root."""
     assert estimate_chords(weights(0, 0, 4)).root.tolist() == [0]
+    assert estimate_chords(weights(9, 9, 0)).root.tolist() == [9]
     assert estimate_chords(np.zeros((2, 12))).root.tolist() == [-1, -1]
 
 

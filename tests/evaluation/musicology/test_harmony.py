@@ -73,6 +73,13 @@ def test_a_fifth_that_stays_and_one_in_contrary_motion():
     assert found["parallel_fifths"] == 0 and found["contrary_motion"] == 1
 
 
+def test_octaves_are_parallel_where_both_voices_move():
+    """The bass alone drops an octave, then both rise."""
+    found = describe(chords_of((48, 72), (36, 72), (38, 74)))["harmony"]
+    assert found["parallel_octaves"] == 1
+    assert describe(chords_of((48, 72), (36, 72), (38, 77)))["harmony"]["parallel_octaves"] == 0
+
+
 def test_a_single_line_has_no_outer_voices():
     found = describe(chords_of((60,), (62,), (64,)))["harmony"]
     assert math.isnan(found["parallel_fifths"]) and math.isnan(found["outer_distance"])

@@ -51,6 +51,11 @@ def test_phrases_end_on_long_notes():
     assert view(score_of(*notes))["melody_phrase_ends"] == 0.5
 
 
+def test_notes_of_one_length_end_no_phrase_but_the_last():
+    found = view(score_of(*((2 * n, 2, pitch) for n, pitch in enumerate((60, 64, 67, 62)))))
+    assert found["melody_phrase_ends"] == 0
+
+
 def test_entropy_of_lengths():
     """Quarter notes have none; halves and quarters in equal number one bit."""
     assert view(melody_of(60, 62, 64, 65, 67))["melody_length_entropy"] == 0

@@ -17,8 +17,8 @@ def test_a_doubled_melody():
 
 
 def test_voices_cross():
-    """The lower track is above the upper one for one beat of four."""
-    upper, lower = [(0, 1, 72), (1, 1, 74), (2, 1, 65), (3, 1, 72)], [(beat, 1, 67) for beat in range(4)]
+    """The lower track is above the upper one for one beat of four, and plays the same note in another."""
+    upper, lower = [(0, 1, 72), (1, 1, 74), (2, 1, 65), (3, 1, 67)], [(beat, 1, 67) for beat in range(4)]
     assert describe(score_of(*upper, *lower, track=[0] * 4 + [1] * 4))["texture"]["crossings"] == 1 / 4
     assert math.isnan(describe(score_of(*upper))["texture"]["crossings"])
 

@@ -62,5 +62,5 @@ def phrase_ends(voices: Voices) -> np.ndarray:
     if not len(start):
         return np.zeros(0, dtype=np.int64)
     lengths = np.diff(start)
-    is_longest = (lengths > np.append(0, lengths[:-1])) & (lengths >= np.append(lengths[1:], 0))
+    is_longest = (lengths > np.append(np.inf, lengths[:-1])) & (lengths >= np.append(lengths[1:], 0))
     return np.append(np.flatnonzero((lengths >= _LONG) & is_longest), len(start) - 1)
