@@ -284,6 +284,16 @@ def test_musicxml_in_other_encodings(encoding: str):
     assert read(text.encode(encoding)).track_names == ("Flöte",)
 
 
+def test_an_encoding_that_does_not_exist_is_read_as_latin1():
+    text = musicxml([attributes() + BAR], names=("Flöte",)).decode().replace("UTF-8", "windows-9999")
+    assert read(text.encode("latin1")).track_names == ("Flöte",)
+
+
+def test_a_book_of_too_many_tunes_is_not_split():
+    book = b"%% " + b"long " * 10_000 + b"\n" + b"X:1\n" * 10_000
+    assert notation.split_tunes(book) == [("", book)]
+
+
 def test_compressed_musicxml_is_the_score_that_its_container_names():
     score = musicxml([attributes() + BAR])
     assert read(mxl(score, name="deep/x.musicxml"), ".mxl") == read(score)

@@ -26,6 +26,7 @@ _DECLARED = re.compile(rb"<\?xml[^>]{0,200}encoding=[\"'](iso-8859-\d+|windows-\
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]{0,200}\?>")
 _ABC_NUMBER = re.compile(r"^X:", re.MULTILINE)
 _MAX_MEMBERS = 1000
+_MAX_TUNES, _MAX_HEADER_LETTERS = 20_000, 10_000  # Of an ABC tune book; the header stands above every tune.
 _CONTAINER = "META-INF/container.xml"
 
 
@@ -71,7 +72,7 @@ def split_tunes(data: bytes) -> list[tuple[str, bytes]]:
     tune is returned whole, without a number."""
     text = _decode(data)
     starts = [match.start() for match in _ABC_NUMBER.finditer(text)]
-    if len(starts) < 2:
+    if not 2 <= len(starts) <= _MAX_TUNES or starts[0] > _MAX_HEADER_LETTERS:
         return [("", data)]
     header = "".join(line for line in text[: starts[0]].splitlines(keepends=True) if re.match(r"[A-Za-z]:|%%", line))
     tunes = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
@@ -102,7 +103,9 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         declared = _DECLARED.match(data)
-        return data.decode(declared[1].decode() if declared else "latin1", "replace")
+        with contextlib.suppress(LookupError):  # No such encoding.
+            return data.decode(declared[1].decode() if declared else "latin1", "replace")
+        return data.decode("latin1")
 
 
 def _unpack(data: bytes) -> bytes:

@@ -36,13 +36,14 @@ def lay_out(content: Content) -> Reading:
     nominal = _nominal_meters(metered)
     lengths = _lengths(content.parts, nominal)
     starts = list(itertools.accumulate((lengths[n] for n in content.order), initial=Fraction(0)))
-    if starts[-1] > MAX_BEATS:
-        raise NotationError(f"the piece lasts {int(starts[-1])} beats, more than the limit of {MAX_BEATS}")
     placed = list(zip(content.order, starts, strict=False))
     parts = [(part, placed if len(part.bars) == len(lengths) else _as_written(part)) for part in content.parts]
     if sum(len(part.bars[n].notes) for part, mine in parts for n, _ in mine) > _MAX_NOTES:
         raise NotationError(f"more than {_MAX_NOTES} notes")
     sounding = [one for n, (part, mine) in enumerate(parts) for one in _join_ties(n, part, mine)]
+    last = max([starts[-1], *(one.end for one in sounding)])
+    if last > MAX_BEATS:
+        raise NotationError(f"the piece lasts {int(last)} beats, more than the limit of {MAX_BEATS}")
     ticks = _ticks_per_beat(sounding)
     tempos = [change for part, mine in reversed(parts) for change in _changes(part, mine, Tempo)]
     keys = next((found for part, mine in parts if (found := list(_changes(part, mine, KeySignature)))), [])
