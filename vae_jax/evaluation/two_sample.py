@@ -92,7 +92,7 @@ def run_tests(
 def summarise(table: Json) -> str:
     """Formats the table for the terminal."""
     comparisons = {name: one for name, one in table.items() if name not in ("left_out", "faults")}
-    columns = [name.replace("_", " ") for name in comparisons]
+    columns = [name.removesuffix("_bars").replace("_", " ") for name in comparisons]
     rows: list[Sequence[Cell]] = [("balanced accuracy of logistic regression and boosting (chance 0.5, * above it)",)]
     rows.append(("", *columns))
     views = list(dict.fromkeys(view for one in comparisons.values() for view in one["views"]))
