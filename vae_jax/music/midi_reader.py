@@ -36,8 +36,15 @@ def read_tracks(data: bytes, position: int, ticks_per_beat: int, repairs: Repair
     while position + 8 <= len(data):
         end = _chunk_end(data, position)
         if data[position : position + 4] == b"MTrk":
-            tracks.append(Track(repairs, tracks[-1].end_tick if tracks and in_turn else 0))
-            position = _read_track(data, position + 8, end, tracks[-1], ticks_per_beat)
+            first_tick = tracks[-1].end_tick if tracks and in_turn else 0
+            track = _read_sound_track(data, position + 8, end, Track(Repairs(), first_tick), ticks_per_beat)
+            if track is not None:
+                repairs.update(track.repairs)
+                position = end
+            else:
+                track = Track(repairs, first_tick)
+                position = _read_damaged_track(data, position + 8, end, track, ticks_per_beat)
+            tracks.append(track)
         elif _is_named(data, position) and _is_boundary(data, end):
             position = end
         else:
@@ -66,7 +73,19 @@ def _is_boundary(data: bytes, position: int) -> bool:
     return position + 8 <= len(data) and _is_named(data, position) and _chunk_end(data, position) <= len(data)
 
 
-def _read_track(data: bytes, start: int, stated_end: int, track: Track, ticks_per_beat: int) -> int:
+def _read_sound_track(data: bytes, start: int, end: int, track: Track, ticks_per_beat: int) -> Track | None:
+    """Adds the events of a chunk to its track and returns it if all can be read and the last one is its end-of-track
+    event; else None. Notes that overlap, or ends without a note, are no damage then."""
+    if not _is_boundary(data, end):
+        return None
+    read = _read_events(data, start, end, track, MAX_DELTA_BEATS * ticks_per_beat, is_sound=True)
+    if read != (end, _ENDED):
+        return None
+    track.end_open_notes()
+    return track
+
+
+def _read_damaged_track(data: bytes, start: int, stated_end: int, track: Track, ticks_per_beat: int) -> int:
     """Adds the events of a chunk to its track; returns the position after it."""
     limit = stated_end if _is_boundary(data, stated_end) else _next_track(data, start, len(data))
     end = min(stated_end, limit)
@@ -110,8 +129,11 @@ def _next_track(data: bytes, position: int, limit: int) -> int:
     return limit if following < 0 else following
 
 
-def _read_events(data: bytes, position: int, end: int, track: Track, max_delta: int) -> tuple[int, str]:
-    """Adds events to a track up to its end-of-track event or one that cannot be read.
+def _read_events(
+    data: bytes, position: int, end: int, track: Track, max_delta: int, *, is_sound: bool = False
+) -> tuple[int, str]:
+    """Adds events to a track up to its end-of-track event or one that cannot be read, or unless `is_sound` hardly reads
+    as music.
 
     Returns the position after the first or before the second, and `_ENDED` or the fault.
     """
@@ -159,7 +181,7 @@ def _read_events(data: bytes, position: int, end: int, track: Track, max_delta: 
                     track.end_tick -= delta
                     return event, "a track has a data byte above 127"
                 track.add_clipped(status, first, second)
-            elif not track.add(status, first, second) and byte < 0x80:
+            elif not track.add(status, first, second) and byte < 0x80 and not is_sound:
                 is_start = status >= 0x90 and second > 0
                 num_doubts += is_start
                 if not is_start and not reads_on(data, event, end, status, track, max_delta):

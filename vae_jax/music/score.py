@@ -141,7 +141,8 @@ class Score:
         return change_seconds[segment] + (ticks - change_ticks[segment]) * seconds_per_tick[segment]
 
     def mean_tempo(self, start_tick: int, end_tick: int) -> float:
-        """Returns the quarter notes a minute between two ticks, the first before the second."""
+        """Returns the quarter notes a minute between two ticks; those at the first where nothing lies between."""
+        end_tick = max(end_tick, start_tick + 1)
         start, end = self.seconds(np.array([start_tick, end_tick]))
         return 60 * (end_tick - start_tick) / self.ticks_per_beat / float(end - start)
 

@@ -103,8 +103,8 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
     if sharding.is_main_process():
         files.remove_leftovers(folder.path)
         _check_same_run(folder, resolved, described)  # Another process may have started a run since.
+        files.mark_output(folder.path)
         if not folder.config.exists():
-            files.mark_output(folder.path)
             files.write_json(folder.run, described)
             files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
     sharding.barrier("folder opened")
