@@ -78,7 +78,7 @@ def _read_sound_track(data: bytes, start: int, end: int, track: Track, ticks_per
     event; else None. Notes that overlap, or ends without a note, are no damage then."""
     if not _is_boundary(data, end):
         return None
-    read = _read_events(data, start, end, track, MAX_DELTA_BEATS * ticks_per_beat, is_sound=True)
+    read = _read_events(data, start, end, track, MAX_DELTA_BEATS * ticks_per_beat, True)
     if read != (end, _ENDED):
         return None
     track.end_open_notes()
@@ -90,7 +90,7 @@ def _read_damaged_track(data: bytes, start: int, stated_end: int, track: Track, 
     limit = stated_end if _is_boundary(data, stated_end) else _next_track(data, start, len(data))
     end = min(stated_end, limit)
     max_delta = MAX_DELTA_BEATS * ticks_per_beat
-    position, fault = _read_events(data, start, end, track, max_delta)
+    position, fault = _read_events(data, start, end, track, max_delta, False)
     limit = _next_track(data, position, limit)
     is_damaged = False
     while fault != _LONG_DELTA and not (fault == _ENDED and track.notes):
@@ -104,7 +104,7 @@ def _read_damaged_track(data: bytes, start: int, stated_end: int, track: Track, 
         end = limit
         is_damaged = True
         position, track.status = found
-        position, fault = _read_events(data, position, end, track, max_delta)
+        position, fault = _read_events(data, position, end, track, max_delta, False)
     if is_damaged:
         track.pair_again()
     track.end_open_notes()
@@ -129,14 +129,9 @@ def _next_track(data: bytes, position: int, limit: int) -> int:
     return limit if following < 0 else following
 
 
-def _read_events(
-    data: bytes, position: int, end: int, track: Track, max_delta: int, *, is_sound: bool = False
-) -> tuple[int, str]:
-    """Adds events to a track up to its end-of-track event or one that cannot be read, or unless `is_sound` hardly reads
-    as music.
-
-    Returns the position after the first or before the second, and `_ENDED` or the fault.
-    """
+def _read_events(data: bytes, position: int, end: int, track: Track, max_delta: int, sound: bool) -> tuple[int, str]:
+    """Adds events to a track up to its end-of-track event or one that cannot be read or, unless the track is sound,
+    hardly reads as music. Returns the position after the first or before the second, and `_ENDED` or the fault."""
     status, is_interrupted, num_doubts, event, meta_start = track.status, False, 0, position, position
     try:
         while position < end:
@@ -181,7 +176,7 @@ def _read_events(
                     track.end_tick -= delta
                     return event, "a track has a data byte above 127"
                 track.add_clipped(status, first, second)
-            elif not track.add(status, first, second) and byte < 0x80 and not is_sound:
+            elif not track.add(status, first, second) and byte < 0x80 and not sound:
                 is_start = status >= 0x90 and second > 0
                 num_doubts += is_start
                 if not is_start and not reads_on(data, event, end, status, track, max_delta):
