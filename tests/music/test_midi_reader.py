@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 import random
 
+import numpy as np
 import pytest
 from midi_bytes import END, NOTE, ROW, chunk, meta, off, on, program, rows, smf, tempo, track, vlq
 
 from vae_jax.music import midi
-from vae_jax.music.score import Meter, Tempo
+from vae_jax.music.score import Meter, Tempo, make_notes, make_score
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 
 A, B, C = (60, 62, 64, 65), (67, 69, 71, 72), (48, 50, 52, 53)
@@ -229,3 +230,12 @@ def test_two_faults_in_one_track_lose_what_lies_between_bad_bytes_alone():
     broken = b"\x81\x80\x80\x80\x80"
     reading = midi.read_midi(smf(track(NOTE, broken, NOTE, NOTE, broken, NOTE)))
     assert rows(reading.score) == [(480 * n, *ROW[1:]) for n in range(4)]
+
+
+def test_a_track_that_can_be_read_to_its_end_is_left_as_it_is():
+    """Forty notes of one pitch over each other, in any order of their ends, are no sign of damage."""
+    onsets = np.arange(0, 400, 10)
+    score = make_score(480, make_notes(onsets, 3000 + onsets % 70, 60))
+    reading = midi.read_midi(midi.write_midi(score))
+    assert reading.warnings == ()
+    assert reading.score == score
