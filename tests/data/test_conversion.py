@@ -11,6 +11,7 @@ from notations import ABC, KERN, mxl, tune_xml
 from vae_jax.data import conversion, corpus, parallel
 from vae_jax.music import notation
 from vae_jax.music.notation import NotationError
+from vae_jax.runtime.errors import UserError
 
 
 @pytest.fixture
@@ -159,3 +160,10 @@ def test_what_is_kept_costs_no_processes(mixed: pathlib.Path):
 def test_a_single_file_of_another_notation(mixed: pathlib.Path, name: str):
     loaded = corpus.load_corpus(str(mixed / name))
     assert len(loaded.pieces) == {"c.mxl": 1, "g.abc": 2}[name]
+
+
+@pytest.mark.usefixtures("cache")
+def test_one_piece_is_not_picked_from_a_book(mixed: pathlib.Path):
+    assert len(corpus.load_piece(str(mixed / "c.mxl")).score.notes) == 40
+    with pytest.raises(UserError, match=r"g\.abc: a book of 2 tunes; give a file of one"):
+        corpus.load_piece(str(mixed / "g.abc"))

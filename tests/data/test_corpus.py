@@ -303,5 +303,5 @@ def test_one_piece_is_a_file_or_alone_in_a_zip(tmp_path: pathlib.Path):
         assert corpus_lib.load_piece(str(source)).label == "tune"
     two = write_zip(tmp_path / "two.zip", {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)})
     for source, count in ((path.parent, "1 file"), (two, "2 files")):
-        with pytest.raises(UserError, match=f"a corpus of {count}; give one MIDI file"):
+        with pytest.raises(UserError, match=f"a corpus of {count}; give one file"):
             corpus_lib.load_piece(str(source))

@@ -137,11 +137,14 @@ def load_corpus(path: str) -> Corpus:
 
 
 def load_piece(path: str) -> Piece:
-    """Reads one MIDI file, which may lie in a zip; raises UserError for anything else."""
+    """Reads one file of one piece, which may lie in a zip; raises UserError for anything else."""
     source = sources.list_source(path)
     if len(source.files) > 1 or pathlib.Path(source.path).is_dir():
-        raise UserError(f"{path}: a corpus of {quantity(len(source.files), 'file')}; give one MIDI file")
-    return read_source(source).pieces[0]
+        raise UserError(f"{path}: a corpus of {quantity(len(source.files), 'file')}; give one file")
+    pieces = read_source(source).pieces
+    if len(pieces) > 1:
+        raise UserError(f"{path}: a book of {quantity(len(pieces), 'tune')}; give a file of one")
+    return pieces[0]
 
 
 def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
