@@ -55,14 +55,14 @@ def seconds_at_most(seconds: int) -> Iterator[None]:
 
 
 def test_a_folder_is_read_recursively_and_suffixes_in_any_case(tmp_path: pathlib.Path):
-    for n, name in enumerate(["b.mid", "a/c.MID", "a/d/e.Midi", "f.RMI"]):
+    for n, name in enumerate(["b.mid", "a/c.MID", "a/d/e.Midi", "f.RMI", "g.kar"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(tune_bytes(n))
     (tmp_path / "notes.txt").write_text("no music")
     (tmp_path / "a" / "._c.mid").write_bytes(b"what macOS leaves")
     corpus = load_corpus(str(tmp_path))
-    assert [file.path for file in corpus.files] == ["a/c.MID", "a/d/e.Midi", "b.mid", "f.RMI"]
-    assert [piece.score for piece in corpus.pieces] == [tune(1), tune(2), tune(0), tune(3)]
+    assert [file.path for file in corpus.files] == ["a/c.MID", "a/d/e.Midi", "b.mid", "f.RMI", "g.kar"]
+    assert [piece.score for piece in corpus.pieces] == [tune(1), tune(2), tune(0), tune(3), tune(4)]
     assert corpus.name == tmp_path.name
 
 

@@ -61,6 +61,18 @@ def test_without_a_hop_training_windows_are_those_of_encode(piece: Score):
     np.testing.assert_array_equal(plain.encode_training(piece).notes, plain.encode(piece).examples.notes)
 
 
+def test_training_windows_of_a_long_silence_are_left_out():
+    """Four beats of music on either side of 20,000 beats."""
+    onsets = np.concatenate([np.arange(4), 20_000 + np.arange(4)]) * 480
+    lists = REPRESENTATION.encode_training(make_score(480, make_notes(onsets, 480, 60)))
+    assert arrays.num_examples(lists) < 60
+    silent = ~lists.mask.any(axis=1)
+    assert 0 < silent.sum() < 40
+    assert lists.mask[0].sum() == lists.mask[-1].sum() == 4
+    rest = make_score(480, make_notes(np.array([0, 1, 2, 3, 10, 11]) * 480, 480, 60))
+    assert arrays.num_examples(REPRESENTATION.encode_training(rest)) == 1 + 12 - 8
+
+
 @pytest.mark.parametrize(
     "score",
     [

@@ -13,7 +13,7 @@ from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.runtime.errors import UserError
 
-MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
 MAX_ZIP_RATIO = 200  # MIDI files are compressed to a third or a tenth of their size, a bomb to a thousandth.

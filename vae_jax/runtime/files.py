@@ -82,5 +82,7 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Returns a text that is safe to print: control characters, which steer a terminal, become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    """Returns a text that is safe to print: control characters, which steer a terminal, become escapes, and bytes of a
+    name that are not UTF-8 (surrogate escapes, PEP 383) the characters that they are in Latin-1."""
+    shown = (chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)

@@ -11,7 +11,7 @@ from vae_jax.representations.base import Calibration, Encoded, Representation
 from vae_jax.representations.pianoroll import decoding, encoding, windows
 from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
-from vae_jax.representations.pianoroll.config import RollConfig
+from vae_jax.representations.pianoroll.config import STEP, RollConfig
 from vae_jax.representations.pianoroll.context import RollContext, WindowedContext, default_context
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
@@ -65,13 +65,17 @@ class RollRepresentation(RollConfig, Representation[NoteLists, WindowedContext, 
         return windows.cut(piece.notes, starts, self.window_steps, self.max_notes)[0]
 
     def encode_training(self, score: Score) -> NoteLists:
-        """Turns a piece into training windows, which may start on any beat and overlap."""
+        """Turns a piece into training windows, which may start on any beat and overlap. Of a long silence the window
+        next to the music on either side is kept."""
         if not self.training_hop_beats:
             return self.encode(score).examples
         piece = encoding.encode(score, self)
         hop, first = self.training_hop_beats * self.steps_per_beat, int(piece.bars[min(1, len(piece.bars) - 1)])
         last = max(piece.num_steps - self.window_steps, 0)
         starts = np.unique(np.concatenate([np.arange(first % hop, last + 1, hop), [0, last]]))
+        around = np.stack([starts - self.window_steps, starts + 2 * self.window_steps])
+        before, after = np.searchsorted(piece.notes[:, STEP], around)
+        starts = starts[(before < after) | (starts == 0)]
         return self.encode_at(piece, starts)
 
     def decode(self, encoded: Encoded[NoteLists, WindowedContext]) -> Score:
