@@ -92,7 +92,7 @@ def nearly_certain(log_var: float) -> dict[str, Any]:
 
 def test_the_piano_roll_against_the_probabilities_of_its_decoder():
     """With a posterior as narrow as a point, cell by cell in NumPy from the logits that reconstruction uses."""
-    pieces, variables = grid_pieces(), nearly_certain(-30.0)
+    pieces, variables = grid_pieces()[:1], nearly_certain(-30.0)
     frequencies = Frequencies(pieces)
     model = RollLikelihood(MODEL, REPRESENTATION, variables, frequencies, jax.random.key(0))
     length = REPRESENTATION.window_steps
