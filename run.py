@@ -2,17 +2,23 @@
 
 python run.py --config=configs/anthems.py [--workdir=runs/anthems] [--config.data.path=FOLDER_OR_ZIP]
 
-Several processes make one run with --distributed, or with --coordinator_address, --num_processes and --process_id.
+With --config.data.num_folds=5 it makes a run for each of five folds, in `fold_0` to `fold_4` of the folder, and sums up
+their scores. Several processes make one run with --distributed, or with --coordinator_address, --num_processes and
+--process_id.
 """
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
 
 from vae_jax.runtime import cli, distributed
+
+if TYPE_CHECKING:
+    from vae_jax.runtime.config import Fields
 
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
@@ -21,26 +27,44 @@ distributed.define_flags()
 
 
 def main() -> None:
-    """Runs the stages in order."""
+    """Makes the run of a config, or that of each of its folds and their sum."""
+    from vae_jax.evaluation import folds as fold_scores
+    from vae_jax.report import cross_validation
+    from vae_jax.runtime import memory
+    from vae_jax.training import experiment, folds, run_dir
+
+    distributed.join()
+    memory.trim_after_compiling()
+    config = cli.config_value().to_dict()
+    workdir = _WORKDIR.value or run_dir.default_workdir(config)
+    experiment.build_experiment(config)  # Refuses what no run can have.
+    if not folds.is_folded(config):
+        make_run(config, workdir)
+        return
+    results = cross_validation.run_folds(config, workdir, make_run)
+    print(f"\n{fold_scores.summarise(results)}\neverything is in {workdir}")
+
+
+def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) -> None:
+    """Runs the stages in order; nothing in the folder of a finished run, where its evaluation is not to be repeated."""
     from vae_jax.composer import stage
     from vae_jax.data import ingest_report
     from vae_jax.data.shards import corpus_view
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
-    from vae_jax.runtime import files, memory, sharding
+    from vae_jax.runtime import files, sharding
     from vae_jax.training import experiment, loop, run_dir
 
     started = time.perf_counter()
-    distributed.join()
-    memory.trim_after_compiling()
-    config = cli.config_value().to_dict()
-    workdir = _WORKDIR.value or run_dir.default_workdir(config)
-
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
     folder = run_dir.open_run(workdir, config, source, split)
+    if folder.is_finished and not repeat_evaluation:
+        print(f"finished before: {workdir}")
+        return
     ingested = ingest_report.describe_corpus(source)
     if sharding.is_main_process():
         files.write_json(folder.ingest, ingested)
@@ -61,6 +85,7 @@ def main() -> None:
 
     reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
     results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
+    results["likelihood"] = likelihood.evaluate(setup, state.trained_variables, source, split, composer)
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
@@ -68,7 +93,7 @@ def main() -> None:
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)
-    print(reconstruction.summarise(results))
+    print(reconstruction.summarise(results), likelihood.summarise(results["likelihood"]), sep="\n\n")
     if "composed" in results:
         print(composer_lib.summarise(results))
     print(f"everything is in {workdir}")

@@ -14,18 +14,18 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.path = ""  # A file, a folder or a zip; "synthetic"; empty for the national anthems.
+    config.data.path = ""  # A file, a folder or a zip; "chorales"; "synthetic"; empty for the national anthems.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
     config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"
-    config.data.allow_synthetic = True  # Without a network: warn and train on the synthetic corpus, or stop.
+    config.data.allow_chorales = True  # Without a network: warn and train on the Bach chorales, or stop.
     config.data.num_synthetic = 135
     config.data.synthetic_seed = 0
     config.data.num_held_out = 13
     config.data.split_by = "tune"  # Keeps files of one tune together; "file" does not.
     config.data.split_seed = 0
-    config.data.num_folds = 0  # Above zero: cross-validation; `fold` of so many is held out instead.
-    config.data.fold = 0
+    config.data.num_folds = 0  # Above zero: cross-validation, a run for each of so many disjoint folds.
+    config.data.fold = -1  # The one fold that is run; -1 for all of them.
 
     config.train = ConfigDict()
     config.train.min_steps = 0  # An epoch of a small corpus has several passes, so that a run has so many updates.

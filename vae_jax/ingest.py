@@ -14,6 +14,7 @@ from absl import flags
 
 from vae_jax.runtime import cli, files
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 
 
 def _write_shards(args: flags.FlagValues) -> None:
@@ -21,7 +22,7 @@ def _write_shards(args: flags.FlagValues) -> None:
     from vae_jax.data import ingest_report
     from vae_jax.data.shards import reader, writer
 
-    folder = pathlib.Path(args.shards).expanduser()
+    folder = pathlib.Path(args.shards)
     if args.verify:
         reader.open_shards(args.shards, by_hash=True)
         print(f"{folder}: every file matches its hash")
@@ -29,7 +30,8 @@ def _write_shards(args: flags.FlagValues) -> None:
     config = None if args.config is None else cli.config_value().to_dict()
     manifest = writer.write_shards(folder, config, args.path, num_workers=args.workers or os.cpu_count() or 1)
     print(ingest_report.render_totals(manifest["totals"]))
-    print(f"{manifest['totals']['examples']:,} examples are in {folder}; train with --config.data.shards={folder}")
+    num_examples = quantity(manifest["totals"]["examples"], "example")
+    print(f"{num_examples} in {folder}; train with --config.data.shards={folder}")
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} requires --shards")
-    source = corpus.find_source(DataConfig(path=args.path), allow_synthetic=False)
+    source = corpus.find_source(DataConfig(path=args.path), allow_chorales=False, flag="--path")
     report = ingest_report.describe_corpus(corpus.read_source(source))
     print(ingest_report.render_report(report))
     if args.output:
@@ -54,7 +56,7 @@ def main() -> None:
 if __name__ == "__main__":
     from ml_collections import config_flags
 
-    flags.DEFINE_string("path", "", "A MIDI file, a folder or a zip; empty for the national anthems.")
+    flags.DEFINE_string("path", "", 'A file, a folder, a zip or "chorales"; empty for the national anthems.')
     flags.DEFINE_string("output", "", "Where to write the report as JSON; empty to print only.")
     flags.DEFINE_string("shards", "", "Folder of shards: the examples of a config's representation.")
     flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for one per core.", lower_bound=0)

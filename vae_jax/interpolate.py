@@ -3,8 +3,6 @@
 python -m vae_jax.interpolate --workdir=RUN --start=A.mid --end=B.mid --steps=8 --output=DIR
 """
 
-import pathlib
-
 from absl import flags
 
 from vae_jax.runtime import cli, files
@@ -20,9 +18,9 @@ def main() -> None:
     from vae_jax.training.experiment import load_experiment
 
     inference = load_experiment(args.workdir).inference()
-    start, end = (corpus.load_corpus(path).pieces[0] for path in (args.start, args.end))
+    start, end = corpus.load_piece(args.start), corpus.load_piece(args.end)
     scores = latents.interpolate(inference, start.score, end.score, args.steps, args.length)
-    artifacts.write_interpolation(pathlib.Path(args.output), scores, start.label, end.label)
+    artifacts.write_interpolation(files.make_output(args.output), scores, start.label, end.label)
     print(f"{len(scores)} steps from {files.printable(start.label)} to {files.printable(end.label)} in {args.output}")
 
 

@@ -3,19 +3,16 @@
 python -m vae_jax.sample --workdir=RUN --num=8 --seed=0 --output=DIR [--density=prior|posterior] [--temperature=1.0]
 """
 
-import pathlib
-
 from absl import flags
 
-from vae_jax.runtime import cli
-from vae_jax.runtime.errors import UserError
+from vae_jax.runtime import cli, files
+from vae_jax.runtime.text import quantity
 
 
 def main() -> None:
     """Draws and writes the samples."""
     args = cli.flag_values("workdir", "output")
-    if not 0 <= args.temperature < float("inf"):
-        raise UserError(f"--temperature must be a finite number of at least 0, got {args.temperature}")
+    cli.check_range("temperature", cli.MAX_TEMPERATURE)
 
     from vae_jax.models import latent_io, latents
     from vae_jax.report import artifacts
@@ -25,8 +22,9 @@ def main() -> None:
     inference = run.inference()
     density = latent_io.load_density(args.density, run.folder.latents)
     scores = latents.sample_scores(inference, density, args.num, args.seed, args.temperature)
-    artifacts.write_scores(pathlib.Path(args.output), "sample", scores, inference.representation)
-    print(f"{len(scores)} samples with {sum(len(score.notes) for score in scores)} notes in {args.output}")
+    artifacts.write_scores(files.make_output(args.output), "sample", scores, inference.representation)
+    num_notes = quantity(sum(len(score.notes) for score in scores), "note")
+    print(f"{quantity(len(scores), 'sample')} with {num_notes} in {args.output}")
 
 
 if __name__ == "__main__":

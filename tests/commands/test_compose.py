@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from command_line import assert_one_error, assert_success, call, run
 
-from vae_jax.composer import attributes
+from vae_jax.composer import attributes, generate
 from vae_jax.composer.attributes import Directions
 from vae_jax.data import synthetic
 from vae_jax.music import midi
 from vae_jax.music.score import KeySignature, Meter, make_notes, make_score
+from vae_jax.runtime.files import OUTPUT_MARK
 
 TICKS_PER_BEAT = 480
 
@@ -42,6 +44,8 @@ def files(tmp_path_factory) -> pathlib.Path:
         (["--prompt={files}/original.mid", "--bars=4"], "leaves nothing to compose"),
         (["--prompt={files}/silent.mid"], "silent.mid"),
         (["--vary={files}/text.mid"], "text.mid"),
+        (["--vary={files}"], "a corpus of 4 files; give one"),
+        (["--prompt={files}"], "a corpus of 4 files; give one"),
         (["--prompt={files}/nowhere.mid"], "no such file"),
         (["--meter=7/3"], "--meter"),
         (["--meter=4/4/4"], "--meter"),
@@ -96,9 +100,9 @@ def test_compose_same_seed_same_bytes(small_run, tmp_path):
     assert_success(done)
     assert done.stdout.startswith("2 pieces with ")
     assert_success(call("compose", *options, "--seed=1", f"--output={tmp_path / 'b'}"))
-    names = ["composition_000.mid", "composition_000.png", "composition_001.mid", "composition_001.png"]
+    names = [OUTPUT_MARK, "composition_000.mid", "composition_000.png", "composition_001.mid", "composition_001.png"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
-    a, b = ([(tmp_path / folder / name).read_bytes() for name in names[::2]] for folder in "ab")
+    a, b = ([(tmp_path / folder / name).read_bytes() for name in names[1::2]] for folder in "ab")
     assert a == b
     assert a[0] != a[1]
     for data in a:
@@ -118,9 +122,42 @@ def test_compose_with_moved_attributes(small_run, tmp_path):
     options = [f"--workdir={folder}", "--num=1", "--bars=2", f"--output={tmp_path / 'new'}"]
     done = call("compose", *options, "--attribute=density:+2", "--attribute=register:-1")
     assert_success(done)
-    assert "1 pieces" in done.stdout
+    assert "1 piece with" in done.stdout
     score = midi.read_midi((tmp_path / "new" / "composition_000.mid").read_bytes()).score
     assert score.end_tick <= 2 * 4 * TICKS_PER_BEAT
+
+
+@pytest.mark.parametrize("given", [["--bars=1"], ["--bars=2", "--meter=3/4"], ["--vary={files}/short.mid"]])
+def test_the_shortest_pieces_have_music(small_run, files, tmp_path, given):
+    options = [f"--workdir={small_run}", "--num=2", "--temperature=2", *(one.format(files=files) for one in given)]
+    assert_success(call("compose", *options, f"--output={tmp_path / 'new'}"))
+    for path in (tmp_path / "new").glob("*.mid"):
+        score = midi.load(path)
+        bars = 2 * 3 if "--meter=3/4" in given else 4
+        assert len(score.notes) and score.end_tick <= bars * TICKS_PER_BEAT
+
+
+@pytest.mark.parametrize("num_silent", [2, 20])
+def test_silent_pieces_are_drawn_again_and_refused_in_the_end(small_run, tmp_path, monkeypatch, num_silent):
+    draw, seen = generate.generate_pieces, []
+
+    def often_silent(composer, requests, key, temperature):
+        seen.append(key)
+        pieces = draw(composer, requests, key, temperature)
+        if len(seen) > num_silent:
+            return pieces
+        silent = [dataclasses.replace(one.roll, notes=one.roll.notes[:0]) for one in pieces]
+        return [dataclasses.replace(one, roll=roll) for one, roll in zip(pieces, silent, strict=True)]
+
+    monkeypatch.setattr(generate, "generate_pieces", often_silent)
+    options = (f"--workdir={small_run}", "--num=1", "--bars=1", "--temperature=6")
+    done = call("compose", *options, f"--output={tmp_path / 'new'}")
+    if num_silent < 20:
+        assert_success(done)
+        assert len({str(key) for key in seen}) == len(seen) > num_silent
+    else:
+        assert_one_error(done, "no note was composed in 20 attempts")
+        assert not (tmp_path / "new").exists()
 
 
 def test_a_mistake_is_one_line_of_the_process():

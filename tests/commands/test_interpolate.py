@@ -9,6 +9,7 @@ from command_line import PNG, assert_one_error, assert_success, call, run
 
 from vae_jax.data import synthetic
 from vae_jax.music import midi
+from vae_jax.runtime.files import OUTPUT_MARK
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +28,26 @@ def test_every_point_is_written_and_the_ends_depend_on_one_piece(
     done = run("-m", "vae_jax.interpolate", *options, one, other, "--steps=3", f"--output={tmp_path / 'path'}")
     assert_success(done)
     assert done.stdout == f"3 steps from first to second in {tmp_path / 'path'}\n"
-    names = ["interpolation.png", "step_00.mid", "step_01.mid", "step_02.mid"]
+    names = [OUTPUT_MARK, "interpolation.png", "step_00.mid", "step_01.mid", "step_02.mid"]
     assert sorted(path.name for path in (tmp_path / "path").iterdir()) == names
     assert (tmp_path / "path" / "interpolation.png").read_bytes().startswith(PNG)
     constant = f"--end={songs / 'first.mid'}"
     assert_success(call("interpolate", *options, one, constant, "--steps=3", f"--output={tmp_path / 'still'}"))
-    path, still = ([(tmp_path / folder / name).read_bytes() for name in names[1:]] for folder in ("path", "still"))
+    path, still = ([(tmp_path / folder / name).read_bytes() for name in names[2:]] for folder in ("path", "still"))
     assert still == [path[0]] * 3
     assert path[2] != path[0]
+    tempos = [midi.read_midi(data).score.tempos[0].microseconds_per_beat for data in path]
+    originals = [midi.load(songs / f"{name}.mid").tempos[0].microseconds_per_beat for name in ("first", "second")]
+    assert [tempos[0], tempos[2]] == originals
+    assert tempos[1] == pytest.approx((originals[0] * originals[1]) ** 0.5, abs=1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (["--start={songs}/first.mid"], "--end is missing"),
+        (["--start={songs}", "--end={songs}/second.mid"], "a corpus of 2 files"),
+        (["--start={songs}/first.mid", "--end={songs}"], "a corpus of 2 files"),
         (["--start={songs}/first.mid", "--end={songs}/third.mid"], "no such file"),
         (["--start={songs}/first.mid", "--end={songs}/second.mid", "--steps=1"], "steps"),
     ],

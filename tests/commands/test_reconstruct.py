@@ -96,6 +96,27 @@ def test_saved_latents_decode_to_the_same_music(small_run: pathlib.Path, songs: 
     assert read_score(tmp_path / "long.decoded.mid") == made
 
 
+def test_drums_alone_are_scored_as_drums(small_run: pathlib.Path, songs: pathlib.Path, tmp_path: pathlib.Path):
+    done = call("reconstruct", f"--workdir={small_run}", f"--output={tmp_path}", f"--input={songs / 'drums.mid'}")
+    assert_success(done)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("drums: "))
+    assert "reconstructed, drum F1 at 50 ms " in line and "note F1" not in line
+
+
+def test_outputs_are_never_input(smoke_run: pathlib.Path, tmp_path: pathlib.Path):
+    (tmp_path / "tune.mid").write_bytes(tune_bytes(0))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "tune.mid").write_bytes(tune_bytes(1))
+    options = [f"--workdir={smoke_run}", f"--input={tmp_path}"]
+    for folder in ("out", "again"):
+        done = call("reconstruct", *options, f"--output={tmp_path / folder}")
+        assert_success(done)
+        assert "2 reconstructed" in done.stdout
+    for folder in (tmp_path, tmp_path / "more"):
+        assert_one_error(call("reconstruct", *options, f"--output={folder}"), "files of --input lie there")
+    assert len(list((tmp_path / "more").iterdir())) == 1
+
+
 def test_other_latents_are_refused(small_run: pathlib.Path, smoke_run: pathlib.Path, tmp_path: pathlib.Path):
     """Those of another run and a text; tests/models/test_latent_io.py has the rest."""
     (tmp_path / "tune.mid").write_bytes(tune_bytes(0))

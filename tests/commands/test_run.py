@@ -156,6 +156,18 @@ def test_the_scores_of_pieces_are_those_of_their_midi_files(small_run: pathlib.P
         assert min(one.f1 for one in each) <= low < scores["note_f1_50ms"] < high <= max(one.f1 for one in each)
 
 
+def test_the_scores_of_a_subset_are_those_of_its_pieces_counts(small_run: pathlib.Path):
+    metrics = read_json(small_run / "metrics.json")
+    for subset in ("held_out", "training"):
+        rows, scores = [row for row in metrics["pieces"] if row["part"] == subset], metrics[subset]
+        for name in ("note_f1_50ms", "note_f1_50ms_offset", "drum_f1_50ms", "note_f1_grid", "note_f1_grid_part"):
+            matched, reference, estimate = np.sum([row["counts"][name] for row in rows], axis=0)
+            assert scores[name] == pytest.approx(2 * matched / (reference + estimate))
+        nats, windows = np.sum([row["sums"]["kl_nats"] for row in rows], axis=0)
+        assert scores["kl_nats"] == pytest.approx(nats / windows, rel=1e-5)
+        assert {row["tune"] for row in rows} <= {row["path"] for row in rows}
+
+
 def test_the_kl_is_that_of_the_posteriors(small_run: pathlib.Path):
     metrics = read_json(small_run / "metrics.json")
     with np.load(small_run / "latents.npz") as latents:
@@ -271,6 +283,32 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(smoke_run: pathlib.Path, tmp
     assert_same_end(tmp_path / "run", smoke_run)
 
 
+@pytest.mark.slow
+def test_folds_that_were_killed_end_as_the_uninterrupted_ones(tmp_path: pathlib.Path):
+    arguments = ["run.py", SMOKE, "--config.data.num_folds=2", "--config.data.num_held_out=2", "--config.sample.num=0"]
+    arguments += ["--config.data.num_synthetic=4", "--config.train.checkpoint_every_epochs=1"]
+    whole = run(*arguments, f"--workdir={tmp_path / 'whole'}")
+    assert_success(whole)
+    assert "2 folds, 4 tunes held out once" in whole.stdout
+    folder = tmp_path / "killed"
+    process = start(*arguments, f"--workdir={folder}")
+    deadline = time.monotonic() + TIMEOUT_SEC
+    while not any(path.name.isdigit() for path in folder.glob("fold_1/checkpoints/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "metrics.json").exists()
+    before = content(folder / "fold_0")
+    done = run(*arguments, f"--workdir={folder}")
+    assert_success(done)
+    assert f"finished before: {folder / 'fold_0'}" in done.stdout and "resuming" in done.stdout
+    assert content(folder / "fold_0") == before
+    for name in ("metrics.json", "report.html", "fold_1/metrics.json", "fold_1/calibration.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 # Other corpora.
 
 
@@ -324,7 +362,7 @@ def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path: pathlib.Path
         ([SMOKE, "--config.modle.filters=3"], ["modle", "no such field"]),
         ([SMOKE, "--config.train.batch_size=many"], ["batch_size", "many"]),
         ([SMOKE, "--config.train.batch_size=1.5"], ["batch_size", "1.5"]),
-        ([SMOKE, "--config.data.allow_synthetic=perhaps"], ["allow_synthetic"]),
+        ([SMOKE, "--config.data.allow_chorales=perhaps"], ["allow_chorales"]),
         ([SMOKE, "--workdri=x"], ["workdri"]),
         ([SMOKE, "extra"], ["extra"]),
         ([SMOKE, "--config.name=../../evil"], ["config.name"]),
@@ -337,6 +375,7 @@ def test_a_folder_of_a_few_melodies_with_one_track_trains(tmp_path: pathlib.Path
         ([SMOKE, "--workdir={run}", "--config.data.num_held_out=-1"], ["num_held_out"]),
         ([*SMALL, "--config.model.name=conv_vae", "--workdir={run}"], ["note_matrix"]),
         ([*SMALL, "--config.data.num_folds=50", "--workdir={run}"], ["num_folds must lie in"]),
+        ([*SMALL, "--config.data.num_folds=2", "--config.data.num_held_out=0", "--workdir={run}"], ["num_held_out"]),
         ([*SMALL, "--config.model.latent_dim=0", "--workdir={run}"], ["latent_dim must be at least 1"]),
         ([*SMALL, "--config.optimizer.name=sgd", "--workdir={run}"], ["config.optimizer.name must be one of"]),
         ([*SMALL, "--config.representation.num_pitches=500", "--workdir={run}"], ["num_pitches"]),
@@ -380,7 +419,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: pathlib.Path):
     ("kind", "reason"),
     [
         ("missing", "no such file"),
-        ("empty", "no MIDI file found"),
+        ("empty", "no music file found"),
         ("no usable file", "text.mid: not a MIDI file"),
     ],
 )
@@ -397,7 +436,7 @@ def test_an_unusable_corpus_is_refused_before_a_run_is_made(tmp_path: pathlib.Pa
 
 def test_without_the_anthems_and_the_synthetic_corpus_there_is_no_run(tmp_path: pathlib.Path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_synthetic=False")
+    changes = ("--config.data.path=", f"--config.data.url={REFUSED_URL}", "--config.data.allow_chorales=False")
     done = call("run.py", SMOKE, f"--workdir={tmp_path / 'run'}", *changes)
     assert_one_error(done, REFUSED_URL, "--config.data.path=FOLDER_OR_ZIP")
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ import pytest
 from command_line import assert_one_error, assert_success, call, content, run
 
 from vae_jax.music import midi
+from vae_jax.runtime.files import OUTPUT_MARK
 
 
 def test_samples_of_the_same_seed_are_the_same_bytes(smoke_run: pathlib.Path, tmp_path: pathlib.Path):
@@ -20,6 +21,7 @@ def test_samples_of_the_same_seed_are_the_same_bytes(smoke_run: pathlib.Path, tm
     left_by_the_run = content(smoke_run / "samples")
     for n in range(2):
         assert again[f"sample_{n:03d}.mid"] == left_by_the_run[f"prior_{n:03d}.mid"]
+    assert other.pop(OUTPUT_MARK)
     assert sorted(other) == [f"sample_{n:03d}.{end}" for n in range(3) for end in ("mid", "png")]
     assert again["sample_000.mid"] != other["sample_000.mid"]
     for path in tmp_path.rglob("*.mid"):
@@ -45,6 +47,8 @@ def test_density_and_temperature(small_run: pathlib.Path, tmp_path: pathlib.Path
         (["--workdir=no/such/run"], ["--output is missing"]),
         (["--num=0", "--workdir=x", "--output=x"], ["num"]),
         (["--temperature=nan", "--workdir=x", "--output=x"], ["--temperature"]),
+        (["--temperature=inf", "--workdir=x", "--output=x"], ["--temperature", "inf"]),
+        (["--temperature=1e30", "--workdir=x", "--output=x"], ["--temperature"]),
         (["--temperature=-1", "--workdir=x", "--output=x"], ["--temperature"]),
         (["--density=uniform", "--workdir=x", "--output=x"], ["density"]),
     ],

@@ -83,8 +83,8 @@ def scale(*, tempos: tuple[Tempo, ...] = (), meters: tuple[Meter, ...] = (), num
         ((), 120.0),
         ((Tempo(0, 750_000),), 80.0),
         ((Tempo(0, 600_000), Tempo(4 * 480, 300_000)), 8 / (4 * 0.6 + 4 * 0.3) * 60),
-        ((Tempo(0, 2_000_000),), 40.0),
-        ((Tempo(0, 100_000),), 200.0),
+        ((Tempo(0, 2_000_000),), 30.0),
+        ((Tempo(0, 100_000),), 600.0),
     ],
 )
 def test_the_tempo_over_the_whole_piece(tempos, expected):

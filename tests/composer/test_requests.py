@@ -20,7 +20,7 @@ from vae_jax.data.corpus import Piece
 from vae_jax.data.shards import corpus_view
 from vae_jax.music import key as key_lib
 from vae_jax.music import midi
-from vae_jax.music.score import KeySignature, Meter, Score, make_notes, make_score
+from vae_jax.music.score import KeySignature, Meter, Score, Tempo, make_notes, make_score
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.config import STEP
 from vae_jax.runtime.errors import UserError
@@ -206,6 +206,27 @@ def test_unsuitable_prompts_are_refused(composer, original):
     long_bars = make_score(480, make_notes(np.arange(40) * 480, 480, 60), meters=[Meter(0, 9, 4)])
     with pytest.raises(UserError, match="9/4"):
         requests.variation_request(composer, Piece("x.mid", "x", long_bars), 0.5)
+
+
+@pytest.mark.parametrize("beats_per_minute", [30, 100, 240])
+def test_the_tempo_of_a_prompt_is_kept(composer, original, beats_per_minute):
+    tempos = [Tempo(0, round(60e6 / beats_per_minute)), Tempo(12 * original.score.ticks_per_beat, 600_000)]
+    piece = dataclasses.replace(original, score=dataclasses.replace(original.score, tempos=tempos))
+    requested = requests.continuation_request(composer, piece, 2, 3, np.random.default_rng(0))
+    assert requested.conditions.beats_per_minute == pytest.approx(beats_per_minute, abs=0.05)
+    steady = dataclasses.replace(piece, score=dataclasses.replace(piece.score, tempos=tempos[:1]))
+    varied = requests.variation_request(composer, steady, 0.5)
+    assert varied.conditions.beats_per_minute == pytest.approx(beats_per_minute, abs=0.05)
+
+
+def test_bars_that_are_not_on_the_grid_and_pieces_too_long_to_vary(composer):
+    meters = [Meter(0, 3, 32)]
+    steady = Piece("x.mid", "x", make_score(480, make_notes(np.arange(90) * 60, 60, 60), meters=meters))
+    with pytest.raises(UserError, match="bars of 3/32 are too long or not on the grid"):
+        requests.continuation_request(composer, steady, 2, 8, np.random.default_rng(0))
+    long = Piece("x.mid", "x", make_score(480, make_notes(np.arange(4004) * 480, 480, 60)))
+    with pytest.raises(UserError, match=r"1,001 bars; a piece of 1,000 at most"):
+        requests.variation_request(composer, long, 0.5)
 
 
 def test_a_config_that_cannot_have_a_composer(small_run):

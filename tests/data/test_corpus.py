@@ -18,6 +18,7 @@ from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus, load_corpus
 from vae_jax.music import midi
 from vae_jax.music.score import make_notes, make_score
+from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
 
 
@@ -55,14 +56,14 @@ def seconds_at_most(seconds: int) -> Iterator[None]:
 
 
 def test_a_folder_is_read_recursively_and_suffixes_in_any_case(tmp_path: pathlib.Path):
-    for n, name in enumerate(["b.mid", "a/c.MID", "a/d/e.Midi", "f.RMI"]):
+    for n, name in enumerate(["b.mid", "a/c.MID", "a/d/e.Midi", "f.RMI", "g.kar"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(tune_bytes(n))
     (tmp_path / "notes.txt").write_text("no music")
     (tmp_path / "a" / "._c.mid").write_bytes(b"what macOS leaves")
     corpus = load_corpus(str(tmp_path))
-    assert [file.path for file in corpus.files] == ["a/c.MID", "a/d/e.Midi", "b.mid", "f.RMI"]
-    assert [piece.score for piece in corpus.pieces] == [tune(1), tune(2), tune(0), tune(3)]
+    assert [file.path for file in corpus.files] == ["a/c.MID", "a/d/e.Midi", "b.mid", "f.RMI", "g.kar"]
+    assert [piece.score for piece in corpus.pieces] == [tune(1), tune(2), tune(0), tune(3), tune(4)]
     assert corpus.name == tmp_path.name
 
 
@@ -92,14 +93,14 @@ def test_every_file_has_a_status_and_reasons(tmp_path: pathlib.Path):
 
 def test_an_empty_folder_is_refused(tmp_path: pathlib.Path):
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(UserError, match="no MIDI file found"):
+    with pytest.raises(UserError, match="no music file found"):
         load_corpus(str(tmp_path))
 
 
 def test_a_folder_without_a_usable_file_is_refused_with_the_first_reason(tmp_path: pathlib.Path):
     (tmp_path / "a.mid").write_text("text")
     (tmp_path / "b.mid").write_text("text")
-    with pytest.raises(UserError, match=r"no usable MIDI file among 2 \(a.mid: not a MIDI file"):
+    with pytest.raises(UserError, match=r"no usable music file among 2 \(a.mid: not a MIDI file"):
         load_corpus(str(tmp_path))
 
 
@@ -144,7 +145,7 @@ def test_too_many_files_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.
     monkeypatch.setattr(sources, "MAX_FILES", 2)
     for n in range(3):
         (tmp_path / f"{n}.mid").write_bytes(tune_bytes(n))
-    with pytest.raises(UserError, match="more than 2 MIDI files"):
+    with pytest.raises(UserError, match="more than 2 music files"):
         load_corpus(str(tmp_path))
 
 
@@ -263,6 +264,44 @@ def test_the_synthetic_corpus_is_the_same_for_the_same_seed():
     assert len(first.pieces) == 3
     assert set(statuses(first).values()) == {"loaded"}
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_synthetic=False)
+    found = corpus_lib.find_source(DataConfig(num_synthetic=3, synthetic_seed=1), "synthetic", allow_chorales=False)
     assert corpus_lib.read_source(found).fingerprint == other.fingerprint
-    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_synthetic=False) == found
+    assert corpus_lib.find_source(DataConfig(**found.to_config()), allow_chorales=False) == found
+
+
+def test_what_runs_and_commands_have_written_is_no_part_of_a_corpus(tmp_path: pathlib.Path):
+    """In a folder and in a zip of it; the folder of a command itself may be read."""
+    (tmp_path / "own.mid").write_bytes(tune_bytes(0))
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "kept.mid").write_bytes(tune_bytes(1))
+    output = files_lib.make_output(str(tmp_path / "songs" / "out"))
+    (output / "deep").mkdir()
+    for path in (output / "sample_000.mid", output / "deep" / "sample_001.mid"):
+        path.write_bytes(tune_bytes(2))
+    assert [file.path for file in corpus_lib.load_corpus(str(tmp_path)).files] == ["own.mid", "songs/kept.mid"]
+    members = {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    archive = write_zip(tmp_path / "songs.zip", members)
+    assert [file.path for file in corpus_lib.load_corpus(str(archive)).files] == ["own.mid", "songs/kept.mid"]
+    assert len(corpus_lib.load_corpus(str(output)).files) == 2
+
+
+def test_a_folder_with_files_is_not_marked_as_written(tmp_path: pathlib.Path):
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "own.mid").write_bytes(tune_bytes(0))
+    files_lib.make_output(str(tmp_path / "songs"))
+    assert [file.path for file in corpus_lib.load_corpus(str(tmp_path)).files] == ["songs/own.mid"]
+
+
+def test_one_piece_is_a_file_or_alone_in_a_zip(tmp_path: pathlib.Path):
+    (tmp_path / "songs").mkdir()
+    path = tmp_path / "songs" / "tune.mid"
+    path.write_bytes(tune_bytes(0))
+    one = write_zip(tmp_path / "one.zip", {"tune.mid": tune_bytes(0), "readme.txt": b""})
+    for source in (path, one):
+        assert corpus_lib.load_piece(str(source)).label == "tune"
+    two = write_zip(tmp_path / "two.zip", {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)})
+    for source, count in ((path.parent, "1 file"), (two, "2 files")):
+        with pytest.raises(UserError, match=f"a corpus of {count}; give one file"):
+            corpus_lib.load_piece(str(source))

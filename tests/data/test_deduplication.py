@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ def group(scores: list[Score]) -> list[int]:
 
 
 def shingles_of(score: Score) -> set[tuple[int, ...]]:
-    """The runs of intervals, unpacked byte by byte."""
+    """The runs of intervals of a score with one line, unpacked byte by byte."""
     packed = deduplication.pack_shingles(score)
     assert packed.dtype == np.uint64 and np.all(packed[1:] > packed[:-1])
-    return {tuple(byte - 128 for byte in int(one).to_bytes(7, "little")) for one in packed}
+    return {tuple(byte - 128 for byte in int(one).to_bytes(6, "little")) for one in packed}
 
 
 def line(pitches: list[int], ticks_per_beat: int = 480) -> Score:
@@ -77,10 +78,68 @@ def test_equal_files_are_one_tune_whatever_their_notes():
     assert deduplication.group_tunes([np.zeros(0, np.uint64)] * 3, ["x", "y", "x"]) == [0, 1, 0]
 
 
-def test_shingles_are_runs_of_seven_intervals():
-    pitches = [60, 64, 62, 65, 67, 60, 72, 71, 69]
-    assert shingles_of(line(pitches)) == {(4, -2, 3, 2, -7, 12, -1), (-2, 3, 2, -7, 12, -1, -2)}
-    assert shingles_of(line(pitches[:7])) == set()
+def test_shingles_are_runs_of_six_intervals():
+    pitches = [60, 64, 62, 65, 67, 60, 72, 71]
+    assert shingles_of(line(pitches)) == {(4, -2, 3, 2, -7, 12), (-2, 3, 2, -7, 12, -1)}
+    assert shingles_of(line(pitches[:6])) == set()
+
+
+def test_each_line_has_its_number_and_a_doubled_one_counts_once():
+    pitches = [60, 64, 62, 65, 67, 60, 72]
+    onsets = np.arange(7) * 480
+    doubled = [*pitches, *(pitch - 12 for pitch in pitches), *reversed(pitches)]
+    score = make_score(480, make_notes(np.tile(onsets, 3), 400, doubled, track=np.repeat([0, 1, 2], 7)))
+    packed = deduplication.pack_shingles(score)
+    assert [int(one) >> 48 for one in packed] == [0, 1]
+
+
+def walk(seed: int, num_notes: int = 60) -> list[int]:
+    """A melody that no other seed has."""
+    moves = np.random.default_rng(seed).choice([-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], num_notes)
+    return (60 + np.cumsum(moves) % 24).tolist()
+
+
+def test_groups_do_not_chain():
+    """The second piece quotes the first, the third the second, and so on: every group has pieces that agree only."""
+    melodies = [walk(n) for n in range(12)]
+    medleys = [line(one + other) for one, other in itertools.pairwise(melodies)]
+    groups = group(medleys)
+    assert len(set(groups)) < len(medleys)
+    assert all(n - first in (0, 1) for n, first in enumerate(groups))
+
+
+def test_more_copies_than_a_shingle_may_have_are_one_tune():
+    copies = [line([pitch + n % 12 for pitch in walk(1)], 480 + n) for n in range(150)]
+    assert group([line(walk(2)), *copies, line(walk(3))]) == [0, *[1] * 150, 151]
+
+
+def test_a_setting_with_ornaments_is_found():
+    """One note in ten has a turn before it."""
+    pitches, other = walk(4), []
+    for n, pitch in enumerate(pitches):
+        other += [pitch + 2, pitch] if n % 10 == 9 else [pitch]
+    assert group([line(walk(5)), line(pitches), line(other)]) == [0, 1, 1]
+
+
+def test_a_shared_bass_figure_makes_no_tune():
+    """A short line, as of timpani, that two pieces have in common is not their melody."""
+    figure = [40, 45, 43, 40, 35, 40, 47, 45, 40, 43, 38, 40]
+    pieces = []
+    for seed in (6, 7):
+        melody, onsets = walk(seed), np.arange(60) * 480
+        track = [0] * 60 + [1] * 12
+        pieces.append(make_score(480, make_notes([*onsets, *onsets[:12]], 400, [*melody, *figure], track=track)))
+    assert group(pieces) == [0, 1]
+
+
+def test_comparisons_grow_with_the_number_of_pieces(monkeypatch: pytest.MonkeyPatch):
+    """A figure that every piece has is not compared: of pieces with nothing else in common no pair is formed."""
+    figure = [60, 64, 67, 72, 71, 67, 64, 62, 60, 55]
+    pieces = [line([*walk(n, 20), *figure]) for n in range(120)]
+    shingles = [deduplication.pack_shingles(piece) for piece in pieces]
+    _, agreeing = deduplication._compare(shingles)
+    assert len(agreeing) == 0
+    assert len(deduplication._compare(shingles[:90])[1]) > 0  # Fewer than the limit are compared.
 
 
 def test_trills_and_drums_give_no_shingles():

@@ -186,22 +186,20 @@ def test_the_published_archive_is_the_one_at_hand(anthems: pathlib.Path):
 def test_without_a_path_the_cached_anthems_are_used(anthems: pathlib.Path, user_cache: pathlib.Path, refused_url: str):
     user_cache.mkdir()
     shutil.copy(anthems, user_cache / "NationalAnthems.zip")
-    found = corpus.find_source(DataConfig(url=refused_url), allow_synthetic=False)
+    found = corpus.find_source(DataConfig(url=refused_url), allow_chorales=False)
     assert (found.name, len(found.files)) == ("NationalAnthems.zip", 135)
 
 
 @pytest.mark.usefixtures("user_cache")
-def test_without_a_network_the_synthetic_corpus_is_used_with_one_warning(
-    refused_url: str, capsys: pytest.CaptureFixture[str]
-):
-    found = corpus.find_source(DataConfig(url=refused_url, num_synthetic=3), allow_synthetic=True)
-    assert (found.name, len(found.files)) == ("synthetic", 3)
+def test_without_a_network_the_chorales_are_used_with_one_warning(refused_url: str, capsys: pytest.CaptureFixture[str]):
+    found = corpus.find_source(DataConfig(url=refused_url), allow_chorales=True)
+    assert (found.name, len(found.files)) == ("chorales", 364)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: the national anthems could not be downloaded from http://127.0.0.1")
-    assert line.endswith("using the synthetic corpus of 3 pieces instead")
+    assert line.endswith("using the Bach chorales that music21 ships instead")
 
 
 @pytest.mark.usefixtures("user_cache")
-def test_without_a_network_and_a_synthetic_corpus_there_is_none(refused_url: str):
+def test_without_a_network_and_the_chorales_there_is_none(refused_url: str):
     with pytest.raises(UserError, match=r"--config\.data\.path=FOLDER_OR_ZIP"):
-        corpus.find_source(DataConfig(url=refused_url), allow_synthetic=False)
+        corpus.find_source(DataConfig(url=refused_url), allow_chorales=False)

@@ -20,7 +20,7 @@ from command_line import REPOSITORY
 from vae_jax.data import corpus, parallel
 from vae_jax.music import midi
 
-NOT_IMPORTED = ("jax", "flax", "optax", "scipy", "sklearn", "matplotlib", "absl")
+NOT_IMPORTED = ("jax", "flax", "optax", "scipy", "sklearn", "matplotlib", "absl", "music21")
 PROC = pathlib.Path("/proc")
 needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="processes are looked up in /proc")
 

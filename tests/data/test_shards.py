@@ -371,7 +371,7 @@ def test_other_folders_are_refused(midi_folder: pathlib.Path, written: pathlib.P
 def test_a_corpus_of_nothing_usable_is_refused(tmp_path: pathlib.Path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.mid").write_bytes(b"no music")
-    with pytest.raises(UserError, match=r"no usable MIDI file among 1 \(a\.mid: "):
+    with pytest.raises(UserError, match=r"no usable music file \(a\.mid: "):
         write(tmp_path / "bad", tmp_path / "shards")
     assert not reader.is_shards(str(tmp_path / "shards"))
 

@@ -80,10 +80,36 @@ def test_a_split_that_does_not_exist_is_refused(field: str, value: int | str):
         config.make_section(DataConfig, {field: value}, "config.data")
 
 
-def test_folds_hold_out_every_tune_once():
-    splits = [split(range(7), split_seed=5, num_folds=3, fold=fold) for fold in range(3)]
-    assert sorted(n for made in splits for n in made.held_out) == list(range(7))
-    for made in splits:
-        assert sorted(made.train + made.held_out) == list(range(7))
-    with pytest.raises(UserError, match="num_folds must lie in"):
-        split(range(7), num_folds=3, fold=3)
+@pytest.mark.parametrize(("num_tunes", "num_held_out", "sizes"), [(130, 13, [13] * 5), (12, 13, [3, 3, 2, 2, 2])])
+def test_folds_are_disjoint_and_hold_out_as_many_tunes_as_a_split(num_tunes: int, num_held_out: int, sizes: list[int]):
+    fields = {"split_seed": 5, "num_held_out": num_held_out}
+    folds = [split(range(num_tunes), num_folds=5, fold=fold, **fields) for fold in range(5)]
+    assert [len(made.held_out) for made in folds] == sizes
+    held_out = [n for made in folds for n in made.held_out]
+    assert len(set(held_out)) == len(held_out) == sum(sizes)
+    for made in folds:
+        assert sorted(made.train + made.held_out) == list(range(num_tunes))
+    assert split(range(num_tunes), num_folds=5, fold=-1, **fields).held_out == tuple(sorted(held_out))
+    if num_tunes == 130:
+        assert folds[0] == split(range(num_tunes), **fields)
+
+
+def test_folds_hold_out_tunes_whole():
+    groups = [0, 1, 0, 3, 4, 1, 6, 7]
+    for fold in range(3):
+        made = split(groups, num_held_out=2, num_folds=3, fold=fold)
+        assert {groups[n] for n in made.held_out}.isdisjoint(groups[n] for n in made.train)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_folds": 3, "fold": 3}, "num_folds must lie in 2..7, the number of tunes, and fold below it, got 3, 3"),
+        ({"num_folds": 8}, "num_folds must lie in 2..7"),
+        ({"num_folds": 1}, "num_folds must lie in 2..7"),
+        ({"num_folds": 3, "num_held_out": 0}, "num_held_out, the tunes of a fold, must be at least 1"),
+    ],
+)
+def test_folds_that_do_not_exist_are_refused(fields: dict[str, int], message: str):
+    with pytest.raises(UserError, match=message):
+        split(range(7), **fields)

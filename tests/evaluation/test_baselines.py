@@ -36,6 +36,11 @@ def test_the_nearest_window_may_be_transposed():
     assert 0 < scores["baseline_pca_note_f1_grid"] < 1
 
 
+def test_a_corpus_of_drums_alone_has_no_pitched_baselines():
+    drums = make_score(480, make_notes(np.arange(16) * 480, 100, 38, channel=9))
+    assert scores_of(drums, drums, 4, "held_out") == {}
+
+
 def test_pca_of_full_rank_is_exact_and_the_bar_before_is_counted_by_hand():
     # Two equal bars, then a third with one other note of two.
     onset = np.array([0, 480, 1920, 2400, 3840, 4320])
@@ -46,3 +51,9 @@ def test_pca_of_full_rank_is_exact_and_the_bar_before_is_counted_by_hand():
     assert scores["baseline_pca_note_f1_50ms"] == scores["baseline_pca_note_f1_instrument"] == 1
     # Copied: bars 1 and 2 as their predecessors, four notes, of which three are right; six notes in all.
     assert scores["baseline_previous_bar_note_f1_grid"] == pytest.approx(2 * 3 / (6 + 4))
+
+
+def test_one_window_is_enough():
+    """Warnings of the libraries, of variances of nothing, are errors here."""
+    score = make_score(480, make_notes([0, 480], 480, [60, 62]))
+    assert scores_of(score, score, 4, "held_out")["baseline_pca_note_f1_50ms"] == 1

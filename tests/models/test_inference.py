@@ -188,13 +188,16 @@ def test_interpolation_starts_after_a_pick_up_and_ends_with_the_shorter_piece(in
     start = make_score(480, notes, meters=[Meter(0, 1, 4), Meter(480, 4, 4)])
     end = synthetic.make_score(3, 1)
     found = interpolate(inference, start, end, 3, 100)
-    means = [inference.encode(REPRESENTATION.encode(score).examples).mean for score in (start, end)]
-    first = REPRESENTATION.first_full_example(REPRESENTATION.encode(end).context)
+    pieces = [REPRESENTATION.encode(score) for score in (start, end)]
+    means = [inference.encode(piece.examples).mean for piece in pieces]
+    first = REPRESENTATION.first_full_example(pieces[1].context)
     ends = means[0][1:9], means[1][first : first + 8]
     assert len(found) == 3
     for score, fraction in zip(found, (0, 0.5, 1), strict=True):
-        assert score == inference.decode_score(slerp(*ends, fraction))
-    assert interpolate(inference, start, end, 2, 4)[0] == inference.decode_score(ends[0][:4])
+        context = REPRESENTATION.context_between(pieces[0].context, pieces[1].context, fraction, 8)
+        assert score == inference.decode_score(slerp(*ends, fraction), context)
+    context = REPRESENTATION.context_between(pieces[0].context, pieces[1].context, 0.0, 4)
+    assert interpolate(inference, start, end, 2, 4)[0] == inference.decode_score(ends[0][:4], context)
 
 
 # Single examples.

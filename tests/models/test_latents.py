@@ -33,3 +33,8 @@ def test_density_has_the_moments_of_its_data():
     np.testing.assert_allclose(drawn.mean(axis=0), [1.0, -2.0], atol=0.05)
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.08)
     np.testing.assert_array_equal(density.sample(np.ones((3, 2)), temperature=0.0), np.tile(density.mean, (3, 1)))
+
+
+def test_the_density_of_one_example_is_that_example():
+    density = latents.fit_density(np.array([[1.0, 2.0, 3.0]]))
+    np.testing.assert_allclose(density.sample(np.ones((1, 3)), 1.0), [[1.0, 2.0, 3.0]], atol=0.002)

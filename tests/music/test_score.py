@@ -140,3 +140,20 @@ def test_columns_of_other_lengths_are_refused():
 def test_changes_and_resolutions_that_no_file_can_hold_are_refused(build):
     with pytest.raises(ValueError):
         build()
+
+
+def test_mean_tempo_by_hand():
+    """Two beats at 60 a minute, then two at 240."""
+    score = make_score(100, make_notes([0], [400], [60]), tempos=[Tempo(0, 1_000_000), Tempo(200, 250_000)])
+    assert score.mean_tempo(0, 200) == pytest.approx(60)
+    assert score.mean_tempo(200, 400) == pytest.approx(240)
+    assert score.mean_tempo(0, 400) == pytest.approx(4 / 2.5 * 60)
+
+
+def test_cut_ends_held_notes_and_leaves_out_what_starts_later():
+    tempos, meters = [Tempo(0, 1), Tempo(100, 2)], [Meter(50, 3, 4), Meter(99, 4, 4)]
+    score = make_score(100, make_notes([0, 40, 99, 100], [10, 90, 5, 5], 60), tempos=tempos, meters=meters)
+    short = score_lib.cut(score, 100)
+    assert short.notes == make_notes([0, 40, 99], [10, 60, 1], 60)
+    assert (short.tempos, short.meters) == ((Tempo(0, 1),), tuple(meters))
+    assert score_lib.cut(score, 1000) == score

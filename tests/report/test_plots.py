@@ -18,7 +18,6 @@ SILENCE = make_score(480, make_notes([], [], []))
 DRUMS = make_score(480, make_notes(np.arange(8) * 480, 100, 38, channel=9), track_names=[HOSTILE])
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")  # No font of the machine may have it.
 @pytest.mark.parametrize("score", [tune(0), DRUMS, SILENCE], ids=["tune", "drums", "silence"])
 @pytest.mark.parametrize("as_roll", [True, False])
 def test_any_score_under_any_name(score: Score, as_roll: bool, tmp_path: pathlib.Path):
@@ -62,3 +61,12 @@ def test_maps_of_few_pieces(num_pieces: int, latent_dim: int, tmp_path: pathlib.
     assert len(mapped.inertia) == min(num_pieces, 10)
     assert np.all(np.diff(mapped.inertia) <= 1e-9)
     assert mapped.points.shape == (num_pieces, min(latent_dim, 2))
+
+
+def test_long_and_chinese_names_are_clipped_and_transliterated(tmp_path: pathlib.Path):
+    """Warnings of glyphs that are missing and of layouts that collapse are errors here."""
+    figure = plots.plot_score(tune(0), "国歌 Гимн $a$ " + 240 * "x", as_roll=True)
+    (panel,) = figure.axes
+    title = panel.get_title()
+    assert title.startswith(r"GuoGe Гимн \$a\$ x") and "…" in title and len(title) < 80
+    plots.save(figure, tmp_path / "plot.png")

@@ -7,54 +7,25 @@ import hashlib
 import html
 import html.parser
 import json
-import pathlib
 import struct
 
 import numpy as np
 import pytest
+from report_folders import add_music, make_run, melody
 
-from configs import anthems
-from vae_jax.data import corpus, ingest_report
+from vae_jax.data import corpus
 from vae_jax.music import midi
-from vae_jax.music.score import Score, Tempo, make_notes, make_score
+from vae_jax.music.score import Tempo, make_notes, make_score
 from vae_jax.report import decoded_points, page, pieces
 from vae_jax.report.artifacts import pair_paths
 from vae_jax.report.latent_map import LatentMap
 from vae_jax.report.pieces import RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
-from vae_jax.training import run_dir
 from vae_jax.training.run_dir import RunFolder
 
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(2)</script><!--"
-
-
-def melody(first: int, name: str = "melody") -> Score:
-    notes = make_notes(np.arange(8) * 480, 240, first + np.arange(8), program=56)
-    return make_score(480, notes, track_names=[name])
-
-
-def make_run(tmp_path: pathlib.Path, tunes: dict[str, Score]) -> RunFolder:
-    """A run's folder as it is before the first step, the first tune held out, and its corpus beside it."""
-    songs = tmp_path / "songs"
-    songs.mkdir()
-    for name, score in tunes.items():
-        (songs / name).write_bytes(midi.write_midi(score))
-    (songs / "<b>text.mid").write_text("Dear diary,")
-    source = corpus.load_corpus(str(songs))
-    paths = [piece.path for piece in source.pieces]
-    held_out = paths.index(next(iter(tunes)))
-    split = corpus.Split(tuple(n for n in range(len(paths)) if n != held_out), (held_out,))
-    folder = run_dir.open_run(str(tmp_path / "run"), anthems.get_config().to_dict(), source, split)
-    files.write_json(folder.ingest, ingest_report.describe_corpus(source))
-    return folder
-
-
-def add_music(folder: RunFolder, name: str, original: Score, reconstruction: Score, *, training: bool = False) -> None:
-    place = folder.training_reconstructions if training else folder.reconstructions
-    for path, score in zip(pair_paths(place, name), (original, reconstruction), strict=True):
-        files.write_bytes(path, midi.write_midi(score))
 
 
 class Tags(html.parser.HTMLParser):
@@ -187,12 +158,30 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
         "ceiling_note_f1_50ms": 0.993, "baseline_pca_note_f1_50ms": 0.642,
     }  # fmt: skip
     composed = {
-        "features": {"groove": {"composed": 0.75, "real": [0.5, 0.8]}, "polyphony": {"composed": None}},
+        "features": {
+            "groove": {
+                "training": 0.7,
+                "held_out": 0.6,
+                "composed": 0.75,
+                "mean_interval": [0.5, 0.8],
+                "mean_inside": True,
+                "overlap_composed": 0.625,
+            },
+            "density": {
+                "training": 4.0,
+                "held_out": None,
+                "composed": 9.0,
+                "mean_interval": [3.0, 5.0],
+                "mean_inside": False,
+                "overlap_composed": None,
+            },
+            "polyphony": {"composed": None, "mean_interval": None, "mean_inside": None},
+        },
         "memorization": {"two_bars": {"real": {"mean": 0.25}, "composed": {"mean": 0.125}, "exceeds_real": False}},
-        "discriminator": {"logistic": {"accuracy": 0.9, "top_features": [{"name": "register"}, {"name": "density"}]}},
+        "two_sample": {"left_out": {"halves": "one tune"}, "faults": {"logistic": ["no bot"]}},
         "bars": 32,
     }
-    files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})
+    files.write_json(folder.metrics, {"held_out": scores, "training": scores, "composed": composed})  # fmt: skip
     text, _ = written(folder)
     gauges = [" ".join(Words(part).words) for part in text.split('<li class="gauge">')[1:]]
     titles = ("Notes Same", "Notes and instruments", "Grid cells Same", "Ceiling")
@@ -202,12 +191,15 @@ def test_scores_with_their_baselines_and_goals(tmp_path):
     assert "goal PCA + 0.05 not met" in by_title["Grid cells Same"]
     assert "goal 0.99 met" in by_title["Ceiling"]
     words = " ".join(Words(text).words)
-    assert "On 1 held-out pieces 94.0% of the notes are reconstructed" in words
+    assert "On 1 held-out piece 94.0% of the notes are reconstructed" in words
     assert "bars 32" in words
-    assert "features score composed real groove 0.750 0.500 to 0.800 polyphony –" in words
+    assert "Features: 1 of 2 composed means are inside" in words
+    assert "groove 0.700 0.600 0.500 to 0.800 0.750 yes density 4.000 – 3.000 to 5.000 9.000 no" in words
+    assert "Left out: polyphony (too few pieces)." in words
+    assert "features score overlap composed groove 0.625 density –" in words
     assert "memorization: two bars score mean real 0.250 composed 0.125" in words
     assert "memorization: two bars score value exceeds real no" in words
-    assert "logistic 0.900 register, density" in words
+    assert "halves: one tune logistic: no bot" in words
 
 
 class Words(html.parser.HTMLParser):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
+import json
 import os
 import pathlib
 import shutil
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from report_folders import add_music, make_run, melody
 
 from vae_jax.music import midi
 from vae_jax.music.score import make_notes, make_score
@@ -58,11 +62,11 @@ def page_file(small_run, tmp_path_factory) -> pathlib.Path:
     return trained.folder.report
 
 
-@pytest.fixture(params=["light", "dark"])
-def page(request, chromium, page_file) -> Iterator[playwright.Page]:
-    """The page, opened; a message in its console, a dialog or a request fails the test."""
-    width = 390 if request.param == "dark" else 1200
-    context = chromium.new_context(color_scheme=request.param, viewport={"width": width, "height": 800}, offline=True)
+@contextlib.contextmanager
+def opened_page(chromium: playwright.Browser, scheme: str, path: pathlib.Path) -> Iterator[playwright.Page]:
+    """A page, opened; a message in its console, a dialog or a request fails the test."""
+    width = 390 if scheme == "dark" else 1200
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}, offline=True)
     opened = context.new_page()
     messages: list[str] = []
     opened.on("console", lambda message: messages.append(message.text) if message.type != "log" else None)
@@ -71,10 +75,29 @@ def page(request, chromium, page_file) -> Iterator[playwright.Page]:
     opened.on("request", lambda sent: None if sent.url.startswith(("file:", "data:", "blob:"))
               else messages.append(sent.url))  # fmt: skip
     opened.add_init_script(COUNT_SOUNDS)
-    opened.goto(page_file.as_uri())
+    opened.goto(path.as_uri())
     yield opened
     context.close()
     assert messages == []
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request, chromium, page_file) -> Iterator[playwright.Page]:
+    with opened_page(chromium, request.param, page_file) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["light", "dark"])
+def listening(request, chromium, tmp_path) -> Iterator[playwright.Page]:
+    """The page of a run with three held-out pieces and three compositions, one of a hostile name."""
+    folder = make_run(tmp_path, {f"anthem {n}.mid": melody(50 + n) for n in range(4)}, num_held_out=3)
+    for n in range(3):
+        add_music(folder, f"anthem_{n}", melody(50 + n), melody(50 + n))
+    for n, name in enumerate([IMAGE, "new_1", "new_2"]):
+        files.write_bytes(folder.compositions / f"{name}.mid", midi.write_midi(melody(60 + n)))
+    page_lib.write_report(folder, None)
+    with opened_page(chromium, request.param, folder.report) as opened:
+        yield opened
 
 
 def sounds(page: playwright.Page) -> int:
@@ -198,3 +221,57 @@ def test_hostile_names_are_text_and_groups_can_be_muted(page):
 
 def test_nothing_is_wider_than_the_screen(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_names_are_told_at_the_end_of_the_listening_test(listening):
+    section = listening.locator("#listening")
+    cards = section.locator(".card")
+    truth = json.loads(listening.locator("#data").text_content())["listening"]["pairs"]
+    names = [name for pair in truth for name in pair["names"]]
+    assert cards.count() == 3 and {"anthem 0", "anthem 1", "anthem 2", IMAGE} < set(names)
+    shown = section.inner_html()
+    assert not [name for name in names if name in shown or html.escape(name) in shown]
+    # Both excerpts play, without a name in the player.
+    for n in range(2):
+        before = sounds(listening)
+        cards.nth(1).locator(".play").nth(n).click()
+        listening.wait_for_function(f"window.sounds > {before}")
+        assert listening.locator("#transport-title").inner_text() == f"Pair 2, {'AB'[n]}"
+    assert cards.nth(1).locator(".play.is-playing").count() == 1
+    # Answers outlast the page; there is no result before the last one.
+    button = listening.locator("#listening-show")
+    for n, pair in enumerate(truth[:2]):
+        cards.nth(n).locator("input[type=radio]").nth(pair["composed"] if n else 1 - pair["composed"]).check()
+    listening.reload()
+    assert section.locator("input[type=radio]:checked").count() == 2
+    assert listening.locator("#listening-count").inner_text() == "2 of 3 pairs answered"
+    assert button.is_disabled()
+    cards.nth(2).locator("input[type=radio]").nth(truth[2]["composed"]).check()
+    button.click()
+    result = listening.locator("#listening-result").inner_text()
+    assert result.startswith("2 of 3 right: 67% (95% interval 9% to 99%; chance 50%).")
+    assert "with a probability of 0.500. These answers do not show" in result
+    assert [cards.nth(n).locator(".truth b").inner_text() for n in range(3)] == ["Wrong.", "Right.", "Right."]
+    for n, pair in enumerate(truth):
+        words = cards.nth(n).locator(".truth").inner_text()
+        kinds = ["composed" if which == pair["composed"] else "real" for which in range(2)]
+        assert words.endswith(f"A is {pair['names'][0]}, {kinds[0]}; B is {pair['names'][1]}, {kinds[1]}.")
+    assert section.locator("img").count() == 0
+    assert section.locator("input[type=radio]:enabled").count() == 0
+    listening.reload()
+    assert listening.locator("#listening-result").inner_text() == result
+    listening.locator("#listening-again").click()
+    listening.reload()
+    assert section.locator("input[type=radio]:checked").count() == 0
+    assert listening.locator("#listening-result").inner_text() == ""
+
+
+def test_damaged_answers_of_the_listening_test_are_none(listening):
+    identity = json.loads(listening.locator("#data").text_content())["listening"]["id"]
+    for kept in ("{", "null", "[1]", '{"answers": [0, 1, 7]}', '{"answers": [0], "isShown": true}',
+                 '{"answers": [0, 1, null], "isShown": true}'):  # fmt: skip
+        listening.evaluate("([key, text]) => localStorage.setItem(key, text)", [f"listening {identity}", kept])
+        listening.reload()
+        assert listening.locator("#listening input[type=radio]:checked").count() == (2 if "null]" in kept else 0)
+        assert listening.locator("#listening-result").inner_text() == ""
+        assert listening.locator("#listening-show").is_disabled()

@@ -107,7 +107,9 @@ def test_joining_undoes_splitting_and_crops_cover_the_piece(rows, length, hop):
     crops = beats.crop(lists, length, hop)
     assert crops.inside[0].sum() == min(length, num_beats)
     assert held(arrays.take(crops, 0))[: min(length, num_beats)] == held(lists)[:length]
-    assert held(arrays.take(crops, -1))[: min(length, num_beats)] == held(lists)[-length:]
+    if lists.mask[-length:].any():
+        assert held(arrays.take(crops, -1))[: min(length, num_beats)] == held(lists)[-length:]
+    assert crops.mask[1:].any(axis=(1, 2)).all()
     assert hop > length or {tuple(map(tuple, row)) for crop in crops.notes for row in crop} >= {
-        tuple(map(tuple, row)) for row in lists.notes
+        tuple(map(tuple, row)) for row in lists.notes[lists.mask.any(axis=1)]
     }

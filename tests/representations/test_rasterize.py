@@ -30,13 +30,16 @@ def test_rasterize_against_a_loop():
     mask, inside = rng.random((3, 5, 40)) < 0.7, rng.random((3, 5)) < 0.8
     onsets = np.zeros((3, 5, STEPS, PITCHES, instruments.NUM_PARTS))
     outlasting = np.zeros((3, 5, STEPS, 4, len(DURATION_EDGES) + 1))
+    longest = np.zeros((3, 5, STEPS, PITCHES))
     for b, t, n in np.argwhere(mask):
         step, part, pitch, duration = notes[b, t, n].tolist()
         if 0 <= step < STEPS and 0 <= pitch < PITCHES:
             onsets[b, t, step, pitch, part] = 1
             if part != instruments.DRUMS:
-                for k, edge in enumerate((0, *DURATION_EDGES)):
-                    outlasting[b, t, step, pitch // DURATION_REGISTER, k] += duration > edge
+                longest[b, t, step, pitch] = max(longest[b, t, step, pitch], duration)
+    for b, t, step, pitch in np.argwhere(longest):
+        for k, edge in enumerate((0, *DURATION_EDGES)):
+            outlasting[b, t, step, pitch // DURATION_REGISTER, k] += longest[b, t, step, pitch] > edge
     assert onsets.sum() > 80 and outlasting[..., -1].sum() > 10
 
     rolls = dense(BeatLists(notes, mask, inside))
@@ -51,6 +54,11 @@ def test_one_note_by_hand():
     assert np.argwhere(rolls.onsets).tolist() == [[0, 0, 0, 1, instruments.DRUMS], [0, 0, 3, 7, instruments.BASS]]
     # It outlasts nothing, one, two, three and four steps, not five; the drums have no duration.
     assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, 3, 1, k] for k in range(5)]
+
+
+def test_the_longest_note_of_a_unison_counts_once():
+    rolls = dense(one_beat([1, 0, 7, 2], [1, 3, 7, 4], [1, 2, 7, 4], [1, 2, 8, 1]))
+    assert rolls.outlasting[0, 0, 1, 1, :6].tolist() == [2, 1, 1, 1, 0, 0]
 
 
 def test_notes_outside_the_roll_are_left_out():

@@ -11,7 +11,7 @@ import scipy.sparse
 from vae_jax.data import synthetic
 from vae_jax.evaluation import note_matching
 from vae_jax.music import instruments
-from vae_jax.music.score import Meter, Score, make_notes, make_score
+from vae_jax.music.score import KeySignature, Meter, Score, Tempo, make_notes, make_score
 from vae_jax.representations import arrays
 from vae_jax.representations.base import Encoded
 from vae_jax.representations.pianoroll import encoding
@@ -71,6 +71,16 @@ def test_training_crops_are_stretches_of_the_piece(piece: Score):
     assert crops.inside.all()
 
 
+def test_training_crops_of_a_long_silence_are_left_out():
+    """Four beats of music on either side of 20,000 beats."""
+    onsets = np.concatenate([np.arange(4), 20_000 + np.arange(4)]) * 480
+    score = make_score(480, make_notes(onsets, 480, 60))
+    crops = RollRepresentation(crop_beats=8, training_hop_beats=4).encode_training(score)
+    assert [int(mask.sum()) for mask in crops.mask] == [4, 4]
+    silent = RollRepresentation(crop_beats=8).encode_training(make_score(480, make_notes([], [], [])))
+    assert arrays.num_examples(silent) == 1
+
+
 @pytest.mark.parametrize(
     "score",
     [
@@ -114,6 +124,40 @@ def test_notes_end_with_the_last_bar():
     cut = arrays.take(lists, slice(4))
     decoded = REPRESENTATION.decode(Encoded(cut, REPRESENTATION.context_of_length(4)))
     assert decoded.notes.onset_ticks.tolist() == [0, 480] and decoded.notes.duration_ticks.tolist() == [1920, 480]
+
+
+def test_the_context_between_two_pieces_by_hand():
+    """In equal ratios of tempo; meter, key and instruments of the nearer end, at its first full beat."""
+    pick_up = [Meter(0, 1, 4), Meter(480, 3, 4)]
+    slow = make_score(
+        480,
+        make_notes(np.arange(20) * 480, 480, [62, 66, 69, 74] * 5, program=60, velocity=50),
+        tempos=[Tempo(0, 300_000), Tempo(480, 1_000_000)],
+        meters=pick_up,
+        keys=[KeySignature(0, 2)],
+    )
+    fast = make_score(
+        96, make_notes(np.arange(20) * 96, 96, [64, 67, 71] * 6 + [64] * 2), tempos=[Tempo(0, 250_000)],
+        meters=[Meter(0, 6, 8)], keys=[KeySignature(0, 1, True)],
+    )  # fmt: skip
+    contexts = [REPRESENTATION.encode(score).context for score in (slow, fast)]
+    rolls = [REPRESENTATION.context_between(*contexts, fraction, 8) for fraction in (0.0, 0.25, 0.5, 1.0)]
+    assert [one.tempos[0].microseconds_per_beat for one in rolls] == [1_000_000, 707_107, 500_000, 250_000]
+    assert [(one.meters[0].numerator, one.meters[0].denominator) for one in rolls] == [(3, 4)] * 2 + [(6, 8)] * 2
+    assert [(one.keys[0].fifths, one.keys[0].minor) for one in rolls] == [(2, False)] * 2 + [(1, True)] * 2
+    assert [one.transposition for one in rolls] == [-2, -2, -4, -4]
+    part = instruments.assign_parts(slow)[0]
+    assert [[track.program for track in one.tracks[part]] for one in rolls] == [[60], [60], [60], []]
+    assert rolls[0].velocities[0, part] == 50
+    assert rolls[0].bars[1] == 36 and rolls[3].bars[1] == 36
+
+
+def test_a_meter_off_the_grid_gives_bars_of_four_beats():
+    odd = make_score(480, make_notes(np.arange(20) * 480, 480, 60), meters=[Meter(0, 3, 64)])
+    context = REPRESENTATION.encode(odd).context
+    assert REPRESENTATION.context_between(context, context, 0.0, 8).bars.tolist() == [0, 48, 96]
+    silent = REPRESENTATION.encode(make_score(480, make_notes([], [], []))).context
+    assert REPRESENTATION.context_between(silent, silent, 0.5, 4).tempos == (Tempo(0, 500_000),)
 
 
 def test_the_first_full_beat_comes_after_a_pick_up():

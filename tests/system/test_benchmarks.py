@@ -14,9 +14,11 @@ from command_line import run
 from benchmarks import comparison, process
 from benchmarks.contestants import Ours, Start
 from configs import anthems, post
+from vae_jax.data import synthetic
 from vae_jax.models.base import Variables
 from vae_jax.models.losses import binomial_nll, gaussian_kl_nats, mean_squared_log_error
 from vae_jax.models.pianoroll_vae import stack_neighbours
+from vae_jax.music import midi
 from vae_jax.representations.pianoroll.augmentation import Draws, augment
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.runtime.errors import UserError
@@ -55,6 +57,15 @@ def test_reading():
     table = benchmark("reading", "--num_files=4", "--rounds=1", "--peer_files=2")
     assert "4 files" in table
     assert all(value > 0 for row in ("vae_jax, one core", "mido") for value in figures(table, row))
+
+
+def test_damage(tmp_path: pathlib.Path):
+    for name, score in synthetic.make_corpus(2, 0):
+        midi.save(score, tmp_path / f"{name}.mid")
+    table = benchmark("damage", f"--path={tmp_path}", "--every=1", "--copies=1", "--noise=2")
+    assert figures(table, "length of a track") == [2, 2, 1, 1]
+    assert figures(table, "a byte lost")[2] > 0.8
+    assert table.endswith("tracks of noise with a note: 0 of 2\n")
 
 
 def test_startup():

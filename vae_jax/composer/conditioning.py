@@ -12,7 +12,6 @@ from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.context import DEFAULT_PROGRAMS, DEFAULT_VELOCITY
 from vae_jax.representations.pianoroll.encoding import RollPiece
 
-_BEATS_PER_MINUTE = (40.0, 200.0)  # Limits.
 _HALF_WINDOW_BEATS = 4
 _MIDDLE_PITCH = 60.0
 
@@ -76,7 +75,6 @@ def measure_style(piece: RollPiece, minor: bool) -> Style:
 def read_conditions(score: Score, piece: RollPiece) -> PieceConditions:
     """Reads the conditions of a piece from its score and its roll."""
     tonic = key.estimate_tonic(score.notes)
-    tempo = score.end_tick / score.ticks_per_beat / (max(score.duration_sec, 1e-3) / 60)
     tracks = piece.context.tracks
     part_of_note = instruments.assign_parts(score)
     counts = np.bincount(part_of_note, minlength=NUM_PARTS)
@@ -89,7 +87,7 @@ def read_conditions(score: Score, piece: RollPiece) -> PieceConditions:
     return PieceConditions(
         style=measure_style(piece, tonic.minor),
         pitch_class=tonic.pitch_class,
-        beats_per_minute=round(float(np.clip(tempo, *_BEATS_PER_MINUTE)), 1),
+        beats_per_minute=round(score.mean_tempo(0, score.end_tick), 1),
         programs=tuple(t[0].program if t else default for t, default in zip(tracks, DEFAULT_PROGRAMS, strict=True)),
         velocities=tuple(int(velocity) for velocity in np.clip(np.round(velocities), 1, 127)),
         num_bars=max(round(num_steps / bar_steps), 1),

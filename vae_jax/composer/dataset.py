@@ -44,18 +44,18 @@ def make_examples(
     """Makes the examples of pieces with their styles; `encode` maps windows to latents [W, Z]."""
     all_windows, examples = [], []
     for piece, style in zip(pieces, styles, strict=True):
-        steps_per_beat, length = representation.steps_per_beat, representation.window_steps
+        steps_per_beat, window_beats = representation.steps_per_beat, representation.window_beats
         first, end = first_downbeat(piece.bars), int(piece.bars[-1])
-        starts = np.arange(first - length, end, steps_per_beat)[:_MAX_WINDOWS]
+        starts = _window_starts(piece, window_beats)
         windows = representation.encode_at(piece, starts)
         all_windows.append(windows)
         bar = np.clip(np.searchsorted(piece.bars, starts, side="right") - 1, 0, len(piece.bars) - 2)
         since_bar, bar_steps = starts - piece.bars[bar], np.diff(piece.bars)[bar]
-        own = np.arange(length // steps_per_beat, len(starts))  # The windows from the first downbeat on.
+        own = np.arange(window_beats, len(starts))  # The windows from the first downbeat on.
         position = np.where(starts >= first, since_bar * (bar_steps.max(initial=0) + 1) + bar_steps, -1)
         link, similarity = most_similar(representation, windows, starts, position)
         conditions = LatentConditions(
-            previous=own - length // steps_per_beat,
+            previous=own - window_beats,
             link=link[own],
             similarity=np.where(link[own] >= 0, similarity[own], NO_LINK).astype(np.float32),
             place=conditioning.encode_place(since_bar, bar_steps, end - starts, starts - first, steps_per_beat)[own],
@@ -71,6 +71,17 @@ def make_examples(
         link = z[conditions.link] * (conditions.link >= 0)[:, None]
         examples[n] = examples[n]._replace(conditions=conditions._replace(previous=z[conditions.previous], link=link))
     return arrays.concatenate(examples)
+
+
+def example_starts(piece: RollPiece, window_beats: int) -> np.ndarray:
+    """Returns the step at which the window of each example of a piece starts, int64 [N]."""
+    return _window_starts(piece, window_beats)[window_beats:]
+
+
+def _window_starts(piece: RollPiece, window_beats: int) -> np.ndarray:
+    """Every beat from a window before the first downbeat on."""
+    first = first_downbeat(piece.bars) - window_beats * piece.config.steps_per_beat
+    return np.arange(first, int(piece.bars[-1]), piece.config.steps_per_beat)[:_MAX_WINDOWS]
 
 
 def most_similar(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 from vae_jax.composer import conditioning, onset_encoding
 from vae_jax.composer.network import LatentConditions
@@ -22,6 +23,7 @@ from vae_jax.representations.pianoroll.encoding import RollPiece
 
 _EXTRA_ONSETS = 8  # Beyond the longest training window.
 _MIN_TEMPERATURE = 1e-3
+_SILENT_SEC = 10  # Then a progress bar is shown.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ def generate_pieces(
     """
     pieces = [_start_piece(composer, request) for request in requests]
     sample = _jitted_sampler(composer)
-    for n in range(max(request.num_phrases for request in requests)):
+    num_phrases = max(request.num_phrases for request in requests)
+    for n in tqdm.tqdm(range(num_phrases), desc="phrases", leave=False, delay=_SILENT_SEC, disable=None):
         # Complete pieces stay in the batch, at their last phrase.
         phrases = [min(n, request.num_phrases - 1) for request in requests]
         conditions = _conditions(composer, pieces, requests, phrases)

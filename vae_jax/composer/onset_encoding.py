@@ -97,9 +97,13 @@ def from_windows(windows: NoteLists, drum_pitches: np.ndarray, shape: OnsetShape
     rank = np.where(rank < highest, rank, rank - surplus)
     index = window[onset][kept], slot[onset][kept], rank[kept]
     lists.pitches[index], lists.parts[index] = pitch[kept], parts[kept]
-    middles = np.sqrt(DURATION_STEPS[1:] * DURATION_STEPS[:-1])
-    lists.durations[index] = np.searchsorted(middles, longest[kept])  # The class whose length is nearest in proportion.
+    lists.durations[index] = duration_classes(longest[kept])
     return lists
+
+
+def duration_classes(steps: np.ndarray) -> np.ndarray:
+    """Returns the duration class whose length is nearest in proportion, int64, for lengths in steps."""
+    return np.searchsorted(np.sqrt(DURATION_STEPS[1:] * DURATION_STEPS[:-1]), steps)
 
 
 def to_notes(lists: OnsetLists[np.ndarray], drum_pitches: np.ndarray, shape: OnsetShape) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ from vae_jax.representations.pianoroll.encoding import RollPiece
 from vae_jax.runtime.errors import UserError
 
 MAX_BARS = 1000
-_SAMPLED_BARS = (8, 64)  # Limits.
+_SAMPLED_BARS, _SAMPLED_TEMPOS = (8, 64), (40.0, 200.0)  # Limits.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,6 +88,8 @@ def sample_request(
     if key is not None:
         known = [one for one in known if one.style.minor == key.minor] or known
     conditions = known[rng.integers(len(known))]
+    tempo = float(np.clip(conditions.beats_per_minute, *_SAMPLED_TEMPOS))
+    conditions = dataclasses.replace(conditions, beats_per_minute=tempo)
     if key is not None:
         style = dataclasses.replace(conditions.style, minor=key.minor)
         conditions = dataclasses.replace(conditions, style=style, pitch_class=key.pitch_class)
@@ -112,6 +114,8 @@ def continuation_request(
     if length != prompt_bars * bar:
         raise UserError(f"{piece.path} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
     steps = roll.notes[:, STEP]
+    ticks = roll.grid.ticks(np.array([start, start + length]))
+    conditions = dataclasses.replace(conditions, beats_per_minute=round(piece.score.mean_tempo(*ticks.tolist()), 1))
     opening = roll.notes[(steps >= start) & (steps < start + length)] - np.array([start, 0, 0, 0], dtype=np.int32)
     # No note outlasts the new piece.
     opening[:, DURATION] = np.minimum(opening[:, DURATION], num_bars * bar - opening[:, STEP])
@@ -126,6 +130,8 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float) ->
     phrase = structure.phrase_steps(bar, representation.window_steps)
     first = first_downbeat(roll.bars)
     num_bars = max(-(-(int(roll.bars[-1]) - first) // bar), 1)
+    if num_bars > MAX_BARS:
+        raise UserError(f"{piece.path} has {num_bars:,} bars; a piece of {MAX_BARS:,} at most can be varied")
     starts = np.arange(first, first + num_bars * bar, phrase)
     references = composer.inference.encode(representation.encode_at(roll, starts))
     form = Form(np.zeros(len(starts), dtype=np.int64), np.full(len(starts), 1.0 - amount))
@@ -138,8 +144,9 @@ def _read(composer: TrainedComposer, piece: Piece) -> tuple[RollPiece, PieceCond
     if not len(roll.notes):
         raise UserError(f"{piece.path} holds no notes to go on from")
     conditions = conditioning.read_conditions(piece.score, roll)
-    if not bar_steps(composer, conditions.meter):
-        meter = "/".join(map(str, conditions.meter))
+    unfit = [one for one in piece.score.meters if not bar_steps(composer, (one.numerator, one.denominator))]
+    if unfit and bar_steps(composer, conditions.meter) != conditioning.usual_bar_steps(roll):
+        meter = f"{unfit[0].numerator}/{unfit[0].denominator}"
         raise UserError(f"{piece.path}: bars of {meter} are too long or not on the grid")
     return roll, conditions
 

@@ -13,18 +13,20 @@ class DataConfig(config.Section):
     Attributes:
       num_held_out: how many tunes (or files) are held out; at most half of them.
       split_by: "tune" keeps the files of one tune together; "file" does not, as in the post, and lets duplicates leak.
-      num_folds, fold: if above zero, the tunes are dealt into so many folds, and that of this number is held out.
+      num_folds: if above zero, cross-validation: so many disjoint folds of `num_held_out` tunes each, the first of
+        which is the split without folds; all tunes where the corpus has fewer than the folds need.
+      fold: the number of the fold that is held out; -1 for a run of each.
     """
 
-    path: str = ""  # A MIDI file, a folder or a zip; "synthetic"; empty for the national anthems.
+    path: str = ""  # A file, a folder or a zip; "chorales"; "synthetic"; empty for the national anthems.
     shards: str = ""  # A folder of shards, in place of `path`.
     num_evaluated_train: int = config.number(at_least=1, default=200)  # Training pieces of shards that are evaluated.
     url: str = ANTHEMS_URL  # Where the archive of the national anthems is published.
-    allow_synthetic: bool = True  # Whether the synthetic corpus replaces an archive that cannot be had.
+    allow_chorales: bool = True  # Whether the Bach chorales replace an archive that cannot be had.
     num_synthetic: int = config.number(at_least=1, default=135)  # Of the synthetic corpus.
     synthetic_seed: int = config.number(at_least=0, default=0)
     num_held_out: int = config.number(at_least=0, default=13)
     split_by: str = config.choice(("tune", "file"), default="tune")
     split_seed: int = config.number(at_least=0, default=0)  # Seed of the split.
     num_folds: int = config.number(at_least=0, default=0)
-    fold: int = config.number(at_least=0, default=0)
+    fold: int = config.number(at_least=-1, default=-1)

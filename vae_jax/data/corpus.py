@@ -1,4 +1,4 @@
-"""Corpora: where the MIDI files come from and what was read from each."""
+"""Corpora: where the files come from and what was read from each."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import itertools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tqdm
 
-from vae_jax.data import deduplication, download, parallel, parsing, sources
+from vae_jax.data import conversion, deduplication, download, parallel, parsing, sources
 from vae_jax.data.config import DataConfig
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.sources import Source
 from vae_jax.data.splits import Split
+from vae_jax.music import notation
 from vae_jax.music.score import Score
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 
 if TYPE_CHECKING:  # JAX is not imported by commands that only read files.
     from vae_jax.data.dataset import Examples
     from vae_jax.representations.base import AnyRepresentation
 
+PATH_FLAG = "--config.data.path"
 MIN_POOL_BYTES = 4 * 2**20  # One process parses fewer bytes before others have started.
-_MAX_CHUNK_FILES = 512
+_MAX_CHUNK_FILES, _MAX_CONVERTED_CHUNK_FILES = 512, 16
+_CONVERSION_COST = 40  # A byte of another notation takes so much longer than one of MIDI.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,26 +112,39 @@ def label_paths(paths: Sequence[str]) -> list[str]:
     return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
-def find_source(data: DataConfig, path: str = "", *, allow_synthetic: bool) -> Source:
+def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool, flag: str = PATH_FLAG) -> Source:
     """Finds the files of a run: at the path given, else at the config's; without one, the anthem archive (cached or
-    downloaded), or if allowed, with a warning, the synthetic corpus. Raises UserError if there are none."""
+    downloaded), or if allowed, with a warning, the Bach chorales. Raises UserError if there are none; it names the flag
+    by which the user can give others."""
     path = path or data.path
-    if path and path != sources.SYNTHETIC_NAME:
+    if path == sources.SYNTHETIC_NAME:
+        return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
+    if path and path != sources.CHORALES_NAME:
         return sources.list_source(path)
     if not path:
         try:
             return sources.list_source(str(download.fetch_anthems(data.url)))
         except UserError as error:
-            if not allow_synthetic:
-                raise UserError(f"{error}; give your own files with --config.data.path=FOLDER_OR_ZIP") from error
-            instead = f"the synthetic corpus of {data.num_synthetic} pieces"
-            print(f"warning: {error}; using {instead} instead", file=sys.stderr)
-    return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
+            if not allow_chorales:
+                raise UserError(f"{error}; give your own files with {flag}=FOLDER_OR_ZIP") from error
+            print(f"warning: {error}; using the Bach chorales that music21 ships instead", file=sys.stderr)
+    return sources.list_chorales()
 
 
 def load_corpus(path: str) -> Corpus:
-    """Reads a MIDI file, a folder (recursively) or a zip; raises UserError if it holds no usable MIDI file."""
+    """Reads a file, a folder (recursively) or a zip; raises UserError if it holds no usable file."""
     return read_source(sources.list_source(path))
+
+
+def load_piece(path: str) -> Piece:
+    """Reads one file of one piece, which may lie in a zip; raises UserError for anything else."""
+    source = sources.list_source(path)
+    if len(source.files) > 1 or pathlib.Path(source.path).is_dir():
+        raise UserError(f"{path}: a corpus of {quantity(len(source.files), 'file')}; give one file")
+    pieces = read_source(source).pieces
+    if len(pieces) > 1:
+        raise UserError(f"{path}: a book of {quantity(len(pieces), 'tune')}; give a file of one")
+    return pieces[0]
 
 
 def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
@@ -137,19 +154,45 @@ def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
 
 def read_source(source: Source) -> Corpus:
     """Reads the files of a source, a large one on all cores; raises UserError if none of them is usable."""
+    converted = any(notation.suffix_of(file.path) for file in source.files)
     chunk_files, num_workers = len(source.files), 1
-    if sum(file.size for file in source.files) >= MIN_POOL_BYTES:
+    if _cost(source) >= MIN_POOL_BYTES:
         num_workers = parallel.num_cores()
-        chunk_files = min(_MAX_CHUNK_FILES, chunk_files // (4 * num_workers) + 1)
-    chunks = source.split(chunk_files)
-    with contextlib.closing(parallel.map_ordered(parsing.parse_all, chunks, num_workers)) as parsed:
-        files = tuple(itertools.chain.from_iterable(parsed))
+        chunk_files = chunk_files // (4 * num_workers) + 1
+    chunks = source.split(min(chunk_files, _MAX_CONVERTED_CHUNK_FILES if converted else _MAX_CHUNK_FILES))
+    with (
+        contextlib.closing(parallel.map_ordered(parsing.parse_all, chunks, num_workers)) as parsed,
+        _progress(len(source.files), is_shown=converted) as bar,
+    ):
+        files: list[ParsedFile] = []
+        for chunk, more in zip(chunks, parsed, strict=True):
+            files += more
+            bar.update(len(chunk.files))
     if all(file.score is None for file in files):
         raise no_usable_file(source, files[0])
     return make_corpus(source.name, files)
 
 
+def _cost(source: Source) -> int:
+    """Bytes to parse. Of a small corpus, those that have to be converted first count for what they cost."""
+    cost = sum(file.size for file in source.files)
+    if any(notation.suffix_of(file.path) for file in source.files):
+        for path, data in sources.read_files(source):
+            if cost >= MIN_POOL_BYTES:
+                break
+            suffix = notation.suffix_of(path)
+            if suffix and isinstance(data, bytes) and not conversion.is_kept(data, suffix):
+                cost += _CONVERSION_COST * len(data)
+    return cost
+
+
+def _progress(num_files: int, *, is_shown: bool) -> tqdm.tqdm:
+    """A bar that appears where the conversion of other notations takes long."""
+    text = "converting to scores, once"
+    return tqdm.tqdm(total=num_files, unit="file", desc=text, leave=False, delay=2, mininterval=1, disable=not is_shown)
+
+
 def no_usable_file(source: Source, first: ParsedFile | FileRow) -> UserError:
     """The error of a corpus without a piece; names its first file."""
-    reason = f"among {len(source.files)} ({first.path}: {first.reasons[0]})"
-    return UserError(f"{source.path or source.name}: no usable MIDI file {reason}")
+    among = f" among {len(source.files)}" if len(source.files) > 1 else ""
+    return UserError(f"{source.path or source.name}: no usable music file{among} ({first.path}: {first.reasons[0]})")

@@ -8,6 +8,9 @@ from vae_jax.data.parsing import ParsedFile
 from vae_jax.music import theory
 from vae_jax.music.score import Score
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import quantity, shorten
+
+_MAX_NAME = 80  # Of a row; the JSON has the whole name.
 
 
 def describe_corpus(corpus: Corpus) -> Json:
@@ -25,17 +28,18 @@ def describe_corpus(corpus: Corpus) -> Json:
 
 
 def render_report(report: Json) -> str:
-    """Renders an ingest report as text: a line a file, its reasons below it, the duplicates and the totals."""
-    width = max(len(printable(file["path"])) for file in report["files"])
+    """Renders an ingest report as text: a line a file, its reasons and remarks below it, the duplicates, the totals."""
+    names = [shorten(printable(file["path"]), _MAX_NAME) for file in report["files"]]
+    width = max(map(len, names))
     lines = [f"{'file':<{width}} {'status':<8} {'notes':>6} {'tracks':>6} {'length':>7} {'meter':>5} key"]
-    for file in report["files"]:
-        row = f"{printable(file['path']):<{width}} {file['status']:<8}"
+    for name, file in zip(names, report["files"], strict=True):
+        row = f"{name:<{width}} {file['status']:<8}"
         if file["status"] != "refused":
             minutes, seconds = divmod(round(file["duration_sec"]), 60)
             row += f" {file['notes']:6d} {file['tracks']:6d} {minutes:4d}:{seconds:02d}"
             row += f" {file['meter'] or '-':>5} {file['key'] or '-'}"
         lines.append(row)
-        lines.extend(f"    {printable(reason)}" for reason in file["reasons"])
+        lines.extend(f"    {printable(reason)}" for reason in file["reasons"] + file["remarks"])
     lines.extend("same tune: " + ", ".join(map(printable, paths)) for paths in report["duplicates"])
     return "\n".join([*lines, render_totals(report["totals"])])
 
@@ -43,14 +47,14 @@ def render_report(report: Json) -> str:
 def render_totals(totals: Mapping[str, int]) -> str:
     """Renders the totals of a report as a line."""
     return (
-        f"{totals['files']} files: {totals['loaded']} loaded ({totals['repaired']} of them repaired), "
-        f"{totals['refused']} refused, {totals['notes']:,} notes, {totals['tunes']} tunes"
+        f"{quantity(totals['files'], 'file')}: {totals['loaded']:,} loaded ({totals['repaired']:,} of them repaired), "
+        f"{totals['refused']:,} refused, {quantity(totals['notes'], 'note')}, {quantity(totals['tunes'], 'tune')}"
     )
 
 
 def _describe(file: ParsedFile) -> Json:
-    described: Json = {name: getattr(file, name) for name in ("path", "status", "reasons", "sha256", "notes")}
-    described["reasons"] = list(file.reasons)
+    described: Json = {name: getattr(file, name) for name in ("path", "status", "sha256", "notes")}
+    described |= {"reasons": list(file.reasons), "remarks": list(file.remarks)}
     if (score := file.score) is not None:
         key = score.keys[0] if score.keys else None
         described |= {

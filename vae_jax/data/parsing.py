@@ -1,11 +1,12 @@
-"""Bytes of MIDI files to scores. Worker processes import this module: it rests on NumPy and mido alone."""
+"""Bytes of files to scores. Worker processes import this module: it rests on NumPy and mido, and on music21 only where
+a file is not MIDI."""
 
 import dataclasses
 import hashlib
 
-from vae_jax.data import parallel, sources
+from vae_jax.data import conversion, parallel, sources
 from vae_jax.data.sources import Source
-from vae_jax.music import midi
+from vae_jax.music import midi, notation
 from vae_jax.music.score import Score
 
 
@@ -17,6 +18,7 @@ class ParsedFile:
     sha256: str = ""  # Hash of its bytes; empty if they could not be read.
     score: Score | None = None  # The music; None if the file was refused.
     reasons: tuple[str, ...] = ()  # What was repaired, or why it was refused.
+    remarks: tuple[str, ...] = ()  # What was left out of a sound file.
 
     @property
     def status(self) -> str:
@@ -41,19 +43,22 @@ class FileRow:
     notes: int
     examples: int = 0
     tune: int = -1
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def parse(path: str, data: bytes | str) -> ParsedFile:
-    """Parses the bytes of a file; a str is the reason why there are none."""
+    """Parses the bytes of a file, MIDI unless its suffix is that of another notation; a str is the reason why there are
+    none."""
     if isinstance(data, str):
         return ParsedFile(path, reasons=(data,))
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        reading = midi.read_midi(data)
-    except midi.MidiError as error:
+        suffix = notation.suffix_of(path)
+        reading = conversion.read(data, suffix) if suffix else midi.read_midi(data)
+    except (midi.MidiError, notation.NotationError) as error:
         return ParsedFile(path, sha256, reasons=(str(error),))
     if len(reading.score.notes):
-        return ParsedFile(path, sha256, reading.score, reading.warnings)
+        return ParsedFile(path, sha256, reading.score, reading.warnings, reading.remarks)
     return ParsedFile(path, sha256, reasons=(*reading.warnings, "the file holds no note"))
 
 

@@ -1,8 +1,9 @@
-"""The MIDI files of a corpus, listed before they are read: of a folder, of a zip, or synthetic."""
+"""The files of a corpus, listed before they are read: of a folder, of a zip, the Bach chorales, or synthetic."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import stat
@@ -10,20 +11,24 @@ import zipfile
 from collections.abc import Iterator
 
 from vae_jax.data import synthetic
-from vae_jax.music import midi
+from vae_jax.music import midi, notation
+from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import OUTPUT_MARK
 
-MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
+SUFFIXES = (*MIDI_SUFFIXES, *notation.SUFFIXES)
 MAX_FILES = 200_000
 MAX_ZIP_MEMBERS = 50_000
-MAX_ZIP_RATIO = 200  # MIDI files are compressed to a third or a tenth of their size, a bomb to a thousandth.
+MAX_ZIP_RATIO = 200  # Music is compressed to a third or a thirtieth of its size, a bomb to a thousandth.
 MAX_ZIP_TOTAL_BYTES = 2**30
-SYNTHETIC_NAME = "synthetic"
+SYNTHETIC_NAME, CHORALES_NAME = "synthetic", "chorales"  # In place of a path.
+_NUM_VOICES = 4  # Of the chorales.
 
 
 @dataclasses.dataclass(frozen=True)
 class ListedFile:
-    """A MIDI file that was found and not read yet.
+    """A file that was found and not read yet.
 
     Attributes:
       stamp: changes with the content: the modification time in ns, a zip's checksum, the seed of a synthetic piece.
@@ -41,7 +46,7 @@ class Source:
     """The files of a corpus, in order of their paths, or some of them."""
 
     name: str  # The corpus's name in reports.
-    path: str  # The folder, zip or file; empty for the synthetic corpus.
+    path: str  # The folder, zip or file, absolute; "chorales"; empty for the synthetic corpus.
     files: tuple[ListedFile, ...] = dataclasses.field(repr=False)  # The files that were found.
 
     def to_config(self) -> dict[str, str | int]:
@@ -57,9 +62,10 @@ class Source:
 
 
 def list_source(path: str) -> Source:
-    """Lists the MIDI files of a folder (recursively) or a zip, or a single file; raises UserError if the path cannot be
-    read, or holds no file with a suffix of MIDI, or too many."""
-    source = pathlib.Path(path).expanduser()
+    """Lists the files of a folder (recursively) or a zip with one of `SUFFIXES`, or a single file. Folders inside it
+    that hold a run, or what a command has written, are passed over. Raises UserError if the path cannot be read, or
+    holds no such file, or too many."""
+    source = files_lib.expand_home(path)
     try:
         if source.is_dir():
             files = _list_folder(source)
@@ -67,16 +73,29 @@ def list_source(path: str) -> Source:
             raise UserError(f"{path}: no such file or folder")
         elif not source.is_file():
             raise UserError(f"{path}: neither a file nor a folder")
-        elif zipfile.is_zipfile(source):
+        elif _is_archive(source):
             files = _list_zip(source)
         else:
             files = [_list_file(source, source.name)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not files:
-        raise UserError(f"{path}: no MIDI file found (looked for {', '.join(MIDI_SUFFIXES)})")
+        raise UserError(f"{path}: no music file found (looked for {', '.join(SUFFIXES)})")
     root = source.resolve()
     return Source(source.name or root.name, str(root), tuple(sorted(files, key=lambda file: file.path)))
+
+
+def list_chorales() -> Source:
+    """Lists the Bach chorales in four voices that music21 ships; raises UserError if it was installed without them."""
+    files = []
+    for file in _list_folder(_chorales_folder()):
+        if file.path.startswith("bwv") and file.path.endswith(".mxl"):
+            data = _read_file(_chorales_folder() / file.path)
+            if not isinstance(data, str) and notation.count_parts(data) == _NUM_VOICES:
+                files.append(file)
+    if not files:
+        raise UserError(f"music21 is installed without its Bach chorales ({_chorales_folder()}); install it again")
+    return Source(CHORALES_NAME, CHORALES_NAME, tuple(sorted(files, key=lambda file: file.path)))
 
 
 def list_synthetic(num_pieces: int, seed: int) -> Source:
@@ -86,13 +105,22 @@ def list_synthetic(num_pieces: int, seed: int) -> Source:
 
 
 def read_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
-    """Reads the files of a source one by one: yields the path of each and its bytes, or the reason why there are none.
-    Raises UserError if the zip itself cannot be read."""
-    root = pathlib.Path(source.path)
+    """Reads the files of a source one by one: yields the path of each and its bytes, or the reason why there are none;
+    of an ABC tune book, each tune as a file. Raises UserError if the zip itself cannot be read."""
+    for path, data in _read_whole_files(source):
+        if isinstance(data, bytes) and notation.suffix_of(path) == ".abc":
+            for number, tune in notation.split_tunes(data):
+                yield (f"{path[:-4]}.{number}.abc" if number else path), tune
+        else:
+            yield path, data
+
+
+def _read_whole_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
+    root = _chorales_folder() if source.path == CHORALES_NAME else pathlib.Path(source.path)
     if not source.path:
         for file in source.files:
             yield file.path, midi.write_midi(synthetic.make_score(file.stamp, file.index))
-    elif zipfile.is_zipfile(root):
+    elif _is_archive(root):
         yield from _read_zip(source)
     else:
         is_folder = root.is_dir()
@@ -126,8 +154,20 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | s
         return f"cannot be unpacked ({str(error) or type(error).__name__})"
 
 
-def _is_midi(name: str) -> bool:
-    return name.lower().endswith(MIDI_SUFFIXES) and not name.startswith("._")
+def _is_music(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith("._")
+
+
+def _is_archive(path: pathlib.Path) -> bool:
+    """Whether a path is a zip of files; compressed MusicXML is a zip of one score."""
+    return not notation.suffix_of(path.name) and zipfile.is_zipfile(path)
+
+
+def _chorales_folder() -> pathlib.Path:
+    found = importlib.util.find_spec("music21")  # Finding it does not import it.
+    if found is None or found.origin is None:
+        raise UserError("the Bach chorales are those of music21, which is not installed: pip install music21")
+    return pathlib.Path(found.origin).parent / "corpus" / "bach"
 
 
 def _list_file(path: pathlib.Path, relative: str) -> ListedFile:
@@ -142,10 +182,11 @@ def _list_file(path: pathlib.Path, relative: str) -> ListedFile:
 
 def _list_folder(folder: pathlib.Path) -> list[ListedFile]:
     files: list[ListedFile] = []
-    for directory, _, names in os.walk(folder):
-        for name in filter(_is_midi, names):
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not os.path.lexists(os.path.join(directory, name, OUTPUT_MARK))]
+        for name in filter(_is_music, names):
             if len(files) == MAX_FILES:
-                raise UserError(f"{folder}: more than {MAX_FILES} MIDI files; give a smaller folder")
+                raise UserError(f"{folder}: more than {MAX_FILES} music files; give a smaller folder")
             path = pathlib.Path(directory, name)
             files.append(_list_file(path, path.relative_to(folder).as_posix()))
     return files
@@ -161,9 +202,11 @@ def _list_zip(source: pathlib.Path) -> list[ListedFile]:
         raise UserError(f"{source}: more than {MAX_ZIP_MEMBERS} members; unpack it and give the folder")
     files: list[ListedFile] = []
     total, names = 0, set()
+    marks = [member.filename for member in members if member.filename.endswith(f"/{OUTPUT_MARK}")]
+    outputs = tuple(mark.removesuffix(OUTPUT_MARK) for mark in marks)
     for index, member in enumerate(members):
         name, size, refusal = member.filename, member.file_size, ""
-        if member.is_dir() or not _is_midi(name.rsplit("/", 1)[-1]):
+        if member.is_dir() or not _is_music(name.rsplit("/", 1)[-1]) or name.startswith(outputs):
             continue
         if name in names:
             refusal = "the archive has another member of this name before it"

@@ -1,8 +1,6 @@
 """Bar grid: a score's notes quantized by the piano roll's encoder, the common input of scores of generated music."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -34,6 +32,7 @@ class BarGrid:
     drum_step: np.ndarray  # [D], onsets of the percussion.
     bars: np.ndarray  # [num_bars + 1], steps at which bars start, and the end of the last one.
     bar_kind: np.ndarray  # [num_bars], equal for bars of one meter and length; only those are compared.
+    numerator: np.ndarray  # [num_bars], of each bar's meter.
     tonic: Tonic  # The key of the whole piece.
 
     @property
@@ -93,18 +92,6 @@ class BarGrid:
         return f1.tocsr()
 
 
-class PieceSet(NamedTuple):
-    """Pieces and the tune of each, numbered as `Corpus.tune_groups` does; pieces of a tune are resampled together."""
-
-    grids: Sequence[BarGrid]
-    tunes: Sequence[int]
-
-
-def make_piece_set(scores: Sequence[Score], tunes: Sequence[int] | None = None) -> PieceSet:
-    """Quantizes scores; without `tunes`, each is a tune of its own."""
-    return PieceSet([make_bar_grid(score) for score in scores], range(len(scores)) if tunes is None else tunes)
-
-
 def make_bar_grid(score: Score) -> BarGrid:
     """Quantizes a score on the default grid, twelve steps to the beat."""
     piece = encoding.encode(score, RollConfig(normalize_tonic=False))
@@ -117,7 +104,8 @@ def make_bar_grid(score: Score) -> BarGrid:
     np.maximum.at(longest, of_note, pitched[:, DURATION])
     step, pitch = np.divmod(cells, NUM_PITCHES)
     bars, tonic = np.asarray(piece.bars, dtype=np.int64), key.estimate_tonic(make_notes(step, longest, pitch))
-    return BarGrid(step, pitch, longest, pitched, notes[is_drum, STEP], bars, _bar_kinds(piece), tonic)
+    kind, numerator = _bar_meters(piece)
+    return BarGrid(step, pitch, longest, pitched, notes[is_drum, STEP], bars, kind, numerator, tonic)
 
 
 def pairwise_f1(rows: scipy.sparse.csr_matrix, columns: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
@@ -128,8 +116,8 @@ def pairwise_f1(rows: scipy.sparse.csr_matrix, columns: scipy.sparse.csr_matrix)
     return scipy.sparse.csr_matrix((f1, shared.indices, shared.indptr), shape=shared.shape)
 
 
-def _bar_kinds(piece: RollPiece) -> np.ndarray:
-    """Numbers the bars by meter and length, [num_bars] int64."""
+def _bar_meters(piece: RollPiece) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the bars by meter and length, and returns the numerators of their meters, [num_bars] int64 each."""
     meters = piece.context.meters
     if not meters or meters[0].tick > 0:
         meters = (Meter(0, 4, 4), *meters)
@@ -137,5 +125,6 @@ def _bar_kinds(piece: RollPiece) -> np.ndarray:
     # Half a step of slack: bar lines are rounded to steps.
     changes = np.array([meter.tick for meter in meters]) / ticks_per_step - 0.5
     of_bar = np.searchsorted(changes, piece.bars[:-1], side="right") - 1
-    signature = np.array([meter.numerator * 128 + meter.denominator for meter in meters])[of_bar]
-    return np.unique((signature << 32) + np.diff(piece.bars), return_inverse=True)[1]
+    numerator, denominator = np.array([(meter.numerator, meter.denominator) for meter in meters])[of_bar].T
+    signature = numerator * 128 + denominator
+    return np.unique((signature << 32) + np.diff(piece.bars), return_inverse=True)[1], numerator

@@ -58,9 +58,11 @@ def fit_grid_baselines(
 ) -> ScoreBaselines:
     """Fits PCA, with as many components as the model has latents, to training examples from any beat.
 
-    The nearest window is searched for among those of the training pieces.
+    The nearest window is searched for among those of the training pieces. Nothing is scored where they are drums alone.
     """
     sample = arrays.subsample(examples, _PCA_EXAMPLES)
+    if not grid.cells(sample, by_part=False).nnz:
+        return lambda pieces, subset: {}
     size, seed = experiment.model.latent_dim * grid.examples_per_row, experiment.seed
     pca, pca_by_part = (_Pca(grid.cells(sample, by_part=by_part), size, seed) for by_part in (False, True))
     library = _stack_cells(grid, training, by_part=False)
@@ -103,7 +105,8 @@ class _Pca:
         self._cells = np.argsort(-counts, kind="stable")[: min(_PCA_CELLS, np.count_nonzero(counts))]
         dense = self._dense(rolls)
         rank = max(1, min(size, len(dense) - 1, dense.shape[1]))
-        self._pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(dense)
+        with np.errstate(invalid="ignore"):  # Windows that are all alike have no variance to explain.
+            self._pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(dense)
         self._threshold = best_threshold(self._reconstruct(dense), dense > 0, _THRESHOLDS)
 
     def reconstruct_cells(self, rolls: scipy.sparse.csr_matrix) -> list[np.ndarray]:

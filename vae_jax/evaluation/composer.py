@@ -13,8 +13,9 @@ from vae_jax.composer.stage import TrainedComposer
 from vae_jax.composer.windows import NoteLists
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
-from vae_jax.evaluation import generation
-from vae_jax.evaluation.bar_grid import make_piece_set
+from vae_jax.evaluation import generation, two_sample
+from vae_jax.evaluation.bots import BOTS
+from vae_jax.evaluation.pieces import make_piece_set
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.pianoroll import encoding
@@ -83,12 +84,19 @@ def fit_gaussian_ar1(sequences: Sequence[np.ndarray]) -> GaussianAR1:
 
 
 def score_composer(
-    composer: TrainedComposer, corpus: Corpus, split: Split, folder: RunFolder, num: int, seed: int
+    composer: TrainedComposer,
+    corpus: Corpus,
+    split: Split,
+    folder: RunFolder,
+    num: int,
+    seed: int,
+    *,
+    with_bots: bool = False,
 ) -> tuple[Json, list[Composition]]:
     """Composes `num` pieces as long as the training pieces and in their meters, and scores them and the baseline's.
 
-    Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing and of
-    resampling.
+    Returns the scores, `composed` in docs/metrics.md, and the composed pieces; the seed is that of composing, of
+    resampling and of the bots, which are made of one piece of each tune.
     """
     baseline = fit_gaussian_ar1([latents for latents, is_training in read_latents(folder) if is_training])
     pieces = generate.compose(composer, num, seed)
@@ -98,14 +106,18 @@ def score_composer(
         rng.standard_normal((piece.latents.size // first_stage.latent_dim, first_stage.latent_dim)) for piece in pieces
     ]
     sampled = first_stage.decode_scores([baseline.sample(one, temperature=1.0) for one in noise])
+    scores, tunes = [piece.score for piece in corpus.pieces], corpus.tune_groups
     training, held_out = (
-        make_piece_set([corpus.pieces[n].score for n in index], [corpus.tune_groups[n] for n in index])
-        for index in (split.train, split.held_out)
+        make_piece_set([scores[n] for n in index], [tunes[n] for n in index]) for index in (split.train, split.held_out)
     )
-    results, baseline_results = (
-        generation.score_compositions(training, held_out, make_piece_set(scores), seed)
-        for scores in ([piece.score for piece in pieces], sampled)
-    )
+    firsts = {tunes[n]: scores[n] for n in sorted([*split.train, *split.held_out], reverse=True)} if with_bots else {}
+    bots = {name: make_piece_set(make([*firsts.values()], seed), [*firsts]) for name, make in BOTS.items() if firsts}
+    composed = make_piece_set([piece.score for piece in pieces])
+    results = generation.score_compositions(training, held_out, composed, seed, bots)
+    references = make_piece_set(sampled)
+    baseline_results = generation.score_statistics(training, held_out, references, seed)
+    tests = two_sample.compare(training.join(held_out), references, seed, views=("all",))
+    baseline_results["two_sample"] = None if tests is None else dataclasses.asdict(tests)
     return {"seed": seed} | results | {BASELINE: baseline_results}, pieces
 
 
@@ -149,25 +161,32 @@ def summarise(results: Json) -> str:
     """Formats the scores of the composed pieces, the main ones of the baseline, and the attributes, as text."""
     composed = results["composed"]
     text = f"composed pieces\n\n{generation.summarise_compositions(composed)}\n\n"
-    text += format_table([_main_scores("composer", composed), _main_scores(BASELINE, composed[BASELINE])], (16, 0))
+    baseline = composed[BASELINE]
+    rows: list[Sequence[Cell]] = [
+        _main_scores("composer", composed, composed["two_sample"].get("composed")),
+        _main_scores(BASELINE, baseline, baseline["two_sample"]),
+    ]
+    text += format_table(rows, (16, 0))
     if not (effect := results.get("attributes")):
         return text
     amounts = [f"{amount:+g}" for amount in effect["amounts"]]
-    rows: list[Sequence[Cell]] = [("attribute moved by (sd), held-out windows", *amounts, "monotone")]
+    rows = [("attribute moved by (sd), held-out windows", *amounts, "monotone")]
     for name, found in effect["effect"].items():
         if means := found["means"][name]:
             rows.append((name, *(f"{mean:.3f}" for mean in means), f"{found['monotone']:.3f}"))
     return f"{text}\n\n{format_table(rows, (42, *[9] * len(amounts), 10))}"
 
 
-def _main_scores(name: str, scores: Json) -> tuple[str, str]:
-    features = scores["features"].values()
-    means, overlaps = (sum(bool(found[inside]) for found in features) for inside in ("mean_inside", "overlap_inside"))
-    classifiers = (scores["discriminator"] or {}).items()
-    accuracy = ", ".join(f"{kind} {found['balanced_accuracy']:.3f}" for kind, found in classifiers)
+def _main_scores(name: str, scores: Json, tests: Json | None) -> tuple[str, str]:
+    features, found = scores["features"].values(), scores["musicology"]
+    means, overlaps = (sum(bool(one[inside]) for one in features) for inside in ("mean_inside", "overlap_inside"))
+    accuracy = "-"
+    if tests is not None:
+        everything = tests["views"]["all"]
+        accuracy = ", ".join(f"{kind} {everything[kind]['balanced_accuracy']:.3f}" for kind in two_sample.CLASSIFIERS)
     return f"{name}:", (
-        f" {means} of {len(features)} means and {overlaps} of {len(features)} overlaps inside real against real; "
-        f"discriminator accuracy: {accuracy or '-'}"
+        f" musicology {found['inside']} of {found['of']}, {means} of {len(features)} means and {overlaps} of "
+        f"{len(features)} overlaps inside real against real; accuracy: {accuracy}"
     )
 
 

@@ -1,10 +1,10 @@
 """Features of a piece by which generated music is compared with real music, on the bar grid.
 
 Sources of the standard features: MusPy (Dong et al. 2020, "MusPy: a toolkit for symbolic music generation"), MuseGAN
-(Dong et al. 2018), Jazz Transformer (Wu and Yang 2020). The features of the discriminator are these and some seventy
-more. None depends on the key (but that the register of a string track decides its instrument group), the tempo, track
-names or the file's resolution. All are finite; one without a value for a piece, such as the mean interval of a line of
-one note, is 0. Lengths are in beats (quarter notes), their logarithms in octaves (log2).
+(Dong et al. 2018), Jazz Transformer (Wu and Yang 2020). The two-sample tests take these, some sixty more and the
+statistics of `musicology`. None depends on the key (but that the register of a string track decides its instrument
+group), the tempo, track names or the file's resolution. All here are finite; one without a value for a piece, such as
+the mean length of no notes, is 0. Lengths are in beats (quarter notes), their logarithms in octaves (log2).
 """
 
 import numpy as np
@@ -25,8 +25,6 @@ FEATURES = (
     "bar_self_similarity",
 )
 
-# Absolute size in semitones of the melodic intervals that are counted together, each from its lowest on.
-_INTERVAL_CLASSES = {"repeat": 0, "step": 1, "third": 3, "fourth_fifth": 5, "leap": 8}
 # Positions in a beat of twelve steps; what is none of these is "other".
 _BEAT_POSITIONS = {"beat": (0,), "eighth": (6,), "sixteenth": (3, 9), "triplet": (4, 8)}
 _MAX_NOTE_BEATS = 16  # Longer ones count as so long: a ratio of durations has a long tail.
@@ -68,15 +66,23 @@ def piece_features(grid: BarGrid) -> dict[str, float]:
     return {name: float(value) for name, value in zip(FEATURES, values, strict=True)}
 
 
-def discriminator_features(grid: BarGrid) -> dict[str, float]:
-    """Returns the features of a piece by name, the same names in the same order for every piece.
+def grid_features(grid: BarGrid) -> dict[str, dict[str, float]]:
+    """Returns the features of a piece by view and name, the same in the same order for every piece.
 
     Drums count in `share_drums`, `num_parts` and `drum_hits_per_beat` only.
     """
-    values = piece_features(grid)
-    for group in (_pitch, _melody, _harmony, _rhythm, _durations, _instruments, _form, _ending):
-        values |= group(grid)
-    return {name: float(value) for name, value in values.items()}
+    standard = piece_features(grid)
+    harmony = {name: standard[name] for name in ("pitch_class_entropy", "scale_consistency")}
+    structure = {"bar_self_similarity": standard["bar_self_similarity"]}
+    texture_names = ("groove_consistency", "polyphony", "note_density", "empty_bar_rate")
+    texture = {name: standard[name] for name in texture_names} | _register(grid) | _chord_sizes(grid) | _rhythm(grid)
+    performance = {"qualified_note_rate": standard["qualified_note_rate"]}
+    return {
+        "harmony": harmony | _pitch_classes(grid) | _harmony(grid),
+        "structure": structure | _form(grid) | _ending(grid),
+        "texture": texture,
+        "performance": performance | _durations(grid) | _instruments(grid),
+    }
 
 
 def overlapping_area(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -128,54 +134,57 @@ def _bar_self_similarity(grid: BarGrid) -> float:
     return best[bars].mean() if len(bars) else 0.0
 
 
-def _pitch(grid: BarGrid) -> dict[str, float]:
+def _register(grid: BarGrid) -> dict[str, float]:
     """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
-    minor_scale = {*NATURAL_MINOR_SCALE, *HARMONIC_MINOR_SCALE}
-    scale = np.isin(height % 12, [*minor_scale] if grid.tonic.minor else MAJOR_SCALE)
-    onsets = grid.onsets_per_bar
-    in_scale = np.bincount(grid.bar_of(grid.step[scale]), minlength=grid.num_bars)
     return {
         "pitch_mean": _mean(height),
         "pitch_sd": _sd(height),
         "pitch_range": np.ptp(height) if len(height) else 0.0,
-        "is_minor": grid.tonic.minor,
+    }
+
+
+def _pitch_classes(grid: BarGrid) -> dict[str, float]:
+    """Pitch classes counted from the estimated tonic."""
+    degree = (grid.pitch - grid.tonic.pitch_class) % 12
+    minor_scale = {*NATURAL_MINOR_SCALE, *HARMONIC_MINOR_SCALE}
+    scale = np.isin(degree, [*minor_scale] if grid.tonic.minor else MAJOR_SCALE)
+    onsets = grid.onsets_per_bar
+    in_scale = np.bincount(grid.bar_of(grid.step[scale]), minlength=grid.num_bars)
+    return {
+        "is_minor": float(grid.tonic.minor),
         "tonic_correlation": grid.tonic.correlation,
         "out_of_scale": _mean(~scale),
         "out_of_scale_bar_sd": _sd(in_scale[onsets > 0] / onsets[onsets > 0]),
-    } | {f"pitch_class_{n}": share for n, share in enumerate(_shares(height % 12, 12))}
+    } | {f"pitch_class_{n}": share for n, share in enumerate(_shares(degree, 12))}
 
 
-def _melody(grid: BarGrid) -> dict[str, float]:
-    """Intervals of the lines of the highest and of the lowest notes: size, direction, and changes of direction."""
-    values: dict[str, float] = {}
-    firsts = np.unique(grid.step, return_index=True)[1]
-    for line, pick in (("top", np.maximum), ("bass", np.minimum)):
-        intervals = np.diff(pick.reduceat(grid.pitch, firsts)) if len(firsts) else np.zeros(0, dtype=np.int64)
-        size, moves = np.abs(intervals), intervals[intervals != 0]
-        shares = _shares(np.searchsorted([*_INTERVAL_CLASSES.values()], size, side="right") - 1, len(_INTERVAL_CLASSES))
-        values |= {f"{line}_{name}": share for name, share in zip(_INTERVAL_CLASSES, shares, strict=True)}
-        values[f"{line}_interval_mean"] = _mean(size)
-        values[f"{line}_rising"] = _mean(moves > 0)
-        values[f"{line}_turning"] = _mean(np.sign(moves[1:]) != np.sign(moves[:-1]))
-    return values
-
-
-def _harmony(grid: BarGrid) -> dict[str, float]:
-    """What sounds at each onset, and what starts there ("onset_chord"); intervals of all pairs, octaves taken off."""
+def _sounding_chords(grid: BarGrid) -> np.ndarray:
+    """Which pitches sound at each onset step, [S, 128] bool."""
     events, sounding = grid.sounding()
-    chords = sounding[np.searchsorted(events, np.unique(grid.step))]
-    pairs = np.zeros(12)
-    for semitones in range(1, 37):  # Up to three octaves.
-        pairs[semitones % 12] += np.count_nonzero(chords[:, semitones:] & chords[:, : NUM_PITCHES - semitones])
-    pairs /= max(pairs.sum(), 1)
-    chroma = np.stack([chords[:, pitch_class::12].any(axis=1) for pitch_class in range(12)], axis=1)
-    size, starting = chords.sum(axis=1), np.unique(grid.step, return_counts=True)[1]
+    return sounding[np.searchsorted(events, np.unique(grid.step))]
+
+
+def _chord_sizes(grid: BarGrid) -> dict[str, float]:
+    """How many pitches sound at each onset, and how many start there ("onset_chord")."""
+    size, starting = _sounding_chords(grid).sum(axis=1), np.unique(grid.step, return_counts=True)[1]
     return {
         "chord_size_mean": _mean(size),
         "chord_size_sd": _sd(size),
         "onset_chord_size_mean": _mean(starting),
         "onset_chord_size_sd": _sd(starting),
+    }
+
+
+def _harmony(grid: BarGrid) -> dict[str, float]:
+    """What sounds at each onset: intervals of all pairs, octaves taken off, and pitch classes."""
+    chords = _sounding_chords(grid)
+    pairs = np.zeros(12)
+    for semitones in range(1, 37):  # Up to three octaves.
+        pairs[semitones % 12] += np.count_nonzero(chords[:, semitones:] & chords[:, : NUM_PITCHES - semitones])
+    pairs /= max(pairs.sum(), 1)
+    chroma = np.stack([chords[:, pitch_class::12].any(axis=1) for pitch_class in range(12)], axis=1)
+    return {
         "chord_pitch_classes": _mean(chroma.sum(axis=1)),
         "chord_change": _mean((chroma[1:] != chroma[:-1]).sum(axis=1)),
         "consonance": pairs[[0, 3, 4, 5, 7, 8, 9]].sum(),  # Unison, thirds, fourth, fifth, sixths.
@@ -257,22 +266,20 @@ def _form(grid: BarGrid) -> dict[str, float]:
 
 def _ending(grid: BarGrid) -> dict[str, float]:
     """The chord that sounds at the last onset, and the first and last bar with onsets against the mean bar."""
-    names = ("ends_on_triad", "ends_on_tonic", "top_ends_on_tonic", "final_log_length", "first_bar", "last_bar")
+    names = ("ends_on_triad", "final_log_length", "first_bar", "last_bar")
     if not len(grid.step):
         return dict.fromkeys(names, 0.0)
     last_onset = grid.step.max()
-    degrees = (np.sort(grid.pitch[grid.end > last_onset]) - grid.tonic.pitch_class) % 12
+    degrees = np.unique((grid.pitch[grid.end > last_onset] - grid.tonic.pitch_class) % 12)
     final_beats = grid.duration[grid.step == last_onset].max() / STEPS_PER_BEAT
     onsets = np.bincount(grid.bar_of(grid.step))
     values = (
         any(np.isin(degrees, triad).all() for triad in (MAJOR_TRIAD, MINOR_TRIAD)),
-        degrees[0] == 0,
-        degrees[-1] == 0,
         np.log2(final_beats / (grid.duration.mean() / STEPS_PER_BEAT)),
         onsets[0] / onsets.mean(),
         onsets[-1] / onsets.mean(),
     )
-    return dict(zip(names, values, strict=True))
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 def _shares(values: np.ndarray, num_classes: int) -> np.ndarray:

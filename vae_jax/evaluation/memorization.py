@@ -1,24 +1,34 @@
-"""Memorization: how similar the bars of a composed piece are to bars of the training pieces, in any key.
+"""Memorization: how similar composed pieces are to the training pieces, in any key, by bars and by melody.
 
-The same figures of held-out real music stand beside them, because real pieces share bars too.
+The same figures of held-out real music stand beside them, because real pieces share bars and turns of melody too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse
 
-from vae_jax.evaluation import bar_grid
-from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid, PieceSet
+from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid
 from vae_jax.evaluation.intervals import interval_95
+from vae_jax.evaluation.musicology.voices import Voices
+from vae_jax.evaluation.pieces import PieceSet
+from vae_jax.music.match_counts import f1_score
 from vae_jax.runtime.files import Json
 
 _MAX_PAIRS = 2**22  # Windows times training windows that are compared at once.
-_STATISTICS = {
+_MAX_SHIFT = 24  # Semitones.
+_Statistics = Mapping[str, Callable[[np.ndarray], float]]
+_WINDOW_STATISTICS: _Statistics = {
     "mean": lambda best: float(np.mean(best)),
     "p95": lambda best: float(np.percentile(best, 95)),
     "near_exact": lambda best: float(np.mean(best >= 0.95)),
 }
+_MELODY_STATISTICS: _Statistics = {
+    "mean": _WINDOW_STATISTICS["mean"],
+    "p95": _WINDOW_STATISTICS["p95"],
+    "longest": lambda notes: float(np.max(notes)),
+}
+_COMPARED = ("mean", "near_exact")
 
 
 def score_memorization(
@@ -26,35 +36,74 @@ def score_memorization(
 ) -> Json:
     """Compares composed and held-out pieces with the training pieces.
 
-    Returns for each kind of window ("bar", "two_bars") and each of "composed" and "held_out": `windows`, how many were
-    compared; over these the `mean` and the 95th percentile `p95` of the best F1, and the share `near_exact` of 0.95 or
-    more, with 95% intervals. Then the differences of means and shares, composed less held-out, with intervals, and
-    `exceeds_real`: whether one of these intervals lies above zero. A figure without windows is None.
+    Returns for "bar", "two_bars" and "melody" and each of "composed" and "held_out" how many `windows` or `pieces` were
+    compared, and over these the `mean` and the 95th percentile `p95` with 95% intervals: of the best F1 of a window,
+    beside the share `near_exact` of 0.95 or more; of the notes in the longest run of melody that any training piece
+    has, beside the `longest` of all. Then the differences of means and shares, composed less held-out, with intervals,
+    and `exceeds_real`: whether one of these intervals lies above zero. A figure without windows or pieces is None.
     """
+    subsets = {"composed": composed, "held_out": held_out}
     results: Json = {}
     for name, num_bars in {"bar": 1, "two_bars": 2}.items():
-        rng = np.random.default_rng(seed)
-        window: Json = {}
-        samples = {}
-        for subset, pieces in (("composed", composed), ("held_out", held_out)):
-            best = best_matches(pieces.grids, training.grids, num_bars)
-            joined = np.concatenate([np.zeros(0), *best])
-            drawn = samples[subset] = _bootstrap(best, pieces.tunes, rng, num_samples) if len(joined) else {}
-            window[subset] = {"windows": len(joined)}
-            for figure, statistic in _STATISTICS.items():
-                window[subset][figure] = statistic(joined) if drawn else None
-                window[subset][f"{figure}_interval"] = interval_95(drawn[figure]) if drawn else None
-        known = all(samples.values())
-        window["exceeds_real"] = False if known else None
-        for figure in ("mean", "near_exact"):
-            difference = interval = None
-            if known:
-                difference = window["composed"][figure] - window["held_out"][figure]
-                interval = interval_95(samples["composed"][figure] - samples["held_out"][figure])
-                window["exceeds_real"] |= interval[0] > 0
-            window |= {f"{figure}_difference": difference, f"{figure}_difference_interval": interval}
-        results[name] = window
+        best = {subset: best_matches(pieces.grids, training.grids, num_bars) for subset, pieces in subsets.items()}
+        results[name] = _compare(best, subsets, "windows", _WINDOW_STATISTICS, seed, num_samples)
+    runs = {subset: longest_shared_runs(pieces.voices, training.voices) for subset, pieces in subsets.items()}
+    results["melody"] = _compare(runs, subsets, "pieces", _MELODY_STATISTICS, seed, num_samples)
     return results
+
+
+def longest_shared_runs(pieces: Sequence[Voices], library: Sequence[Voices]) -> list[np.ndarray]:
+    """Returns the number of notes in the longest run of each melody that a library melody has too, in any key: equal
+    intervals, and equal times between starts in sixteenths. [1] float64 a piece; [0] for a melody of one note or none,
+    1.0 where no interval is shared."""
+    separator = np.zeros(1, dtype=np.int64)  # A melody never has two notes that start together.
+    others = np.concatenate([separator, *(np.append(_moves(one), separator) for one in library)])
+    found = []
+    for piece in pieces:
+        moves, longest = _moves(piece), 0
+        run = np.zeros(len(others), dtype=np.int64)  # That ends at each place of the library.
+        for move in moves:
+            run[1:] = np.where(others[1:] == move, run[:-1] + 1, 0)
+            longest = max(longest, int(run.max()))
+        found.append(np.full(min(len(moves), 1), longest + 1.0))
+    return found
+
+
+def _moves(voices: Voices) -> np.ndarray:
+    """The interval and the time between neighbouring notes of the melody as one number, not 0, int64."""
+    start, pitch = voices.melody
+    return np.diff(start) * 2 * NUM_PITCHES + np.diff(pitch)
+
+
+def _compare(
+    values: Mapping[str, Sequence[np.ndarray]],
+    subsets: Mapping[str, PieceSet],
+    unit: str,
+    statistics: _Statistics,
+    seed: int,
+    num_samples: int,
+) -> Json:
+    """The statistics of the values of every piece, by subset, and their differences."""
+    rng = np.random.default_rng(seed)
+    found: Json = {}
+    samples = {}
+    for subset, pieces in subsets.items():
+        joined = np.concatenate([np.zeros(0), *values[subset]])
+        drawn = _bootstrap(values[subset], pieces.tunes, statistics, rng, num_samples) if len(joined) else {}
+        samples[subset], found[subset] = drawn, {unit: len(joined)}
+        for figure, statistic in statistics.items():
+            found[subset][figure] = statistic(joined) if drawn else None
+            found[subset][f"{figure}_interval"] = interval_95(drawn[figure]) if drawn else None
+    known = all(samples.values())
+    found["exceeds_real"] = False if known else None
+    for figure in (name for name in _COMPARED if name in statistics):
+        difference = interval = None
+        if known:
+            difference = found["composed"][figure] - found["held_out"][figure]
+            interval = interval_95(samples["composed"][figure] - samples["held_out"][figure])
+            found["exceeds_real"] |= interval[0] > 0
+        found |= {f"{figure}_difference": difference, f"{figure}_difference_interval": interval}
+    return found
 
 
 def best_matches(pieces: Sequence[BarGrid], library: Sequence[BarGrid], num_bars: int) -> list[np.ndarray]:
@@ -62,17 +111,20 @@ def best_matches(pieces: Sequence[BarGrid], library: Sequence[BarGrid], num_bars
 
     A window starts on a bar line and holds `num_bars` bars; those with fewer than four onsets a bar or three steps with
     an onset are left out. It is compared with as many steps from every bar line of every library piece, transposed by
-    -11 to +11 semitones; instruments are merged. The F1 is 0 where the library is empty.
+    up to two octaves; instruments are merged. The F1 is 0 where the library is empty.
     """
     windows = [_informative_windows(piece, num_bars) for piece in pieces]
     best = [np.zeros(len(starts)) for starts, _ in windows]
     for length in sorted({int(length) for _, lengths in windows for length in lengths}):
-        cells = [piece.onset_cells(piece.bars[:-1], np.full(piece.num_bars, length), length) for piece in library]
-        empty = scipy.sparse.csr_matrix((0, length * NUM_PITCHES), dtype=np.float32)
-        library_cells = scipy.sparse.vstack([empty, *cells], format="csr").T.tocsr()
-        for piece, (starts, lengths), values in zip(pieces, windows, best, strict=True):
-            mine = lengths == length
-            values[mine] = _best_f1(piece.onset_cells(starts[mine], lengths[mine], length), library_cells)
+        theirs = [_cells(piece, piece.bars[:-1], np.full(piece.num_bars, length), length) for piece in library]
+        mine = [lengths == length for _, lengths in windows]
+        ours = [
+            _cells(piece, starts[chosen], lengths[chosen], length)
+            for piece, (starts, lengths), chosen in zip(pieces, windows, mine, strict=True)
+        ]
+        found = _best_f1(scipy.sparse.vstack(ours, format="csr"), theirs)
+        for values, chosen in zip(best, mine, strict=True):
+            values[chosen], found = found[: chosen.sum()], found[chosen.sum() :]
     return best
 
 
@@ -88,28 +140,40 @@ def _informative_windows(piece: BarGrid, num_bars: int) -> tuple[np.ndarray, np.
     return starts[kept], lengths[kept]
 
 
-def _best_f1(windows: scipy.sparse.csr_matrix, library_cells: scipy.sparse.csr_matrix) -> np.ndarray:
-    """Best F1 of each window, a row, with any library window, a column, over all transpositions, [W]."""
+def _cells(piece: BarGrid, starts: np.ndarray, lengths: np.ndarray, width: int) -> scipy.sparse.csr_matrix:
+    """The onset cells of windows, with a step to spare for pitches that a transposition moves out of the last one."""
+    return piece.onset_cells(starts, lengths, width + 1)
+
+
+def _best_f1(windows: scipy.sparse.csr_matrix, library: Sequence[scipy.sparse.csr_matrix]) -> np.ndarray:
+    """Best F1 of each window, a row, with any library window, also a row, over all transpositions, [W]."""
     best = np.zeros(windows.shape[0])
-    chunk = max(1, _MAX_PAIRS // max(1, library_cells.shape[1]))
+    if not sum(cells.shape[0] for cells in library):
+        return best
+    library_cells = scipy.sparse.vstack(library, format="csr").T.tocsr()
+    library_size = library_cells.getnnz(axis=0)
+    chunk = max(1, _MAX_PAIRS // len(library_size))
     for first in range(0, len(best), chunk):
-        rows, found = windows[first : first + chunk], best[first : first + chunk]
-        for shift in range(-11, 12):
-            # The grid's pitches stay 12 semitones off both ends, so that none crosses into the next step's columns.
+        rows = windows[first : first + chunk]
+        shared = np.zeros((rows.shape[0], len(library_size)), dtype=np.float32)
+        for shift in range(-_MAX_SHIFT, _MAX_SHIFT + 1):
+            # The grid's pitches are 24 to 107: a pitch that leaves its step reaches one below 24 in the next.
             moved = scipy.sparse.csr_matrix((rows.data, rows.indices + shift, rows.indptr), shape=rows.shape)
-            f1 = bar_grid.pairwise_f1(moved, library_cells)
-            some = np.flatnonzero(np.diff(f1.indptr))
-            if len(some):
-                found[some] = np.maximum(found[some], np.maximum.reduceat(f1.data, f1.indptr[some]))
+            np.maximum(shared, (moved @ library_cells).toarray(), out=shared)
+        best[first : first + chunk] = f1_score(shared, np.diff(rows.indptr)[:, None], library_size).max(axis=1)
     return best
 
 
 def _bootstrap(
-    best: Sequence[np.ndarray], tunes: Sequence[int], rng: np.random.Generator, num_samples: int
+    values: Sequence[np.ndarray],
+    tunes: Sequence[int],
+    statistics: _Statistics,
+    rng: np.random.Generator,
+    num_samples: int,
 ) -> dict[str, np.ndarray]:
-    """The statistics of `num_samples` resamples of the tunes that have windows."""
-    joined, tune_of = np.concatenate(best), np.repeat(tunes, [len(values) for values in best])
+    """The statistics of `num_samples` resamples of the tunes that have values."""
+    joined, tune_of = np.concatenate(values), np.repeat(tunes, [len(mine) for mine in values])
     units = [joined[tune_of == tune] for tune in dict.fromkeys(tune_of.tolist())]
     picks = rng.integers(0, len(units), size=(num_samples, len(units)))
     drawn = [np.concatenate([units[n] for n in pick]) for pick in picks]
-    return {name: np.array([statistic(values) for values in drawn]) for name, statistic in _STATISTICS.items()}
+    return {name: np.array([statistic(mine) for mine in drawn]) for name, statistic in statistics.items()}

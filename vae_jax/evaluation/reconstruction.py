@@ -1,5 +1,6 @@
 """The evaluation of reconstructions: scored against their originals, beside ceilings and baselines."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,12 +13,13 @@ from vae_jax.evaluation.note_matching import SCORES, bootstrap_f1, total_f1
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.models.inference import Reconstruction
 from vae_jax.music.match_counts import MatchCounts
-from vae_jax.representations.base import B
+from vae_jax.representations.base import AnyGrid, B
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import shorten
 from vae_jax.training.experiment import Experiment
 
 _BASELINE_EXAMPLES = 100_000  # All of them, except of a corpus too large for memory.
-_SUMMARY = {
+SUMMARY = {  # Labels of the main scores.
     "pieces": "pieces",
     "note F1 at 50 ms": "note_f1_50ms",
     "  ceiling of the representation": "ceiling_note_f1_50ms",
@@ -60,23 +62,21 @@ def evaluate(
         score_baselines = baselines.fit_grid_baselines(experiment, grid, [pieces[n] for n in split.train], sample)
     else:
         score_baselines = baselines.fit_constant(experiment, sample)
-    results: Json = {"corpus": corpus.name, "pieces": _per_piece(corpus, subsets, pieces)}
+    counts = {n: _count(grid, pieces[n]) for index in subsets.values() for n in index}
+    results: Json = {"corpus": corpus.name, "pieces": _per_piece(corpus, subsets, pieces, counts)}
     for name, index in subsets.items():
         if not index:
             continue
         mine, tunes = [pieces[n] for n in index], [corpus.tune_groups[n] for n in index]
         scores: Json = {"pieces": len(mine)}
-        for score, count in SCORES.items():
-            counts = [count(one.original, one.score) for one in mine]
-            total = sum(counts, MatchCounts())
-            scores |= {score: total.f1, f"{score}_interval": bootstrap_f1(counts, tunes)}
-            scores[score.replace("_f1_", "_precision_")] = total.precision
-            scores[score.replace("_f1_", "_recall_")] = total.recall
+        for score in counts[index[0]]:
+            of_pieces = [counts[n][score] for n in index]
+            total = sum(of_pieces, MatchCounts())
+            scores |= {score: total.f1, f"{score}_interval": bootstrap_f1(of_pieces, tunes)}
+            if score in SCORES:
+                scores[score.replace("_f1_", "_precision_")] = total.precision
+                scores[score.replace("_f1_", "_recall_")] = total.recall
         scores |= total_f1([(one.original, one.ceiling) for one in mine], "ceiling_")
-        if grid is not None:
-            for score, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
-                counts = [grid.count_matches(one.encoded, one.decoded, by_part=by_part) for one in mine]
-                scores |= {score: sum(counts, MatchCounts()).f1, f"{score}_interval": bootstrap_f1(counts, tunes)}
         # An empty reconstruction matches nothing.
         scores |= dict.fromkeys((f"baseline_empty_{score}" for score in SCORES), 0.0)
         scores |= score_baselines(mine, name) | describe_posterior(mine)
@@ -88,9 +88,9 @@ def summarise(results: Json) -> str:
     """Formats the main figures of an evaluation as a table."""
     subsets = [subset for subset in ("held_out", "training") if subset in results]
     rows: list[Sequence[Cell]] = [
-        (f"corpus: {printable(results['corpus'])}", *(subset.replace("_", "-") for subset in subsets))
+        (f"corpus: {shorten(printable(results['corpus']), 36)}", *(subset.replace("_", "-") for subset in subsets))
     ]
-    for label, name in _SUMMARY.items():
+    for label, name in SUMMARY.items():
         values = [results[subset].get(name) for subset in subsets]
         if any(value is not None for value in values):
             rows.append((label, *values))
@@ -111,16 +111,34 @@ def describe_posterior(pieces: Sequence[Reconstruction]) -> dict[str, float]:
     }
 
 
+def _count(grid: AnyGrid | None, one: Reconstruction) -> dict[str, MatchCounts]:
+    """The matches of a piece by every score."""
+    counts = {name: count(one.original, one.score) for name, count in SCORES.items()}
+    if grid is not None:
+        for name, by_part in (("note_f1_grid", False), ("note_f1_grid_part", True)):
+            counts[name] = grid.count_matches(one.encoded, one.decoded, by_part=by_part)
+    return counts
+
+
 def _per_piece(
-    corpus: Corpus, subsets: Mapping[str, Sequence[int]], reconstructions: Sequence[Reconstruction]
+    corpus: Corpus,
+    subsets: Mapping[str, Sequence[int]],
+    reconstructions: Sequence[Reconstruction],
+    counts: Mapping[int, Mapping[str, MatchCounts]],
 ) -> list[Json]:
-    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first."""
+    """Every piece with its scores, ceilings and what its representation lost; the worst reconstructed first. A piece of
+    drums alone has their score only, and comes last."""
     described = []
     for subset, n in [(subset, n) for subset, index in subsets.items() for n in index]:
-        one = reconstructions[n]
-        row: Json = {"path": corpus.pieces[n].path, "part": subset}
-        for prefix, estimate in (("", one.score), ("ceiling_", one.ceiling)):
-            for name in ("note_f1_50ms", "note_f1_instrument"):
-                row[f"{prefix}{name}"] = SCORES[name](one.original, estimate).f1
-        described.append(row | dict(one.encoded.report) | dict(one.encoded.diagnostics))
-    return sorted(described, key=lambda piece: piece["note_f1_50ms"])
+        one, mine = reconstructions[n], counts[n]
+        tune = corpus.pieces[corpus.tune_groups.index(corpus.tune_groups[n])].path
+        row: Json = {"path": corpus.pieces[n].path, "part": subset, "tune": tune}
+        is_pitched = not one.original.notes.is_drum.all()
+        for name in ("note_f1_50ms", "note_f1_instrument") if is_pitched else ("drum_f1_50ms",):
+            row[name] = mine[name].f1
+            row[f"ceiling_{name}"] = SCORES[name](one.original, one.ceiling).f1
+        row |= dict(one.encoded.report) | dict(one.encoded.diagnostics)
+        row["counts"] = {name: list(dataclasses.astuple(count)) for name, count in mine.items()}
+        row["sums"] = {"kl_nats": [float(np.sum(one.kl_nats)), len(one.kl_nats)]}
+        described.append(row)
+    return sorted(described, key=lambda piece: piece.get("note_f1_50ms", 1.0))

@@ -22,5 +22,5 @@ def format_cell(cell: Cell) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, float):
-        return f"{cell:.4f}"
-    return str(cell) if isinstance(cell, str | int) else f"{cell[0]:.3f} .. {cell[1]:.3f}"
+        return f"{cell:z.4f}"
+    return str(cell) if isinstance(cell, str | int) else f"{cell[0]:z.3f} .. {cell[1]:z.3f}"

@@ -132,12 +132,13 @@ class Inference:
         context = self.representation.context_of_length(len(z)) if context is None else context
         return self.representation.decode(Encoded(self.decode(z), context))
 
-    def decode_scores(self, latents: Sequence[np.ndarray]) -> list[Score]:
-        """Decodes several pieces without originals, each [W, Z]."""
-        decoded = zip(latents, self.decode_pieces(latents), strict=True)
+    def decode_scores(self, latents: Sequence[np.ndarray], contexts: Sequence[object] | None = None) -> list[Score]:
+        """Decodes several pieces, each [W, Z], with the contexts given or those of music without an original."""
+        if contexts is None:
+            contexts = [self.representation.context_of_length(len(z)) for z in latents]
         return [
-            self.representation.decode(Encoded(examples, self.representation.context_of_length(len(z))))
-            for z, examples in decoded
+            self.representation.decode(Encoded(examples, context))
+            for examples, context in zip(self.decode_pieces(latents), contexts, strict=True)
         ]
 
     def _map(self, function: Callable[[Any], Any], pieces: Sequence[Any], finish: Callable[[Any], Any]) -> list[Any]:

@@ -28,6 +28,8 @@ def fit_density(means: np.ndarray) -> LatentDensity:
     """Fits a Gaussian to posterior means [N, Z], its covariance shrunk by the rule of Ledoit and Wolf (2004)."""
     import sklearn.covariance
 
+    if len(means) == 1:  # Scikit-learn warns of what is meant.
+        means = np.repeat(means, 2, axis=0)
     fitted = sklearn.covariance.LedoitWolf().fit(means)
     jitter = 1e-6 * np.eye(means.shape[1])  # Keeps the covariance of a collapsed posterior positive definite.
     return LatentDensity(fitted.location_, np.linalg.cholesky(fitted.covariance_ + jitter))
@@ -64,7 +66,8 @@ def sample_scores(
 
 
 def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, num_examples: int) -> list[Score]:
-    """Decodes points between two pieces, ends included: example n of one is interpolated with example n of the other.
+    """Decodes points between two pieces, ends included: example n of one is interpolated with example n of the other,
+    and what the latents do not hold, such as the tempo, lies between those of the ends.
 
     Args:
       inference: the trained model.
@@ -72,11 +75,16 @@ def interpolate(inference: Inference, start: Score, end: Score, num_steps: int, 
       num_steps: number of scores to return, at least 2.
       num_examples: examples taken of each piece from its first full bar on, at most as many as the shorter one has.
     """
-    means = []
+    representation, means, contexts = inference.representation, [], []
     for score in (start, end):
-        encoded = inference.representation.encode(score)
-        first = inference.representation.first_full_example(encoded.context)
+        encoded = representation.encode(score)
+        contexts.append(encoded.context)
+        first = representation.first_full_example(encoded.context)
         means.append(inference.encode(encoded.examples).mean[first:][:num_examples])
     count = min(map(len, means))
     fractions = np.linspace(0, 1, num_steps)
-    return inference.decode_scores([slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions])
+    latents = [slerp(means[0][:count], means[1][:count], fraction) for fraction in fractions]
+    between = [
+        representation.context_between(contexts[0], contexts[1], float(fraction), count) for fraction in fractions
+    ]
+    return inference.decode_scores(latents, between)

@@ -36,6 +36,12 @@ def gaussian_divergence_nats(posterior: Posterior, prior: Posterior) -> jax.Arra
     return 0.5 * jnp.sum(squares - 1 - log_var + prior_log_var, axis=-1)
 
 
+def gaussian_log_density(z: jax.Array, gaussian: Posterior) -> jax.Array:
+    """Log density of each latent under a diagonal Gaussian, up to log(2 pi) / 2; the shape of z."""
+    mean, log_var = gaussian
+    return -0.5 * (jnp.square(z - mean) * jnp.exp(-log_var) + log_var)
+
+
 def mean_squared_log_error(outputs: jax.Array, x: jax.Array) -> jax.Array:
     """Mean over an example's values of the squared difference of log(1 + value), [B], as Keras defines it.
 

@@ -177,7 +177,7 @@ class RollVAE(VAE):
         """Maps latents [B, T, Z] to the logits of every feature of every beat, [B, T, ...]."""
         steps, pitches, num_parts = self.example_shape
         every = jnp.broadcast_to(self.absent.value, (*z.shape[:2], len(self.absent.value)))
-        every = every.at[..., self.features.value].set(self._logits(z))
+        every = every.at[..., self.features.value].set(self.feature_logits(z))
         onset, drum, share, outlasts = jnp.split(every, np.cumsum(self.group_sizes[:-1]), axis=-1)
         return RollLogits(
             onset.reshape(*z.shape[:2], steps, pitches),
@@ -194,7 +194,7 @@ class RollVAE(VAE):
         posterior = self._infer(counts, x.inside)
         z = reparameterize(key, posterior) * x.inside[..., None]
         kl = self.kl_nats(posterior, z) * x.inside
-        return VAEOutput(jnp.sum(binomial_nll(self._logits(z), counts), axis=1), jnp.sum(kl, axis=1))
+        return VAEOutput(jnp.sum(binomial_nll(self.feature_logits(z), counts), axis=1), jnp.sum(kl, axis=1))
 
     def kl_nats(self, posterior: Posterior, z: jax.Array) -> jax.Array:
         """KL divergence of the posterior from the prior given the sampled latents before, [B, T]; z [B, T, Z]."""
@@ -226,7 +226,8 @@ class RollVAE(VAE):
         """Starts from PCA of the training beats; see `pca_start`."""
         return pca_start(self, variables, inputs, seed)
 
-    def _logits(self, z: jax.Array) -> jax.Array:
+    def feature_logits(self, z: jax.Array) -> jax.Array:
+        """Maps latents [B, T, Z] to the logits of the modelled features, [B, T, M]."""
         chex.assert_shape(z, (None, None, self.latent_dim))
         return stack_neighbours(z, self.config.kernel_beats) @ self.kernel + self.bias
 

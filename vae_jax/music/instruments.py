@@ -15,6 +15,7 @@ PART_NAMES = ("winds", "low brass", "high strings", "low strings", "keys", "orga
 WINDS, LOW_BRASS, HIGH_STRINGS, LOW_STRINGS, KEYS, ORGAN, BASS, DRUMS = range(8)
 NUM_PARTS = len(PART_NAMES)
 
+TIMPANI = 47  # A General MIDI program counted from zero, like all here.
 _LOW_STRINGS_BELOW = 52  # E below middle C: a string track whose median lies below it plays the bass.
 _STRINGS = frozenset([40, 41, 42, 43, 44, 45, *range(48, 56), *range(88, 96)])  # Bowed, ensembles, choirs and pads.
 
@@ -26,7 +27,7 @@ _PROGRAM_RANGES = (
     (32, 40, BASS),
     (40, 46, HIGH_STRINGS),
     (46, 47, KEYS),  # Harp.
-    (47, 48, BASS),  # Timpani: bass notes on the beat, in pieces that have no bass guitar.
+    (TIMPANI, TIMPANI + 1, BASS),  # Timpani: bass notes on the beat, in pieces that have no bass guitar.
     (48, 56, HIGH_STRINGS),
     (56, 57, WINDS),  # Trumpet.
     (57, 59, LOW_BRASS),  # Trombone, tuba.

@@ -1,151 +1,189 @@
-"""Reads the events of one track of a MIDI file, in time linear in its bytes whatever they are.
+"""Reads the tracks of a MIDI file, also of a damaged one, in time linear in its bytes whatever they are.
 
-What it does with malformed events is in the table of `midi.py`.
+What is done with malformed input is in the table of `midi.py`. Two rules decide what is music:
+
+  A track ends where its length says if a chunk or the end of the file follows there. Otherwise it ends at its
+  end-of-track event, at the latest before the next `MTrk`.
+
+  After an event that cannot be read, or past a wrong length, reading goes on at the next place that reads as music
+  (`midi_lookahead.py`). Random bytes and text do not.
 """
 
-import collections
-import dataclasses
+from vae_jax.music.midi_events import (
+    CUT_EVENT,
+    DATA_BYTES,
+    META_END_OF_TRACK,
+    BrokenEventError,
+    Repairs,
+    Track,
+    find_content,
+    read_variable_length,
+)
+from vae_jax.music.midi_lookahead import find_events, is_shifted, reads_on
 
-Repairs = collections.Counter[str]  # How often each repair was made.
-META_END_OF_TRACK = 0x2F
-_CHANNEL_DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
-_SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-
-
-class _BrokenTrackError(Exception):
-    """The rest of a track's bytes cannot be understood."""
-
-
-@dataclasses.dataclass
-class Track:
-    """What one chunk holds, in the chunk's order.
-
-    Attributes:
-      notes: onset, duration, channel, pitch, velocity and place in the chunk of each note.
-      programs: tick, channel, program and place in the chunk of each program change.
-      metas: tick, type and content of each meta event.
-      open_notes: indices of the notes of a (channel, pitch) that have not ended, oldest first.
-    """
-
-    name: str = ""  # Set by the caller from the meta events.
-    end_tick: int = 0  # Of the last event read.
-    notes: list[list[int]] = dataclasses.field(default_factory=list)
-    programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
-    metas: list[tuple[int, int, bytes]] = dataclasses.field(default_factory=list)
-    open_notes: dict[tuple[int, int], collections.deque[int]] = dataclasses.field(default_factory=dict)
-
-    def start_note(self, channel: int, pitch: int, velocity: int) -> None:
-        """Starts a note at `end_tick`."""
-        self.open_notes.setdefault((channel, pitch), collections.deque()).append(len(self.notes))
-        self.notes.append([self.end_tick, 0, channel, pitch, velocity, len(self.notes) + len(self.programs)])
-
-    def end_note(self, channel: int, pitch: int, repairs: Repairs) -> None:
-        """Ends the oldest open note of a pitch at `end_tick`."""
-        waiting = self.open_notes.get((channel, pitch))
-        if not waiting:
-            repairs["note off without a note: ignored"] += 1
-            return
-        note = self.notes[waiting.popleft()]
-        if self.end_tick == note[0]:
-            repairs["zero-length note: lengthened to one tick"] += 1
-        note[1] = max(1, self.end_tick - note[0])
+MAX_DELTA_BEATS = 10_000  # A longer delta time is damage: 83 minutes at 120 beats per minute.
+_MAX_RESUMED_BEATS = 64
+_MAX_DOUBTS = 20  # Looks ahead for notes that start twice, at most.
+_MAX_BYTES_INTO_META = 3  # How far into a meta event whose length may be wrong its successor is looked for.
+_ENDED = ""
+_NO_END = "a track has no end-of-track event"
+_LONG_DELTA = f"a delta time of more than {MAX_DELTA_BEATS:,} beats"
 
 
-def _read_variable_length(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """Reads a variable-length quantity of at most four bytes; returns it and the position after it."""
-    value = 0
-    for length in range(4):
-        if position + length >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        byte = data[position + length]
-        value = (value << 7) | (byte & 0x7F)
-        if byte < 0x80:
-            return value, position + length + 1
-    raise _BrokenTrackError("a track has a variable-length quantity of more than four bytes")
+def read_tracks(data: bytes, position: int, ticks_per_beat: int, repairs: Repairs, *, in_turn: bool) -> list[Track]:
+    """Reads the MTrk chunks from `position` on; `in_turn`: each starts where the one before it ended (format 2)."""
+    tracks: list[Track] = []
+    while position + 8 <= len(data):
+        end = _chunk_end(data, position)
+        if data[position : position + 4] == b"MTrk":
+            first_tick = tracks[-1].end_tick if tracks and in_turn else 0
+            track = _read_sound_track(data, position + 8, end, Track(Repairs(), first_tick), ticks_per_beat)
+            if track is not None:
+                repairs.update(track.repairs)
+                position = end
+            else:
+                track = Track(repairs, first_tick)
+                position = _read_damaged_track(data, position + 8, end, track, ticks_per_beat)
+            tracks.append(track)
+        elif _is_named(data, position) and _is_boundary(data, end):
+            position = end
+        else:
+            following = data.find(b"MTrk", position + 4)
+            if following < 0:
+                break
+            repairs["bytes between two chunks skipped"] += 1
+            position = following
+    if tracks and position < len(data):
+        repairs[f"{len(data) - position} bytes after the last track skipped"] += 1
+    return tracks
 
 
-def read_track(data: bytes, start: int, end: int, repairs: Repairs, start_tick: int) -> Track:
-    """Reads the events of one chunk as far as they can be understood."""
-    track = Track(end_tick=start_tick)
-    try:
-        _read_events(data, start, end, repairs, track)
-    except _BrokenTrackError as error:
-        repairs[f"{error}: the rest of it is left out"] += 1
-    for waiting in track.open_notes.values():
-        for n in waiting:
-            repairs["hanging note: ended where its track ends"] += 1
-            track.notes[n][1] = max(1, track.end_tick - track.notes[n][0])
-            track.end_tick = max(track.end_tick, track.notes[n][0] + 1)
+def _chunk_end(data: bytes, position: int) -> int:
+    return position + 8 + int.from_bytes(data[position + 4 : position + 8], "big")
+
+
+def _is_named(data: bytes, position: int) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in data[position : position + 4])
+
+
+def _is_boundary(data: bytes, position: int) -> bool:
+    """Whether the file ends here, or a chunk starts that fits into it."""
+    if position >= len(data) or data[position : position + 4] == b"MTrk":
+        return position <= len(data)
+    return position + 8 <= len(data) and _is_named(data, position) and _chunk_end(data, position) <= len(data)
+
+
+def _read_sound_track(data: bytes, start: int, end: int, track: Track, ticks_per_beat: int) -> Track | None:
+    """Adds the events of a chunk to its track and returns it if all can be read and the last one is its end-of-track
+    event; else None. Notes that overlap, or ends without a note, are no damage then."""
+    if not _is_boundary(data, end):
+        return None
+    read = _read_events(data, start, end, track, MAX_DELTA_BEATS * ticks_per_beat, True)
+    if read != (end, _ENDED):
+        return None
+    track.end_open_notes()
     return track
 
 
-def _read_events(data: bytes, position: int, end: int, repairs: Repairs, track: Track) -> None:
-    """Adds the chunk's events to `track`."""
-    status, is_interrupted = 0, False
-    while position < end:
-        delta = data[position]
-        if delta < 0x80:  # As most are: a call takes longer than the rest of this loop's head.
-            position += 1
-        else:
-            delta, position = _read_variable_length(data, position, end)
-        track.end_tick += delta
-        if position >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        byte = data[position]
-        if byte >= 0xF0:
-            is_interrupted = True
-            kind, content, position = _read_system_event(data, position, end)
-            if kind == META_END_OF_TRACK:
-                if position < end:
-                    repairs["bytes after a track's end skipped"] += 1
-                return
-            if kind is not None:
-                track.metas.append((track.end_tick, kind, content))
-            continue
-        if byte >= 0x80:
-            status, position, is_interrupted = byte, position + 1, False
-        elif not status:
-            raise _BrokenTrackError("a track has data without a status byte")
-        elif is_interrupted:
-            repairs["running status kept across a meta or system message"] += 1
-            is_interrupted = False
-        size = _CHANNEL_DATA_BYTES[status >> 4]
-        if position + size > end:
-            raise _BrokenTrackError("a track ends inside an event")
-        first, second = data[position], data[position + 1] if size == 2 else 0
-        position += size
-        if first > 127 or second > 127:
-            repairs["data byte above 127 read as 127"] += 1
-            first, second = min(first, 127), min(second, 127)
-        _add_channel_event(track, status, first, second, repairs)
-    repairs["a track has no end-of-track event"] += 1
+def _read_damaged_track(data: bytes, start: int, stated_end: int, track: Track, ticks_per_beat: int) -> int:
+    """Adds the events of a chunk to its track; returns the position after it."""
+    limit = stated_end if _is_boundary(data, stated_end) else _next_track(data, start, len(data))
+    end = min(stated_end, limit)
+    max_delta = MAX_DELTA_BEATS * ticks_per_beat
+    position, fault = _read_events(data, start, end, track, max_delta, False)
+    limit = _next_track(data, position, limit)
+    is_damaged = False
+    while fault != _LONG_DELTA and not (fault == _ENDED and track.notes):
+        found = find_events(data, position, limit, track, _MAX_RESUMED_BEATS * ticks_per_beat)
+        if found is None:
+            break
+        if fault == _ENDED:
+            track.repairs["events after an end-of-track event: read"] += 1
+        elif end == limit or fault not in (CUT_EVENT, _NO_END):  # Else the stated length alone is wrong.
+            track.repairs[f"{fault}: skipped to the next event"] += 1
+        end = limit
+        is_damaged = True
+        position, track.status = found
+        position, fault = _read_events(data, position, end, track, max_delta, False)
+    if is_damaged:
+        track.pair_again()
+    track.end_open_notes()
+    if fault == _ENDED and limit != stated_end:
+        if position != stated_end:
+            track.repairs["a track's stated length is wrong: read up to its end-of-track event"] += 1
+        return position
+    if fault == _ENDED:
+        if position < limit:
+            track.repairs["bytes after a track's end skipped"] += 1
+        return limit
+    if stated_end > len(data):
+        track.repairs["a track is cut short by the end of the file"] += 1
+    consequence = {_NO_END: "", _LONG_DELTA: ": the track ends before it"}.get(fault, ": the rest of it is left out")
+    track.repairs[fault + consequence] += 1
+    return max(position, min(stated_end, limit))
 
 
-def _add_channel_event(track: Track, status: int, first: int, second: int, repairs: Repairs) -> None:
-    """Adds a note on, note off or program change; other channel messages are skipped."""
-    kind, channel = status >> 4, status & 0x0F
-    if kind == 0x9 and second > 0:
-        track.start_note(channel, first, second)
-    elif kind in (0x8, 0x9):
-        track.end_note(channel, first, repairs)
-    elif kind == 0xC:
-        track.programs.append((track.end_tick, channel, first, len(track.notes) + len(track.programs)))
+def _next_track(data: bytes, position: int, limit: int) -> int:
+    """Returns where the next MTrk chunk starts, at most `limit`."""
+    following = data.find(b"MTrk", position, limit)
+    return limit if following < 0 else following
 
 
-def _read_system_event(data: bytes, position: int, end: int) -> tuple[int | None, bytes, int]:
-    """Reads a meta or system event; returns the meta type (None for others), its content and the position after it."""
-    status = data[position]
-    position += 1
-    kind = None
-    if status == 0xFF:
-        if position >= end:
-            raise _BrokenTrackError("a track ends inside an event")
-        kind = data[position]
-        position += 1
-    if status in (0xF0, 0xF7, 0xFF):
-        size, position = _read_variable_length(data, position, end)
-    else:
-        size = _SYSTEM_DATA_BYTES.get(status, 0)
-    if position + size > end:
-        raise _BrokenTrackError("a track ends inside an event")
-    return kind, data[position : position + size], position + size
+def _read_events(data: bytes, position: int, end: int, track: Track, max_delta: int, sound: bool) -> tuple[int, str]:
+    """Adds events to a track up to its end-of-track event or one that cannot be read or, unless the track is sound,
+    hardly reads as music. Returns the position after the first or before the second, and `_ENDED` or the fault."""
+    status, is_interrupted, num_doubts, event, meta_start = track.status, False, 0, position, position
+    try:
+        while position < end:
+            event = position
+            delta = data[position]
+            if delta < 0x80:  # As most are: a call takes longer than the rest of this loop's head.
+                position += 1
+            else:
+                delta, position = read_variable_length(data, position, end)
+                if delta > max_delta:
+                    return event, _LONG_DELTA
+            if position == end:
+                return event, CUT_EVENT
+            byte = data[position]
+            if byte >= 0xF0:
+                kind, meta_start, position = find_content(data, position, end)
+                track.end_tick += delta
+                is_interrupted = True
+                if kind == META_END_OF_TRACK:
+                    return position, _ENDED
+                track.add_system(byte, kind, data[meta_start:position])
+                continue
+            if byte >= 0x80:
+                track.status = status = byte
+                position, is_interrupted = position + 1, False
+            elif not status:
+                return event, "a track has data without a status byte"
+            elif is_interrupted:
+                if not reads_on(data, event, end, status, track, max_delta):
+                    return max(meta_start, event - _MAX_BYTES_INTO_META), "a meta event has a wrong length"
+                track.repairs["running status kept across a meta or system message"] += 1
+                is_interrupted = False
+            size = DATA_BYTES[status >> 4]
+            if position + size > end:
+                return event, CUT_EVENT
+            first, second = data[position], data[position + 1] if size == 2 else 0
+            position += size
+            track.end_tick += delta
+            if first > 127 or second > 127:
+                note = (status & 0x0F | track.port, first)
+                if not reads_on(data, position, end, status, track, max_delta, note):
+                    track.end_tick -= delta
+                    return event, "a track has a data byte above 127"
+                track.add_clipped(status, first, second)
+            elif not track.add(status, first, second) and byte < 0x80 and not sound:
+                is_start = status >= 0x90 and second > 0
+                num_doubts += is_start
+                if not is_start and not reads_on(data, event, end, status, track, max_delta):
+                    track.end_tick -= delta
+                    return event, "a track ends notes that had not begun"
+                if is_start and num_doubts < _MAX_DOUBTS and is_shifted(data, position, end, track, max_delta):
+                    return position, "a track starts notes that sound already"
+        return position, _NO_END
+    except BrokenEventError as error:
+        return event, str(error)

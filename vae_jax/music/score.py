@@ -140,6 +140,12 @@ class Score:
         segment = np.maximum(np.searchsorted(change_ticks, ticks, side="right") - 1, 0)
         return change_seconds[segment] + (ticks - change_ticks[segment]) * seconds_per_tick[segment]
 
+    def mean_tempo(self, start_tick: int, end_tick: int) -> float:
+        """Returns the quarter notes a minute between two ticks; those at the first where nothing lies between."""
+        end_tick = max(end_tick, start_tick + 1)
+        start, end = self.seconds(np.array([start_tick, end_tick]))
+        return 60 * (end_tick - start_tick) / self.ticks_per_beat / float(end - start)
+
     @property
     def duration_sec(self) -> float:
         """Seconds from the start of the piece to the end of its last note."""
@@ -204,6 +210,18 @@ def transpose(score: Score, semitones: int) -> Score:
     pitch = score.notes.pitch + np.where(score.notes.is_drum, 0, semitones)
     pitch = np.where(pitch > 127, 116 + (pitch - 116) % 12, np.where(pitch < 0, pitch % 12, pitch))
     return dataclasses.replace(score, notes=_in_normal_form(score.notes.replace(pitch=pitch)))
+
+
+def cut(score: Score, end_tick: int) -> Score:
+    """Returns the score up to a tick, above 0: what starts later is left out, held notes end there."""
+    notes = score.notes.select(score.notes.onset_ticks < end_tick)
+    return dataclasses.replace(
+        score,
+        notes=notes.replace(duration_ticks=np.minimum(notes.duration_ticks, end_tick - notes.onset_ticks)),
+        tempos=tuple(one for one in score.tempos if one.tick < end_tick),
+        meters=tuple(one for one in score.meters if one.tick < end_tick),
+        keys=tuple(one for one in score.keys if one.tick < end_tick),
+    )
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:

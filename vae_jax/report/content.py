@@ -1,11 +1,11 @@
 """The numbers and plots of a run that the template of its page needs beside the files of the run."""
 
 import base64
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from vae_jax.report import composed, likelihood
 from vae_jax.report.pieces import ReportPieces, RunRecord, display_name
-from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.files import Json
 
 SUBSETS = ("held_out", "training")
 _PLOTS = {
@@ -56,7 +56,8 @@ def describe(run: RunRecord, pieces: ReportPieces) -> Json:
         "subset": subset,
         "scores": run.metrics[subset] if subset else None,
         "measures": [row for measure in _MEASURES if (row := _compare(measure, run.metrics))],
-        "composed": _tables(run.metrics.get("composed", {})),
+        "likelihood": likelihood.describe(run.metrics.get("likelihood") or {}),
+        "composed": composed.describe(run.metrics.get("composed", {})),
         "ceiling": _ceiling(run, pieces),
         "unreadable": pieces.unreadable,
         "has_music": any("original" in piece.music for piece in pieces.pieces),
@@ -117,34 +118,3 @@ def _plots(run: RunRecord) -> list[dict[str, str]]:
         for title, path in paths.items()
         if path.exists() and path.stat().st_size <= 600_000
     ]
-
-
-def _tables(group: Json, title: str = "") -> list[Json]:
-    """Turns nested mappings into tables: one of a group's values, one with a row for each mapping of values in it."""
-    values = {name: {"value": value} for name, value in group.items() if not isinstance(value, dict)}
-    groups = {name: value for name, value in group.items() if isinstance(value, dict)}
-    flat = {name: one for name, one in groups.items() if not any(isinstance(cell, dict) for cell in one.values())}
-    tables = [_table(title, rows) for rows in (values, flat) if rows]
-    for name, one in groups.items():
-        if name not in flat:
-            tables += _tables(one, f"{title}: {_text(name)}" if title else _text(name))
-    return tables
-
-
-def _table(title: str, rows: Mapping[str, Json]) -> Json:
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    cells = {_text(name): [_cell(row.get(column, "")) for column in columns] for name, row in rows.items()}
-    return {"title": title, "columns": [_text(column) for column in columns], "rows": cells}
-
-
-def _text(name: object) -> str:
-    return printable(str(name)).replace("_", " ")
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, list):
-        ends = [_cell(one.get("name") if isinstance(one, Mapping) else one) for one in value[:3]]
-        return (" to " if len(ends) == 2 and isinstance(value[0], float) else ", ").join(ends)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    return f"{value:.3f}" if isinstance(value, float) else _text(value)

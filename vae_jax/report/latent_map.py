@@ -18,6 +18,7 @@ class LatentMap:
 def map_latents(means: np.ndarray, seed: int) -> LatentMap:
     """Maps pieces by their posterior means, [N, Z]; the seed is that of k-means."""
     import scipy.cluster.hierarchy
+    import scipy.spatial.distance
     import sklearn.cluster  # A second to import.
     import sklearn.decomposition
 
@@ -26,10 +27,11 @@ def map_latents(means: np.ndarray, seed: int) -> LatentMap:
         for k in range(1, min(10, len(np.unique(means, axis=0))) + 1)
     ]
     inertia = np.array([fit.inertia_ for fit in fits])
-    points = means
-    if means.shape[1] > 2 and len(means) > 1:
+    points = means[:, :2]
+    if means.shape[1] > 2 and len(fits) > 1:
         points = sklearn.decomposition.PCA(2, random_state=seed).fit_transform(means)
-    linkage = scipy.cluster.hierarchy.linkage(means, method="complete") if len(means) > 1 else np.zeros((0, 4))
+    distances = scipy.spatial.distance.pdist(means)
+    linkage = scipy.cluster.hierarchy.linkage(distances, method="complete") if len(means) > 1 else np.zeros((0, 4))
     # The elbow of the curve is the point furthest below the straight line between its ends.
     below_line = np.linspace(inertia[0], inertia[-1], len(inertia)) - inertia
     elbow = int(np.argmax(below_line)) if len(inertia) > 2 else 0

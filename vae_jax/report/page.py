@@ -7,18 +7,25 @@ text, style and scripts. Sound is synthesised in the page. Everything that comes
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 
 import jinja2
 
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
-from vae_jax.report import artifacts, content, decoded_points, pieces
+from vae_jax.report import artifacts, content, decoded_points, listening_test, pieces
+from vae_jax.report.listening_test import NamedScore
+from vae_jax.report.pieces import ReportPieces, RunRecord
 from vae_jax.runtime import files
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 from vae_jax.training.run_dir import RunFolder
 
 # In the order of their dependencies.
-SCRIPTS = ("notes.js", "synth.js", "player.js", "roll.js", "music.js", "pieces.js", "map.js", "chart.js", "page.js")
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("notes", "synth", "player", "roll", "music", "pieces", "listening", "map", "chart", "page")
+)
 
 
 def write_report(folder: RunFolder, inference: Inference | None) -> int:
@@ -37,33 +44,46 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
         "pieces": corpus.pack(latent_map),
         "samples": pieces.pack_folder(folder.samples, folder),
         "compositions": pieces.pack_folder(folder.compositions, folder),
+        "listening": _listening_test(run, corpus),
         "interpolations": decoded_points.interpolations(inference, corpus.pieces),
         "grid": decoded_points.grid(inference, run, latent_map),
         "log": run.log,
         "constants": artifacts.constant_losses(run.metrics),
     }
-    page = _render(content.describe(run, corpus), data).encode("utf-8", "replace")
+    page = render("report.html.j2", content.describe(run, corpus) | {"data": data}, SCRIPTS).encode("utf-8", "replace")
     files.write_bytes(folder.report, page)
     return len(page)
 
 
-def _render(variables: Json, data: Json) -> str:
-    """Renders the page from the variables of its template and the JSON data of its scripts."""
+def _listening_test(run: RunRecord, corpus: ReportPieces) -> Json | None:
+    real = [
+        NamedScore(one.name, one.music["original"])
+        for one in corpus.pieces
+        if one.is_held_out and "original" in one.music
+    ]
+    composed = [
+        NamedScore(pieces.display_name(name), score)
+        for name, score, _ in pieces.read_folder(run.folder.compositions)
+        if score
+    ]
+    return listening_test.make_test(real, composed, run.config["sample"]["seed"])
+
+
+def render(template: str, variables: Json, scripts: Sequence[str]) -> str:
+    """Renders a template of a page with its variables, the style, and scripts of `template/` by their names."""
     loader, undefined = jinja2.FunctionLoader(_read), jinja2.StrictUndefined
     environment = jinja2.Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format}
+    environment.filters |= {"printable": files.printable, "thousands": "{:,}".format, "quantity": quantity}
     # `tojson` escapes <, > and &, so that no text of a file can end the script that holds it.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    scripts = [_read(name) for name in SCRIPTS]
+    texts = [_read(name) for name in scripts]
     # A content security policy that allows these scripts only and no network: a second defence.
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in texts]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return environment.get_template("report.html.j2").render(
-        variables, data=data, style=_read("report.css"), scripts=scripts, policy=policy
-    )
+    return environment.get_template(template).render(variables, style=_read("report.css"), scripts=texts, policy=policy)
 
 
 def _read(name: str) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -127,14 +127,21 @@ def read_pieces(run: RunRecord) -> ReportPieces:
 def pack_folder(folder: pathlib.Path, run: RunFolder) -> list[Json]:
     """Packs the MIDI files of a folder in the order of their names; of an unreadable one its name and the reason."""
     rows = []
-    for path in sorted(folder.glob("*.mid")) if folder.is_dir() else []:
-        score, reason = _read_score(path)
-        row: Json = {"name": display_name(path.stem)}
+    for name, score, reason in read_folder(folder):
+        row: Json = {"name": display_name(name)}
         if score is None:
             rows.append(row | {"unreadable": reason})
         else:
-            rows.append(row | {"tracks": _pack_tracks(score), "music": pack_music(score, _url(path, run))})
+            url = _url(folder / f"{name}.mid", run)
+            rows.append(row | {"tracks": _pack_tracks(score), "music": pack_music(score, url)})
     return rows
+
+
+def read_folder(folder: pathlib.Path) -> Iterator[tuple[str, Score | None, str | None]]:
+    """Reads the MIDI files of a folder in the order of their names: gives the stem of each, and the score or a sentence
+    that says why it cannot be read."""
+    for path in sorted(folder.glob("*.mid")) if folder.is_dir() else []:
+        yield path.stem, *_read_score(path)
 
 
 def display_name(name: str) -> str:

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from anyascii import anyascii
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -14,10 +16,12 @@ from vae_jax.music import instruments
 from vae_jax.music.score import Score
 from vae_jax.report.latent_map import LatentMap
 from vae_jax.runtime import files
+from vae_jax.runtime.text import quantity, shorten
 
 # The colour-blind safe palette of Okabe and Ito (2008), without its yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F", "#8C564B", "#5D3A9B")
 _DRUM_ROW = 20  # Below the lowest pitch.
+_MAX_TITLE, _MAX_LABEL = 72, 32  # Characters.
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
@@ -59,7 +63,7 @@ def plot_roll_row(scores: Sequence[Score], titles: Sequence[str]) -> Figure:
     axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for panel, score, title in zip(axes, scores, titles, strict=True):
         draw_roll(panel, score)
-        panel.set_title(_escape(title), fontsize=9)
+        panel.set_title(_escape(title, _MAX_LABEL), fontsize=9)
     for panel in axes[1:]:
         panel.set_ylabel("")
     _add_legend(axes[-1], scores)
@@ -90,7 +94,11 @@ def draw_lines(panel: Axes, score: Score) -> None:
     tracks = score.note_bearing_tracks()
     for n, track in enumerate(tracks):
         mine = score.notes.track == track
-        x, y, label = score.notes.onset_ticks[mine], score.notes.pitch[mine], _escape(score.track_names[track])
+        x, y, label = (
+            score.notes.onset_ticks[mine],
+            score.notes.pitch[mine],
+            _escape(score.track_names[track], _MAX_LABEL),
+        )
         panel.plot(x, y, lw=0.8, color=COLOURS[n % len(COLOURS)], label=label or f"track {track + 1}")
     if len(score.notes):
         panel.set_xlim(0, max(1.0, score.end_tick * 1.02))
@@ -121,7 +129,7 @@ def plot_histograms(scores: Sequence[Score], kept_notes: int | None, corpus_name
         axes[0].axvline(kept_notes, color=COLOURS[1], label=f"{kept_notes} notes kept")
         axes[0].legend(fontsize=8)
     axes[5].axis("off")
-    figure.suptitle(f"{_escape(corpus_name)}: {len(scores)} pieces", fontsize=11)
+    figure.suptitle(f"{_escape(corpus_name)}: {quantity(len(scores), 'piece')}", fontsize=11)
     return figure
 
 
@@ -155,7 +163,7 @@ def plot_latent_map(latents: LatentMap, labels: Sequence[str], held_out: Sequenc
     for n, (point, label, cluster) in enumerate(zip(latents.points, labels, latents.clusters, strict=True)):
         x, y = point[0], point[1] if len(point) > 1 else 0.0
         panel.scatter(x, y, s=14, color=COLOURS[cluster % len(COLOURS)], marker="^" if held_out[n] else "o")
-        panel.annotate(_escape(label), (x, y), fontsize=5, xytext=(2, 2), textcoords="offset points")
+        panel.annotate(_escape(label, _MAX_LABEL), (x, y), fontsize=5, xytext=(2, 2), textcoords="offset points")
     panel.set(xlabel="first axis", ylabel="second axis")
     panel.set_title(_escape(title), fontsize=11)
     return figure
@@ -177,7 +185,7 @@ def plot_dendrogram(latents: LatentMap, labels: Sequence[str]) -> Figure:
     figure = Figure(figsize=(7, max(3.0, 0.13 * len(labels))), layout="constrained")
     panel = figure.subplots()
     if len(latents.linkage):
-        names = [_escape(label) for label in labels]
+        names = [_escape(label, _MAX_LABEL) for label in labels]
         hierarchy.dendrogram(latents.linkage, labels=names, orientation="right", leaf_font_size=5, ax=panel)
     panel.set_xlabel("distance between latents")
     return figure
@@ -192,6 +200,9 @@ def _add_legend(panel: Axes, scores: Sequence[Score]) -> None:
         panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
 
 
-def _escape(text: str) -> str:
-    """Makes a name from a file printable, and keeps matplotlib from reading it as a formula."""
-    return files.printable(text).replace("$", r"\$")
+def _escape(text: str, length: int = _MAX_TITLE) -> str:
+    """Makes a name from a file printable and short, transliterates what the font lacks, such as Chinese, and keeps
+    matplotlib from reading it as a formula."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    drawn = "".join(c if font.get_char_index(ord(c)) else anyascii(c) for c in files.printable(text))
+    return shorten(drawn, length).replace("$", r"\$")

@@ -104,6 +104,11 @@ class Representation(Protocol[B, C, X, O]):
     def context_of_length(self, num_examples: int) -> C:
         """Returns the context of music of so many examples that has no original."""
 
+    def context_between(self, start: C, end: C, fraction: float, num_examples: int) -> C:
+        """Returns the context of music of so many examples between two pieces: 0 is the start, 1 the end."""
+        del start, end, fraction
+        return self.context_of_length(num_examples)
+
     @property
     def grid(self) -> BeatGrid[B, C] | None:
         """The beat grid of the examples; None where their times lie on no grid."""

@@ -134,6 +134,13 @@ class NoteMatrixRepresentation(config.Section, Representation[NoteMatrix, NoteMa
             raise ValueError(f"a piece is one example, got {num_examples}")
         return NoteMatrixContext(480, tuple(_default_track(t) for t in range(self.num_tracks)))
 
+    def context_between(
+        self, start: NoteMatrixContext, end: NoteMatrixContext, fraction: float, num_examples: int
+    ) -> NoteMatrixContext:
+        """The context of the nearer piece, as its notes are in its own ticks."""
+        del num_examples
+        return start if fraction < 0.5 else end
+
 
 def _default_track(track: int) -> TrackContext:
     channel = track if track < DRUM_CHANNEL else track + 1

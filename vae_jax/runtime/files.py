@@ -14,6 +14,8 @@ from vae_jax.runtime.errors import UserError
 
 Json = dict[str, Any]  # A JSON object.
 
+OUTPUT_MARK = ".vae_jax_output"  # A folder that holds this file is no part of a corpus in a folder above it.
+
 _MAX_NAME_BYTES = 160
 
 
@@ -34,11 +36,30 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def mark_output(folder: pathlib.Path) -> None:
+    """Marks a folder as written by this package; raises UserError as `replacing` does."""
+    write_bytes(folder / OUTPUT_MARK, b"Written by vae_jax: no part of a corpus in a folder above this one.\n")
+
+
+def make_output(path: str) -> pathlib.Path:
+    """Returns the folder for what a command writes; marks it where it is new or empty. Raises UserError as `replacing`
+    does."""
+    folder = pathlib.Path(path)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        mark_output(folder)
+    return folder
+
+
 def remove_leftovers(folder: pathlib.Path) -> None:
     """Deletes the temporary files of killed writers, in a folder and those below it."""
     for path in folder.rglob(".*.????????.tmp"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def expand_home(path: str) -> pathlib.Path:
+    """Returns a path with ~ at its start as the user's home folder; of an unknown user's home as it stands."""
+    return pathlib.Path(os.path.expanduser(path))  # pathlib's own raises RuntimeError for ~backup.mid.
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
@@ -82,5 +103,7 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Returns a text that is safe to print: control characters, which steer a terminal, become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    """Returns a text that is safe to print: control characters, which steer a terminal, become escapes, and bytes of a
+    name that are not UTF-8 (surrogate escapes, PEP 383) the characters that they are in Latin-1."""
+    shown = (chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)

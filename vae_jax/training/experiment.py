@@ -18,6 +18,7 @@ from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 from vae_jax.training import checkpointing, run_dir, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
 from vae_jax.training.run_dir import RunFolder
@@ -89,11 +90,11 @@ class TrainedRun:
         """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
         UserError where there is no corpus, or it is another one."""
         raw, known = self.experiment.raw, self.description["corpus"]
-        source, split = corpus_view.find_split(raw["data"], raw["representation"], path)
+        source, split = corpus_view.find_split(raw["data"], raw["representation"], path, flag="--path")
         if source.fingerprint != known["fingerprint"]:
             raise UserError(
-                f"the run was made on another corpus ({known['name']}, {known['pieces']} pieces) than the one found "
-                f"({source.name}, {source.num_pieces} pieces); give it by --path"
+                f"the run was made on another corpus ({known['name']}, {quantity(known['pieces'], 'piece')}) than the "
+                f"one found ({source.name}, {quantity(source.num_pieces, 'piece')}); give it by --path"
             )
         return source, split
 

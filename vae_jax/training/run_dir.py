@@ -18,10 +18,12 @@ from vae_jax.runtime import files, lock, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
+from vae_jax.training import folds
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
-_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_synthetic")
+_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_chorales")
 _MAX_NAMED = 5000  # Training files in `run.json`.
 
 
@@ -59,6 +61,15 @@ class RunFolder:
     compositions = _Place("compositions")  # Generated pieces as MIDI and pictures.
     report = _Place("report.html")  # All of it on one page.
 
+    def fold(self, number: int) -> RunFolder:
+        """The folder of one fold's run, in that of a cross-validation."""
+        return RunFolder(self.path / f"fold_{number}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the main job has come to its end here."""
+        return all(path.exists() for path in (self.metrics, self.timing, self.report))  # The order of writing.
+
     @property
     def composer(self) -> RunFolder:
         """The folder of the second stage: its checkpoints, `metrics.jsonl` and TensorBoard events."""
@@ -78,7 +89,7 @@ def default_workdir(config: Fields) -> str:
 def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
     """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. Raises UserError
     where the folder holds something else or another process is running in it; nothing in it is changed."""
-    folder = RunFolder(pathlib.Path(workdir).expanduser())
+    folder = RunFolder(files.expand_home(workdir))
     resolved = json.loads(json.dumps(config))
     described = describe_run(resolved, corpus, split)
     try:
@@ -92,6 +103,7 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
     if sharding.is_main_process():
         files.remove_leftovers(folder.path)
         _check_same_run(folder, resolved, described)  # Another process may have started a run since.
+        files.mark_output(folder.path)
         if not folder.config.exists():
             files.write_json(folder.run, described)
             files.write_json(folder.config, resolved)  # Last: a folder with a config holds a run.
@@ -99,15 +111,17 @@ def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunF
     return folder
 
 
-def load_run(workdir: str) -> tuple[RunFolder, Json, Json]:
+def load_run(workdir: str, *, allow_folds: bool = False) -> tuple[RunFolder, Json, Json]:
     """Returns the folder, config and description of a run that was started. Raises UserError where the folder holds no
-    run."""
-    folder = RunFolder(pathlib.Path(workdir).expanduser())
+    run or, unless these are allowed, the runs of several folds."""
+    folder = RunFolder(files.expand_home(workdir))
     if not folder.config.is_file():
         raise UserError(f"{workdir}: no run here (no config.json); give the --workdir of a run")
     config, description = files.read_json(folder.config), files.read_json(folder.run)
     if not (isinstance(config, dict) and isinstance(description, dict)):
         raise UserError(f"{workdir}: a damaged run (config.json or run.json)")
+    if not allow_folds and folds.is_folded(config):
+        raise UserError(f"{workdir} holds a run for each fold; give one of them, such as {folder.fold(0).path}")
     return folder, config, description
 
 
@@ -140,7 +154,8 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     """Raises UserError where a folder holds another run, or something that is no run."""
     if not folder.config.exists():
         names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
-        if any(name != folder.run.name and not name.startswith(".") for name in names):
+        known = {folder.run.name, *(folder.fold(n).path.name for n in range(len(folds.fold_configs(config))))}
+        if any(name not in known and not name.startswith(".") for name in names):
             raise UserError(f"{folder.path}: not empty and not a run's folder; give another --workdir")
         return
     there, here = _compared_fields(files.read_json(folder.config)), _compared_fields(config)
@@ -153,13 +168,16 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
     other, mine = files.read_json(folder.run)["corpus"], described["corpus"]
     if other["fingerprint"] != mine["fingerprint"]:
         raise UserError(
-            f"{folder.path} holds a run on another corpus ({other['name']}, {other['pieces']} pieces there; "
-            f"{mine['name']}, {mine['pieces']} pieces here); give another --workdir"
+            f"{folder.path} holds a run on another corpus ({other['name']}, {quantity(other['pieces'], 'piece')} "
+            f"there; {mine['name']}, {quantity(mine['pieces'], 'piece')} here); give another --workdir"
         )
 
 
 def _compared_fields(config: Fields) -> Json:
-    return {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
+    fields = {name: value for name, value in _flatten(config) if name not in _FIELDS_NOT_COMPARED}
+    if not fields.get("data.num_folds"):
+        fields.pop("data.fold", None)  # It means nothing then.
+    return fields
 
 
 def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,13 +34,17 @@ class ShardCorpus(Corpus):
         return ShardExamples(self.shards, self.training_index, representation.example_type)
 
 
-def find_split(data: Json, representation: Json, path: str = "") -> tuple[Corpus, Split]:
+def find_split(
+    data: Json, representation: Json, path: str = "", *, flag: str = corpus.PATH_FLAG
+) -> tuple[Corpus, Split]:
     """Finds the corpus of a config's `data` section, or at another path, and splits its pieces in memory. Raises
-    UserError if there is no such corpus, or it is in shards of another `representation` section."""
+    UserError if there is no such corpus (it names the flag by which to give it), or it is in shards of another
+    `representation` section."""
     section = config.make_section(DataConfig, data, "config.data")
     folder = path if path and reader.is_shards(path) else section.shards
     if not folder:
-        in_memory = corpus.read_source(corpus.find_source(section, path, allow_synthetic=section.allow_synthetic))
+        source = corpus.find_source(section, path, allow_chorales=section.allow_chorales, flag=flag)
+        in_memory = corpus.read_source(source)
         return in_memory, splits.split_pieces(in_memory.tune_groups, section)
     if path and path != folder:
         raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib
+import importlib.metadata
 import json
 import pathlib
 import sys
@@ -38,7 +38,7 @@ def encoder_version() -> str:
     root = pathlib.Path(__file__).parents[2]
     sources = [root / "data" / "parsing.py", root / "data" / "deduplication.py"]
     sources += sorted([*(root / "music").glob("*.py"), *(root / "representations").rglob("*.py")])
-    versions = repr((FORMAT, mido.version_info, sys.version_info[:2])).encode()
+    versions = repr((FORMAT, mido.version_info, importlib.metadata.version("music21"), sys.version_info[:2])).encode()
     return hashlib.sha256(b"".join([versions, *(path.read_bytes() for path in sources)])).hexdigest()
 
 

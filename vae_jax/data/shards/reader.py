@@ -16,7 +16,7 @@ from vae_jax.data.shards import format
 from vae_jax.music import serialization
 from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.base import B
-from vae_jax.runtime import sharding
+from vae_jax.runtime import files, sharding
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
 
@@ -69,7 +69,8 @@ class Shards:
         rows = [self.rows[n] for n in index]
         scores = map(serialization.unpack_score, self.pieces.read(index))
         return tuple(
-            ParsedFile(row.path, row.sha256, score, tuple(row.reasons)) for row, score in zip(rows, scores, strict=True)
+            ParsedFile(row.path, row.sha256, score, tuple(row.reasons), tuple(row.remarks))
+            for row, score in zip(rows, scores, strict=True)
         )
 
 
@@ -119,13 +120,13 @@ class ShardExamples(Generic[B]):
 
 def is_shards(folder: str) -> bool:
     """Whether there is a finished folder of shards."""
-    return (pathlib.Path(folder).expanduser() / format.MANIFEST).is_file()
+    return (files.expand_home(folder) / format.MANIFEST).is_file()
 
 
 def open_shards(folder: str, *, by_hash: bool = False) -> Shards:
     """Opens shards and checks that every file has its size, or its hash; raises UserError for the first that has not,
     or if the shards are not finished."""
-    root = pathlib.Path(folder).expanduser()
+    root = files.expand_home(folder)
     if not is_shards(folder):
         command = f"python -m vae_jax.ingest --shards={root}"
         if (root / format.PLAN).exists():

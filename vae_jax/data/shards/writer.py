@@ -22,6 +22,7 @@ from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, lock
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json
+from vae_jax.runtime.text import quantity
 
 CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open files.
 
@@ -51,7 +52,7 @@ def write_shards(
         raise UserError(f"--config is missing: {folder} holds no shards yet, so it has to say how they are made")
     raw = format.read_json(folder / format.PLAN) if raw is None else raw
     data = config.make_section(DataConfig, raw["data"], "config.data")
-    source = corpus.find_source(data, path, allow_synthetic=False)
+    source = corpus.find_source(data, path, allow_chorales=False, flag="--path")
     representation = format.describe_representation(raw["representation"])
     _open_folder(folder, source, representation)
     chunks = list(enumerate(source.split(chunk_files)))
@@ -59,17 +60,18 @@ def write_shards(
     (folder / format.MANIFEST).unlink(missing_ok=True)  # Nobody may train on a half-written folder.
     done = len(source.files) - sum(len(part.files) for _, part in missing)
     if done:
-        print(f"{folder}: {done:,} of {len(source.files):,} files are written already")
+        print(f"{folder}: {done:,} of {quantity(len(source.files), 'file')} are written already")
     write = functools.partial(write_chunk, folder, representation)
     with contextlib.closing(parallel.map_ordered(write, missing, num_workers)) as written:
         for num_written in written:
             done += num_written
-            print(f"{done:,} of {len(source.files):,} files", flush=True)
+            print(f"{done:,} of {quantity(len(source.files), 'file')}", flush=True)
     return _finish(folder, source, representation, len(chunks))
 
 
 def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> int:
-    """Writes one chunk, its number and its files, with a config's `representation` section; returns its length."""
+    """Writes one chunk, its number and its files, with a config's `representation` section; returns how many files it
+    had."""
     number, source = chunk
     paths = {kind: format.chunk_path(folder, number, kind) for kind in (*format.KINDS, "chunk")}
     paths["chunk"].unlink(missing_ok=True)
@@ -92,7 +94,8 @@ def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -
                 write_tune(deduplication.pack_shingles(file.score).astype("<u8").tobytes())
             for record in records:
                 write_example(record)
-            rows.append(FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records)))
+            row = FileRow(path, file.sha256, file.status, list(file.reasons), file.notes, len(records))
+            rows.append(dataclasses.replace(row, remarks=list(file.remarks)))
     num_pieces = sum(row.status != "refused" for row in rows)
     counts = {"examples": sum(row.examples for row in rows), "pieces": num_pieces, "tunes": num_pieces}
     content = {
@@ -102,7 +105,7 @@ def write_chunk(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -
         "files": [dataclasses.asdict(row) for row in rows],
     }
     format.write_json(paths["chunk"], content)
-    return len(rows)
+    return len(source.files)
 
 
 def parse_and_encode(path: str, data: bytes | str, representation: AnyRepresentation) -> tuple[ParsedFile, Arrays]:

@@ -73,6 +73,8 @@ def join(lists: BeatLists, steps_per_beat: int) -> np.ndarray:
 def crop(lists: BeatLists, length: int, hop: int) -> BeatLists:
     """Cuts crops of `length` beats out of a piece's beats [W, ...], one every `hop` beats and one at the end.
 
+    Crops without a note are left out, but for the first.
+
     Returns [C, length, ...]; a piece shorter than a crop gives one that is padded.
     """
     num_beats = len(lists.mask)
@@ -80,4 +82,6 @@ def crop(lists: BeatLists, length: int, hop: int) -> BeatLists:
     padded = BeatLists(*(np.concatenate(pair) for pair in zip(lists, padding, strict=True)))
     last = len(padded.mask) - length
     starts = np.unique(np.append(np.arange(0, last + 1, hop), last))
+    notes = np.append(0, np.cumsum(padded.mask.any(axis=1)))
+    starts = starts[(notes[starts + length] > notes[starts]) | (starts == 0)]
     return BeatLists(*(array[starts[:, None] + np.arange(length)] for array in padded))

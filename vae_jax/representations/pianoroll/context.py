@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,13 +10,14 @@ from vae_jax.music import instruments, quantization
 from vae_jax.music import key as key_lib
 from vae_jax.music.key import Tonic
 from vae_jax.music.quantization import Grid
-from vae_jax.music.score import KeySignature, Meter, Score, Tempo
+from vae_jax.music.score import DEFAULT_MICROSECONDS_PER_BEAT, KeySignature, Meter, Score, Tempo
 
 DEFAULT_VELOCITY = 80
 # Trumpet, trombone, strings twice, piano, church organ, acoustic bass, the standard drum kit.
 DEFAULT_PROGRAMS = (56, 57, 48, 48, 0, 19, 32, 0)
 REGISTER_SEMITONES = 6  # Neighbouring pitches for which the number of doubling instruments is kept.
 _MAX_COPIES = 3  # Most instruments that may double a note of one part.
+_Change = TypeVar("_Change", Tempo, Meter, KeySignature)
 _COPY_KEY = (1 << 16, 1 << 8, 1)  # Packs (bar, part, register) into one number.
 
 
@@ -112,6 +114,38 @@ def default_context(
     )
 
 
+def blend(start: RollContext, end: RollContext, fraction: float, num_steps: int, steps_per_beat: int) -> RollContext:
+    """Returns the context of music between two pieces.
+
+    Its tempo lies between those on their first beats after a pick-up, in equal ratios for equal fractions. Meter, key,
+    instruments and velocities are those of the nearer piece; on the way, parts that it lacks have instruments of the
+    other.
+    """
+    near, far = (start, end) if fraction < 0.5 else (end, start)
+    ticks = [-(-quantization.first_downbeat(one.bars) // steps_per_beat) * one.ticks_per_beat for one in (start, end)]
+    changes = [_in_force(one.tempos, tick) for one, tick in zip((start, end), ticks, strict=True)]
+    tempos = [DEFAULT_MICROSECONDS_PER_BEAT if one is None else one.microseconds_per_beat for one in changes]
+    tick = ticks[0] if fraction < 0.5 else ticks[1]
+    meter, key = _in_force(near.meters, tick) or Meter(0, 4, 4), _in_force(near.keys, tick)
+    if 4 * steps_per_beat * meter.numerator % meter.denominator:
+        meter = Meter(0, 4, 4)
+    context = default_context(
+        num_steps,
+        steps_per_beat,
+        beats_per_minute=60e6 / (tempos[0] ** (1 - fraction) * tempos[1] ** fraction),
+        meter=(meter.numerator, meter.denominator),
+        velocities=np.round(near.velocities.mean(axis=0)).tolist(),
+    )
+    return dataclasses.replace(
+        context,
+        keys=() if key is None else (dataclasses.replace(key, tick=0),),
+        transposition=near.transposition,
+        tracks=tuple(
+            one or (other if 0 < fraction < 1 else ()) for one, other in zip(near.tracks, far.tracks, strict=True)
+        ),
+    )
+
+
 def make_context(
     score: Score,
     grid: Grid,
@@ -151,6 +185,11 @@ def make_context(
         copy_keys=copy_keys,
         copy_counts=copy_counts,
     )
+
+
+def _in_force(changes: Sequence[_Change], tick: int) -> _Change | None:
+    """Returns the last of the changes up to a tick, if there is one."""
+    return next((one for one in reversed(changes) if one.tick <= tick), None)
 
 
 def _copy_keys(bar: np.ndarray, part: np.ndarray, register: np.ndarray) -> np.ndarray:

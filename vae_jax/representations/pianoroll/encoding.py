@@ -87,10 +87,7 @@ def encode(score: Score, config: RollConfig) -> RollPiece:
     """
     notes = score.notes
     parts = instruments.assign_parts(score)
-    offset = quantization.estimate_offset(notes.onset_ticks, score.ticks_per_beat)
-    grid = Grid(score.ticks_per_beat, config.steps_per_beat, offset)
-    steps = quantization.snap_onsets(score, grid, _SNAP_TOLERANCE_SEC)
-    durations = np.maximum(grid.nearest_steps(notes.end_ticks) - steps, 1)
+    grid, steps, durations = quantize_notes(score, config.steps_per_beat)
     transposition = key_lib.semitones_to(key_lib.estimate_tonic(notes)) if config.normalize_tonic else 0
     pitches = notes.pitch + np.where(notes.is_drum, 0, transposition)
     folded = fold_pitches(pitches, config.min_pitch, config.num_pitches)
@@ -110,6 +107,14 @@ def encode(score: Score, config: RollConfig) -> RollPiece:
         mean_timing_error_ms=float(error_ms.mean()) if len(notes) else 0.0,
     )
     return dataclasses.replace(piece, report=report)
+
+
+def quantize_notes(score: Score, steps_per_beat: int) -> tuple[Grid, np.ndarray, np.ndarray]:
+    """Returns the grid of a score, and the step and the duration in steps of every note, [N] int64."""
+    offset = quantization.estimate_offset(score.notes.onset_ticks, score.ticks_per_beat)
+    grid = Grid(score.ticks_per_beat, steps_per_beat, offset)
+    steps = quantization.snap_onsets(score, grid, _SNAP_TOLERANCE_SEC)
+    return grid, steps, np.maximum(grid.nearest_steps(score.notes.end_ticks) - steps, 1)
 
 
 def decode(piece: RollPiece) -> Score:

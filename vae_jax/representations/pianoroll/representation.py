@@ -14,7 +14,7 @@ from vae_jax.representations.pianoroll.augmentation import RollAugmentation
 from vae_jax.representations.pianoroll.beat_grid import RollGrid
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import DURATION, STEP, RollConfig
-from vae_jax.representations.pianoroll.context import RollContext, default_context
+from vae_jax.representations.pianoroll.context import RollContext, blend, default_context
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.encoding import RollPiece
 from vae_jax.representations.pianoroll.rasterize import Rolls, rasterize
@@ -99,6 +99,10 @@ class RollRepresentation(RollConfig, Representation[BeatLists, RollContext, Roll
     def context_of_length(self, num_examples: int) -> RollContext:
         """The context of music of so many beats that has no original."""
         return default_context(num_examples * self.steps_per_beat, self.steps_per_beat)
+
+    def context_between(self, start: RollContext, end: RollContext, fraction: float, num_examples: int) -> RollContext:
+        """See `context.blend`."""
+        return blend(start, end, fraction, num_examples * self.steps_per_beat, self.steps_per_beat)
 
     def first_full_example(self, context: RollContext) -> int:
         """Index of the first beat after a pick-up."""
