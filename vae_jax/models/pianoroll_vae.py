@@ -24,6 +24,7 @@ and reconstructs as well (docs/experiments.md).
 
 import dataclasses
 import functools
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -42,7 +43,7 @@ ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
 _PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
 _PCA_THRESHOLD = 0.35
 _SHARE_SCALE = 4.0  # The same for shares and durations.
-_START_STEP = 0.5  # Share of a Newton step that the unrolled steps start with.
+_START_STEP = 0.2  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
 _START_LOG_VAR = -4.0
 _LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
@@ -243,13 +244,15 @@ class RollVAE(VAE):
 
         gradient = pull_back(counts.successes - counts.trials * jax.nn.sigmoid(bias))
         z = stack_neighbours(gradient, fields.preconditioner_beats) @ self.start * inside
-        step = jnp.zeros_like(z)
-        for n in range(fields.num_iterations):
-            # The gradient written out: cheaper than asking for it.
+
+        # The gradient written out is cheaper than asking for it; a loop unrolled would gather the counts in every step.
+        def ascend(state: tuple[jax.Array, jax.Array], params: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+            (z, step), (momentum, preconditioner) = state, params
             gradient = pull_back(counts.successes - counts.trials * probability(z)) - fields.prior_weight * z
-            move = stack_neighbours(gradient, fields.preconditioner_beats) @ self.preconditioner[n]
-            step = self.momentum[n] * step + move
-            z = (z + step) * inside
+            step = momentum * step + stack_neighbours(gradient, fields.preconditioner_beats) @ preconditioner
+            return ((z + step) * inside, step), None
+
+        (z, _), _ = jax.lax.scan(ascend, (z, jnp.zeros_like(z)), (self.momentum, self.preconditioner))
         return Posterior(z, _LOG_VAR_SCALE * self.scaled_log_var * inside)
 
 
