@@ -17,7 +17,7 @@ from vae_jax.data import synthetic
 from vae_jax.evaluation.likelihood import latent
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.latent import LatentSamples, RollLikelihood, sample_posterior
-from vae_jax.evaluation.likelihood.target import GridPiece, PieceNats, make_grid_piece
+from vae_jax.evaluation.likelihood.target import GridPiece, PieceNats, make_grid_piece, part_bits
 from vae_jax.models.posterior import Posterior
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES
 
@@ -119,12 +119,14 @@ def test_the_piano_roll_against_the_probabilities_of_its_decoder():
     # A note's class in the target costs its class in the model, and its share of that class in training.
     hazards = scipy.special.expit(logits.outlasts[0].astype(np.float64))
     durations = 0.0
-    for step, pitch, kind in zip(piece.step, piece.pitch, piece.duration, strict=True):
-        outlasts = hazards[step // REPRESENTATION.steps_per_beat, step % REPRESENTATION.steps_per_beat, pitch // 6]
+    for step, pitch, kind, parts in zip(piece.step, piece.pitch, piece.duration, piece.parts, strict=True):
+        beat, step_in_beat = divmod(step, REPRESENTATION.steps_per_beat)
+        outlasts = hazards[beat, 2 * step_in_beat // REPRESENTATION.steps_per_beat, pitch // 6]
+        survival = np.hstack([np.ones((len(outlasts), 1)), np.cumprod(outlasts, axis=1), np.zeros((len(outlasts), 1))])
+        below = np.prod(1 - survival[np.flatnonzero(part_bits(parts[None])[0])], axis=0)  # P(longest < class).
         coarse = np.searchsorted(DURATION_EDGES, DURATION_STEPS)
-        reached = np.append(outlasts, 0.0)[: coarse[kind] + 1]
         probs = frequencies.duration[piece.step_in_bar[step] % REPRESENTATION.steps_per_beat]
-        durations -= np.log(np.prod(reached[:-1]) * (1 - reached[-1]))
+        durations -= np.log(below[coarse[kind] + 1] - below[coarse[kind]])
         durations -= np.log(probs[kind] / probs[coarse == coarse[kind]].sum())
     assert nats.durations == pytest.approx(durations, rel=1e-3)
 

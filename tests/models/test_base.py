@@ -31,7 +31,8 @@ def applied(method: str) -> Callable[..., Any]:
 def rolls() -> Rolls:
     rng = np.random.default_rng(0)
     onsets = (rng.random((4, 2, *SHAPE)) < 0.2).astype(np.uint8)
-    played = onsets[..., :2].sum(axis=(-2, -1))[..., None, None]
+    played = onsets[..., :2].sum(axis=(-3, -2))[:, :, None, None, :, None]
+    played = np.broadcast_to(played, (*played.shape[:2], 2, -(-SHAPE[1] // 6), 2, 1))
     outlasting = played // (1 + np.arange(len(DURATION_EDGES) + 1))
     return Rolls(onsets, outlasting.astype(np.uint8), np.ones((4, 2), np.float32))
 

@@ -50,8 +50,8 @@ def small_model(**fields) -> RollVAE:
 def rolls_of(onsets: np.ndarray, durations: np.ndarray) -> Rolls:
     """Rolls of onsets [B, T, S, P, C] and of the durations of all cells, of the same shape."""
     longer = (durations[..., None] > np.array((0, *DURATION_EDGES))) & (onsets[..., None] > 0)
-    by_pitch = longer[..., : C - 1, :].sum(axis=-2)
-    outlasting = by_pitch.reshape(*by_pitch.shape[:3], P // DURATION_REGISTER, DURATION_REGISTER, -1).sum(axis=4)
+    halves = longer.reshape(*longer.shape[:2], 2, S // 2, P // DURATION_REGISTER, DURATION_REGISTER, C, -1)
+    outlasting = halves.sum(axis=(3, 5))[..., : C - 1, :]
     return Rolls(onsets.astype(np.uint8), outlasting.astype(np.uint8), np.ones(onsets.shape[:2], np.float32))
 
 
@@ -129,6 +129,7 @@ def test_features_are_counted_by_hand():
     onsets, durations = np.zeros((1, 2, *SHAPE)), np.zeros((1, 2, *SHAPE), int)
     onsets[0, 0, 1, 0, :2] = 1  # A pitch that both parts play, one of them for three steps, one for fifty.
     durations[0, 0, 1, 0, :2] = 3, 50
+    onsets[0, 0, 0, 5, 0], durations[0, 0, 0, 5, 0] = 1, 50  # The first part in the same half and register.
     onsets[0, 0, 2, 4, 1], durations[0, 0, 2, 4, 1] = 1, 1  # The second part alone, in the same register.
     onsets[0, 1, 0, 11, 0], durations[0, 1, 0, 11, 0] = 1, 2  # The next beat, the last register.
     onsets[0, 0, 3, 3, 2], durations[0, 0, 3, 3, 2] = 1, 9  # Drums.
@@ -136,18 +137,19 @@ def test_features_are_counted_by_hand():
     assert counted.successes.shape == counted.trials.shape == (1, 2, sum(SIZES))
     successes, trials = (np.split(values[0], np.cumsum(SIZES)[:-1], axis=-1) for values in counted)
 
-    assert np.argwhere(successes[0].reshape(2, S, P)).tolist() == [[0, 1, 0], [0, 2, 4], [1, 0, 11]]
+    assert np.argwhere(successes[0].reshape(2, S, P)).tolist() == [[0, 0, 5], [0, 1, 0], [0, 2, 4], [1, 0, 11]]
     assert np.argwhere(successes[1].reshape(2, S, P)).tolist() == [[0, 3, 3]]
     assert np.all(trials[0] == 1) and np.all(trials[1] == 1)
     taken, available = (group[2].reshape(2, 3, 2) for group in (successes, trials))
-    assert taken.tolist() == [[[1, 2], [0, 0], [0, 0]], [[0, 0], [0, 0], [1, 0]]]
-    assert available.tolist() == [[[2, 2], [0, 0], [0, 0]], [[0, 0], [0, 0], [1, 1]]]
-    longer, tried = (group[3].reshape(2, S, 2, -1) for group in (successes, trials))
-    assert tried[0, 1, 0].tolist() == [2, 2, 2, *[1] * 9]  # One ends in the third class, one outlasts them all.
-    assert longer[0, 1, 0].tolist() == [2, 2, *[1] * 10]
-    assert tried[0, 2, 0, :2].tolist() == [1, 0] and longer[0, 2, 0, 0] == 0
-    assert tried[1, 0, 1, :3].tolist() == [1, 1, 0] and longer[1, 0, 1, :2].tolist() == [1, 0]
-    assert tried.sum() == 3 * 2 + 9 + 1 + 2
+    assert taken.tolist() == [[[1, 2], [1, 0], [0, 0]], [[0, 0], [0, 0], [1, 0]]]
+    assert available.tolist() == [[[2, 2], [1, 1], [0, 0]], [[0, 0], [0, 0], [1, 1]]]
+    longer, tried = (group[3].reshape(2, 2, 2, 2, -1) for group in (successes, trials))
+    assert tried[0, 0, 0, 0].tolist() == [2, 2, 2, *[1] * 9]  # One ends in the third class, one outlasts them all.
+    assert longer[0, 0, 0, 0].tolist() == [2, 2, *[1] * 10]
+    assert tried[0, 0, 0, 1].tolist() == [1] * 12 and longer[0, 0, 0, 1].tolist() == [1] * 12
+    assert tried[0, 1, 0, 1, :2].tolist() == [1, 0] and longer[0, 1, 0, 1, 0] == 0
+    assert tried[1, 0, 1, 0, :3].tolist() == [1, 1, 0] and longer[1, 0, 1, 0, :2].tolist() == [1, 0]
+    assert tried.sum() == 3 * 2 + 9 + 12 + 1 + 2
 
 
 def test_nothing_is_tried_outside_of_the_piece():
@@ -195,7 +197,7 @@ def test_decoding_puts_every_feature_where_counting_found_it():
     decoded = jax.device_get(applied(model, "decode")(variables, z))
     chex.assert_shape([decoded.onset, decoded.drum], (2, 5, S, P))
     chex.assert_shape(decoded.share, (2, 5, P, C - 1))
-    chex.assert_shape(decoded.outlasts, (2, 5, S, 2, len(DURATION_EDGES)))
+    chex.assert_shape(decoded.outlasts, (2, 5, 2, 2, C - 1, len(DURATION_EDGES)))
     logits, features = logits_by_hand(variables, z), np.asarray(variables["constants"]["features"])
     outlasts = decoded.outlasts.reshape(2, 5, -1)
     for place, feature in enumerate(features.tolist()):
@@ -245,15 +247,17 @@ def test_inference_climbs_the_log_joint_by_its_gradient():
     (_, nothing), first = log_joint(zero)
     assert jnp.mean(mine) > jnp.mean(nothing)
 
-    # From zero, two steps along the gradient, which JAX takes here, with a momentum of 0.5 in the second.
+    # From zero, two bounded steps along the gradient, which JAX takes here, with a momentum of 0.5 in the second.
     plain = {
         "start": jnp.zeros((18, 6)),
         "preconditioner": jnp.tile(0.01 * jnp.eye(18, 6, k=-6), (2, 1, 1)),
         "momentum": jnp.array([0.3, 0.5]),
     }
     found = applied(model, "encode")(variables | {"params": variables["params"] | plain}, x).mean
-    _, second = log_joint(0.01 * first)
-    np.testing.assert_allclose(found, 0.015 * first + 0.01 * second, rtol=1e-3, atol=1e-4)
+    step = 0.7 * jnp.tanh(0.01 * first / 0.7)
+    _, second = log_joint(step)
+    expected = step + 0.7 * jnp.tanh((0.5 * step + 0.01 * second) / 0.7)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_decoder_learns_from_decoding_alone():
@@ -305,7 +309,8 @@ def test_latents_depend_on_beats_within_the_context_alone():
     changed.onsets[:, 13] = 1 - changed.onsets[:, 13]
     one, other = (np.asarray(applied(model, "encode")(variables, rolls).mean) for rolls in (x, changed))
     moved = np.flatnonzero(np.any(one != other, axis=(0, 2)))
-    assert (moved.min(), moved.max()) == (13 - ENCODER_REACH, 13 + ENCODER_REACH)
+    reach = np.array([13 - moved.min(), moved.max() - 13])  # What comes from afar may round away.
+    assert reach.max() == ENCODER_REACH and reach.min() >= ENCODER_REACH - 2
     assert model.context == max(ENCODER_REACH, *LAGS)
     assert small_model(num_iterations=8, kernel_beats=5).context == 9 * (2 + 1) + 8 * 2
 

@@ -14,7 +14,7 @@ from vae_jax.music import instruments
 from vae_jax.representations.base import Encoded
 from vae_jax.representations.pianoroll import beats, decoding
 from vae_jax.representations.pianoroll.beats import BeatLists
-from vae_jax.representations.pianoroll.config import DURATION, PITCH, STEP
+from vae_jax.representations.pianoroll.config import PITCH, STEP
 from vae_jax.representations.pianoroll.context import default_context
 from vae_jax.representations.pianoroll.decoding import DURATION_STEPS, RollLogits, most_probable_steps
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER
@@ -25,7 +25,7 @@ NUM_REGISTERS = 84 // DURATION_REGISTER
 
 def perfect_logits(lists: BeatLists) -> RollLogits:
     """The logits of a model without errors, as far as they can express the beats: a pitch has the same parts all
-    through a beat, notes of a step and register have one duration class."""
+    through a beat, notes of a part, half of a beat and register have one duration class."""
     x = jax.tree.map(lambda array: array[0], rasterized(jax.tree.map(lambda array: array[None], lists)))
     rolls, counts = x.onsets > 0, x.outlasting.astype(int)
     truths = rolls[..., :-1].any(-1), rolls[..., -1], rolls[..., :-1].any(1), 2 * counts[..., 1:] > counts[..., :-1]
@@ -34,19 +34,24 @@ def perfect_logits(lists: BeatLists) -> RollLogits:
 
 def low_logits(num_beats: int = 1) -> RollLogits:
     steps, pitches, num_parts = REPRESENTATION.example_shape
-    shapes = (steps, pitches), (steps, pitches), (pitches, num_parts - 1), (steps, NUM_REGISTERS, len(DURATION_EDGES))
+    shapes = (
+        (steps, pitches),
+        (steps, pitches),
+        (pitches, num_parts - 1),
+        (2, NUM_REGISTERS, num_parts - 1, len(DURATION_EDGES)),
+    )
     return RollLogits(*(np.full((num_beats, *shape), -9.0) for shape in shapes))
 
 
 def test_perfect_logits_give_a_piece_back_whose_notes_last_as_long_as_their_register():
     rng = np.random.default_rng(0)
     rows = []
-    for step in range(0, 80, 3):
-        duration = rng.choice(DURATION_STEPS, NUM_REGISTERS)
+    for step in range(0, 80, 3):  # At most one step in half a beat.
+        duration = rng.choice(DURATION_STEPS, (instruments.NUM_PARTS, NUM_REGISTERS))
         for part in range(instruments.NUM_PARTS):  # Each has registers of its own, so that no pitch changes its part.
             for pitch in rng.choice(10, rng.integers(0, 3), replace=False) + 10 * part:
                 is_drum = part == instruments.DRUMS
-                rows.append([step, part, pitch, 1 if is_drum else duration[pitch // DURATION_REGISTER]])
+                rows.append([step, part, pitch, 1 if is_drum else duration[part, pitch // DURATION_REGISTER]])
     notes = np.array(rows)[np.lexsort(np.array(rows).T[[2, 1, 0]])]
     lists, num_overflow = beats.split(notes, 20, REPRESENTATION.steps_per_beat, REPRESENTATION.max_notes)
     assert num_overflow == 0 and len(notes) > 150
@@ -125,13 +130,14 @@ def test_the_most_probable_class_against_enumeration():
     assert len(set(found.tolist())) > 5
 
 
-def test_a_note_has_the_duration_of_its_step_and_register():
+def test_a_note_has_the_duration_of_its_half_of_the_beat_register_and_part():
     logits = low_logits(2)
-    logits.onset[1, [1, 2], [5, 6]] = 3.0  # The last pitch of one register, the first of the next.
-    logits.outlasts[1, 1, 0, :3] = 4.0  # Outlasts three classes.
-    logits.outlasts[1, 2, 1, :] = 4.0
+    logits.onset[1, [1, 2, 2], [5, 5, 6]] = 3.0  # The last pitch of one register, the first of the next.
+    logits.share[1, 6, [0, 2]] = 1.0
+    logits.outlasts[1, 0, 0, 0, :3] = 4.0  # Outlasts three classes.
+    logits.outlasts[1, 1, 1, 2, :] = 4.0
     lists = REPRESENTATION.from_outputs(logits, DEFAULT)
-    assert lists.notes[1, :2, [STEP, PITCH, DURATION]].T.tolist() == [[1, 5, 4], [2, 6, 48]]
+    assert lists.notes[1, :4].tolist() == [[1, 0, 5, 4], [2, 0, 5, 1], [2, 0, 6, 1], [2, 2, 6, 48]]
 
 
 def test_extreme_logits_are_no_error():
@@ -143,7 +149,7 @@ def test_extreme_logits_are_no_error():
 def test_decoded_notes_sound_for_their_steps():
     logits = low_logits(8)
     logits.onset[1, 2, 40] = 1.0
-    logits.outlasts[1, 2, 40 // DURATION_REGISTER, :4] = 5.0
+    logits.outlasts[1, 1, 40 // DURATION_REGISTER, 0, :4] = 5.0
     decoded = REPRESENTATION.decode(Encoded(REPRESENTATION.from_outputs(logits, DEFAULT), default_context(32, 4)))
     assert decoded.notes.onset_ticks.tolist() == [6 * 120]
     assert decoded.notes.duration_ticks.tolist() == [5 * 120]

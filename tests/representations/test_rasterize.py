@@ -29,17 +29,14 @@ def test_rasterize_against_a_loop():
     notes = np.stack([rng.integers(*one, (3, 5, 40)) for one in limits], axis=-1).astype(np.int16)
     mask, inside = rng.random((3, 5, 40)) < 0.7, rng.random((3, 5)) < 0.8
     onsets = np.zeros((3, 5, STEPS, PITCHES, instruments.NUM_PARTS))
-    outlasting = np.zeros((3, 5, STEPS, 4, len(DURATION_EDGES) + 1))
-    longest = np.zeros((3, 5, STEPS, PITCHES))
+    outlasting = np.zeros((3, 5, 2, 4, instruments.NUM_PARTS - 1, len(DURATION_EDGES) + 1))
     for b, t, n in np.argwhere(mask):
         step, part, pitch, duration = notes[b, t, n].tolist()
         if 0 <= step < STEPS and 0 <= pitch < PITCHES:
             onsets[b, t, step, pitch, part] = 1
             if part != instruments.DRUMS:
-                longest[b, t, step, pitch] = max(longest[b, t, step, pitch], duration)
-    for b, t, step, pitch in np.argwhere(longest):
-        for k, edge in enumerate((0, *DURATION_EDGES)):
-            outlasting[b, t, step, pitch // DURATION_REGISTER, k] += longest[b, t, step, pitch] > edge
+                for k, edge in enumerate((0, *DURATION_EDGES)):
+                    outlasting[b, t, step // 2, pitch // DURATION_REGISTER, part, k] += duration > edge
     assert onsets.sum() > 80 and outlasting[..., -1].sum() > 10
 
     rolls = dense(BeatLists(notes, mask, inside))
@@ -53,16 +50,18 @@ def test_one_note_by_hand():
     rolls = dense(one_beat([3, instruments.BASS, 7, 5], [0, instruments.DRUMS, 1, 9]))
     assert np.argwhere(rolls.onsets).tolist() == [[0, 0, 0, 1, instruments.DRUMS], [0, 0, 3, 7, instruments.BASS]]
     # It outlasts nothing, one, two, three and four steps, not five; the drums have no duration.
-    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, 3, 1, k] for k in range(5)]
+    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, 1, 1, instruments.BASS, k] for k in range(5)]
 
 
-def test_the_longest_note_of_a_unison_counts_once():
-    rolls = dense(one_beat([1, 0, 7, 2], [1, 3, 7, 4], [1, 2, 7, 4], [1, 2, 8, 1]))
-    assert rolls.outlasting[0, 0, 1, 1, :6].tolist() == [2, 1, 1, 1, 0, 0]
+def test_durations_are_counted_by_part_and_half_of_the_beat():
+    rolls = dense(one_beat([0, 2, 7, 2], [1, 2, 8, 4], [1, 3, 7, 4], [2, 2, 8, 1]))
+    assert rolls.outlasting[0, 0, 0, 1, 2, :6].tolist() == [2, 2, 1, 1, 0, 0]
+    assert rolls.outlasting[0, 0, 0, 1, 3, :6].tolist() == [1, 1, 1, 1, 0, 0]
+    assert rolls.outlasting[0, 0, 1, 1, 2, :6].tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_notes_outside_the_roll_are_left_out():
     outside = [[0, 0, PITCHES, 1], [0, 0, -1, 1], [STEPS, 0, 0, 1], [-1, 0, 0, 5]]
     rolls = dense(one_beat(*outside, [STEPS - 1, 3, PITCHES - 1, 1]))
     assert np.argwhere(rolls.onsets).tolist() == [[0, 0, STEPS - 1, PITCHES - 1, 3]]
-    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, STEPS - 1, 3, 0]]
+    assert np.argwhere(rolls.outlasting).tolist() == [[0, 0, 1, 3, 3, 0]]

@@ -10,16 +10,16 @@ PCA; Collins, Dasgupta and Schapire 2001). Encoder: a linear first guess, then N
 log p(x | z) + w log p(z), each with a learned momentum and a learned preconditioner, a convolution P over beats
 (iterative amortised inference; Marino, Yue and Mandt 2018):
 
-    g = d/dz [log p(x | z) + w log p(z)],    v <- m v + P * g,    z <- z + v
+    g = d/dz [log p(x | z) + w log p(z)],    v <- s tanh((m v + P * g) / s),    z <- z + v
 
 The posterior is a Gaussian around the last z with one learned variance for each latent.
 
 What a beat says is counted in four groups of features, each a number of successes out of a number of trials: which
 (step, pitch) cells any pitched part plays; which drum cells are played; in every (register, part), how many of the
-notes that part takes; in every (step, register) and for each class of durations, how many of the notes that outlast the
-class before outlast it (a discrete hazard). The last two are nearly constant within a beat and a register, which costs
-few numbers. The decoder's weights take part in inference but learn from decoding alone, which costs a third of the time
-and reconstructs as well (docs/experiments.md).
+notes that part takes; in every (half of the beat, register, part) and for each class of durations, how many of the
+notes that outlast the class before outlast it (a discrete hazard). The last two are nearly constant within a beat and a
+register, which costs few numbers. The decoder's weights take part in inference but learn from decoding alone, which
+costs a third of the time and reconstructs as well (docs/experiments.md).
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from vae_jax.models.base import VAE, InputBatches, VAEConfig, VAEOutput, Variabl
 from vae_jax.models.losses import BinomialCounts, binomial_nll, gaussian_divergence_nats
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll.decoding import RollLogits
-from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, Rolls
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, DURATION_SPANS, Rolls
 from vae_jax.runtime import config
 
 ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
@@ -45,6 +45,7 @@ _PCA_THRESHOLD = 0.35
 _SHARE_SCALE = 4.0  # The same for shares and durations.
 _START_STEP = 0.2  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
+_LONGEST_STEP = 0.7  # Of a latent in one step of inference, which would diverge where the decoder is steep.
 _START_LOG_VAR = -4.0
 _LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)  # Beats before, whose latents the prior of a beat depends on.
@@ -120,8 +121,8 @@ class RollVAE(VAE):
         """Features of a beat in each group: onset cells, drum cells, shares, durations."""
         steps, pitches, num_parts = self.example_shape
         registers = (-(-pitches // width) for width in (self.config.register_semitones, DURATION_REGISTER))
-        num_shares, num_durations = (next(registers) * (num_parts - 1), steps * next(registers) * len(DURATION_EDGES))
-        return steps * pitches, steps * pitches, num_shares, num_durations
+        num_shares, num_spans = (next(registers) * (num_parts - 1) for _ in range(2))
+        return steps * pitches, steps * pitches, num_shares, DURATION_SPANS * num_spans * len(DURATION_EDGES)
 
     @property
     def num_modelled(self) -> tuple[int, int, int, int]:
@@ -186,7 +187,7 @@ class RollVAE(VAE):
             jnp.repeat(share.reshape(*z.shape[:2], -1, num_parts - 1), self.config.register_semitones, axis=2)[
                 :, :, :pitches
             ],
-            outlasts.reshape(*z.shape[:2], steps, -1, len(DURATION_EDGES)),
+            outlasts.reshape(*z.shape[:2], DURATION_SPANS, -1, num_parts - 1, len(DURATION_EDGES)),
         )
 
     def __call__(self, x: Rolls, key: jax.Array) -> VAEOutput:
@@ -250,6 +251,7 @@ class RollVAE(VAE):
             (z, step), (momentum, preconditioner) = state, params
             gradient = pull_back(counts.successes - counts.trials * probability(z)) - fields.prior_weight * z
             step = momentum * step + stack_neighbours(gradient, fields.preconditioner_beats) @ preconditioner
+            step = _LONGEST_STEP * jnp.tanh(step / _LONGEST_STEP)
             return ((z + step) * inside, step), None
 
         (z, _), _ = jax.lax.scan(ascend, (z, jnp.zeros_like(z)), (self.momentum, self.preconditioner))

@@ -18,7 +18,7 @@ import scipy.special
 
 from vae_jax.composer.onset_encoding import DURATION_STEPS
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
-from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
+from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats, part_bits
 from vae_jax.models.base import Variables
 from vae_jax.models.losses import gaussian_log_density
 from vae_jax.models.pianoroll_vae import RollVAE
@@ -26,11 +26,11 @@ from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll import beats
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import STEP
-from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, duration_span
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 
 NUM_SAMPLES = 16  # K.
-_BEATS = 128  # Pieces are filled up to a multiple of this length, so that few programs are compiled.
+_BEATS, _NOTES = 128, 1024  # Pieces are filled up to multiples of these, so that few programs are compiled.
 
 
 class LatentSamples(NamedTuple):
@@ -38,6 +38,32 @@ class LatentSamples(NamedTuple):
 
     reconstruction: dict[str, Any]  # By term of the target, [K, W].
     log_ratio: Any  # log q(z | x) - log p(z), [K, W].
+
+
+class NoteDurations(NamedTuple):
+    """What the durations of the target's notes depend on; N notes, filled up with zeros."""
+
+    cell: Any  # [N, 3], beat, half of the beat and register of the model's durations.
+    parts: Any  # [N, C - 1] float32, 1 where a part plays the note; no part for what fills the arrays up.
+    longest: Any  # [N], the model's duration class of the longest.
+
+
+def longest_nats(outlasts: jax.Array, parts: jax.Array, longest: jax.Array) -> jax.Array:
+    """Returns -log P(the longest of independent durations is of a class), [N], 0 for notes of no part.
+
+    P(longest <= k) is the product over parts of 1 - P(the part's note outlasts class k).
+
+    Args:
+      outlasts: [N, C - 1, K] logits that a note outlasts each class, given that it outlasts the one before.
+      parts, longest: as in `NoteDurations`.
+    """
+    survival = jnp.exp(jnp.cumsum(jax.nn.log_sigmoid(outlasts), axis=-1))
+    log_below = jnp.sum(parts[..., None] * jnp.log1p(-jnp.minimum(survival, 1 - 1e-6)), axis=1)
+    none, every = jnp.full_like(log_below[:, :1], -jnp.inf), jnp.zeros_like(log_below[:, :1])
+    log_below = jnp.concatenate([none, log_below, every], axis=-1)  # Of the classes -1 to K.
+    low, high = (jnp.take_along_axis(log_below, longest[:, None] + n, axis=-1)[:, 0] for n in range(2))
+    nats = -high - jnp.log1p(-jnp.minimum(jnp.exp(low - high), 1 - 1e-6))
+    return jnp.where(jnp.any(parts > 0, axis=1), nats, 0.0)
 
 
 def sample_posterior(
@@ -132,15 +158,21 @@ class RollLikelihood(LikelihoodModel):
         bounded = bounds(joined, np.arange(len(pieces)), len(pieces))
         return [self._with_frequencies(*one) for one in zip(pieces, bounded, strict=True)]
 
-    def _split(self, piece: GridPiece) -> tuple[BeatLists, np.ndarray]:
-        """A crop that holds the whole piece, in lists that no note exceeds; its steps, bool [1, T, S]."""
+    def _split(self, piece: GridPiece) -> tuple[BeatLists, np.ndarray, NoteDurations]:
+        """A crop that holds the whole piece, in lists that no note exceeds; its steps, [1, T, S]; its durations."""
         steps_per_beat, roll = self._representation.steps_per_beat, piece.roll
         num_beats = -(-piece.num_steps // steps_per_beat)
         most = int(np.bincount(roll.notes[:, STEP] // steps_per_beat).max(initial=1))
         lists, _ = beats.split(roll.notes, num_beats, steps_per_beat, -(-most // 16) * 16)
         padded = beats.crop(lists, -(-num_beats // _BEATS) * _BEATS, hop=1)
         inside = np.arange(padded.mask.shape[1] * steps_per_beat) < piece.num_steps
-        return padded, inside.reshape(1, -1, steps_per_beat)
+        beat, step = np.divmod(piece.step, steps_per_beat)
+        cell = np.stack([beat, duration_span(step, steps_per_beat), piece.pitch // DURATION_REGISTER], axis=1)
+        longest = np.searchsorted(DURATION_EDGES, DURATION_STEPS[piece.duration])
+        filling = ((0, -len(cell) % _NOTES), (0, 0))
+        parts = part_bits(piece.parts).astype(np.float32)
+        durations = NoteDurations(np.pad(cell, filling), np.pad(parts, filling), np.pad(longest, filling[0]))
+        return padded, inside.reshape(1, -1, steps_per_beat), durations
 
     def _with_frequencies(self, piece: GridPiece, bounded: PieceNats) -> PieceNats:
         """Adds what the cells cost that the model does not hold, and the class of a note within the model's class."""
@@ -161,6 +193,7 @@ def _sample_piece(
     key: jax.Array,
     lists: BeatLists,
     inside: jax.Array,
+    durations: NoteDurations,
     present: jax.Array,
 ) -> LatentSamples:
     """Samples the latents of one piece of T beats.
@@ -170,10 +203,11 @@ def _sample_piece(
       key: consumed.
       lists: the piece's beats, [1, T, ...].
       inside: [1, T, S] bool, which steps are of the piece: those outside are known to be empty.
+      durations: of the target's notes.
       present: [2, S, P] bool, which pitched and drum cells the model holds.
     """
     x = representation.rasterize(lists)
-    onsets, outlasting = x.onsets.astype(jnp.float32), x.outlasting.astype(jnp.float32)
+    onsets = x.onsets.astype(jnp.float32)
     pitched, drums = onsets[..., :-1], onsets[..., -1]
     played, beat_inside = jnp.max(pitched, axis=-1), x.inside[..., None]
     posterior = model.apply(variables, x, method="encode")
@@ -189,7 +223,7 @@ def _sample_piece(
             "onsets": nll(logits.onset, played * cells[0], cells[0]),
             "drums": nll(logits.drum, drums * cells[1], cells[1]),
             "parts": nll(logits.share[:, :, None], pitched, played[..., None]),
-            "durations": nll(logits.outlasts, outlasting[..., 1:], outlasting[..., :-1]),
+            "durations": jnp.sum(longest_nats(logits.outlasts[0, *durations.cell.T], *durations[1:]))[None],
         }
 
     def prior(z: jax.Array) -> Posterior:

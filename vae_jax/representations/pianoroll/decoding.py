@@ -10,7 +10,7 @@ from vae_jax.music import instruments
 from vae_jax.representations.base import Calibration
 from vae_jax.representations.pianoroll.beats import BeatLists, empty
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
-from vae_jax.representations.pianoroll.rasterize import DURATION_REGISTER
+from vae_jax.representations.pianoroll.rasterize import DURATION_REGISTER, duration_span
 
 DEFAULT_CALIBRATION = {"onset_threshold": 0.0, "drum_threshold": 0.0, "share_threshold": 0.0}  # Even odds.
 # Steps for which a note of each duration class sounds: near the middle of the class.
@@ -25,7 +25,7 @@ class RollLogits(NamedTuple):
     onset: jax.Array  # Logit that any pitched part starts a note, [W, S, P].
     drum: jax.Array  # Logit that the drums do, [W, S, P].
     share: jax.Array  # Logit that a part takes a note that starts, [W, P, C - 1].
-    outlasts: jax.Array  # Logit that a note that outlasts the class before outlasts each, [W, S, registers, K].
+    outlasts: jax.Array  # Logit that a note that outlasts the class before outlasts each, [W, 2, registers, C - 1, K].
 
 
 def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: int) -> BeatLists:
@@ -41,14 +41,15 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
     plays = shares > calibration["share_threshold"]
     plays[np.arange(len(shares)), shares.argmax(axis=1)] = True
     which, part = np.nonzero(plays)
-    duration = most_probable_steps(outlasts[beat, step, pitch // DURATION_REGISTER])
+    span = duration_span(step, onset.shape[1])[which]
+    duration = most_probable_steps(outlasts[beat[which], span, pitch[which] // DURATION_REGISTER, part])
     drum_beat, drum_step, drum_pitch = np.nonzero(is_drum)
     beat = np.concatenate([beat[which], drum_beat])
     notes = np.zeros((len(beat), 4), np.int16)
     notes[:, STEP] = np.concatenate([step[which], drum_step])
     notes[:, PART] = np.concatenate([part, np.full(len(drum_step), instruments.DRUMS)])
     notes[:, PITCH] = np.concatenate([pitch[which], drum_pitch])
-    notes[:, DURATION] = np.concatenate([duration[which], np.full(len(drum_step), _DRUM_STEPS)])
+    notes[:, DURATION] = np.concatenate([duration, np.full(len(drum_step), _DRUM_STEPS)])
     values = np.concatenate([onset[is_onset][which], drum[is_drum]])
     order = np.lexsort((-values, beat))
     place = np.arange(len(beat)) - np.searchsorted(beat[order], beat[order])
