@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.representation.normalize_tonic = True  # The key is kept beside the latents.
     config.representation.max_notes = 48  # Of a beat.
     config.representation.crop_beats = 32  # A training example.
-    config.representation.training_hop_beats = 4
+    config.representation.training_hop_beats = 16
 
     config.augment = ConfigDict()
     config.augment.transpose_probability = 0.3
@@ -35,31 +35,31 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "pianoroll_vae"
-    config.model.latent_dim = 32  # Of a beat.
+    config.model.latent_dim = 40  # Of a beat.
     config.model.num_onset_cells = 600  # Of 1,008 of a beat; the most frequent in training cover 99.7% of the notes.
     config.model.num_drum_cells = 128
-    config.model.num_durations = 700
+    config.model.num_durations = 1200
     config.model.register_semitones = 3
     config.model.kernel_beats = 5
     config.model.preconditioner_beats = 3
     config.model.num_iterations = 8
-    config.model.prior_weight = 0.05
+    config.model.prior_weight = 0.1
     config.model.prior_hidden = 128
 
     config.loss = ConfigDict()
-    config.loss.kl_weight = 0.05
+    config.loss.kl_weight = 0.1
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 50
-    config.optimizer.clip_norm = 20.0
+    config.optimizer.clip_norm = 300.0
     config.optimizer.b2 = 0.99
 
-    config.train.batch_size = 16
-    config.train.num_epochs = 12
-    config.train.min_steps = 2000  # A folder of a few songs needs as many updates as a large one.
-    config.train.checkpoint_every_epochs = 5
+    config.train.batch_size = 8
+    config.train.num_epochs = 8
+    config.train.min_steps = 1600  # A folder of a few songs needs as many updates as a large one.
+    config.train.checkpoint_every_epochs = 2
     config.train.average_decay = 0.99
 
     config.composer = ConfigDict()  # The second stage.
