@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.optimizer.b2 = 0.99
 
     config.train.batch_size = 8
-    config.train.num_epochs = 8
+    config.train.num_epochs = 6
     config.train.min_steps = 1600  # A folder of a few songs needs as many updates as a large one.
     config.train.checkpoint_every_epochs = 2
     config.train.average_decay = 0.99
