@@ -40,7 +40,7 @@ pytest.importorskip("array_record")
 CHUNK_FILES = 4
 NUM_GOOD = 12
 CONFIG = anthems.get_config().to_dict()
-CONFIG["representation"]["max_notes"] = 24
+CONFIG["representation"] |= {"max_notes": 24, "crop_beats": 8, "training_hop_beats": 1}
 DATA = CONFIG["data"] | {"num_held_out": 3, "split_seed": 1, "num_evaluated_train": 100}  # Nine and three.
 
 
@@ -346,8 +346,8 @@ def test_another_representation_is_refused_by_its_fields(midi_folder: pathlib.Pa
     with pytest.raises(UserError, match=r"config\.representation\.training_hop_beats is 1 there and 8 here"):
         corpus_view.find_split(DATA | {"shards": str(copied)}, other)
     config = CONFIG["representation"]
-    without_default = {name: value for name, value in config.items() if name != "training_hop_beats"}
-    assert config["training_hop_beats"] == 1  # As it is if the config does not say.
+    without_default = {name: value for name, value in config.items() if name != "steps_per_beat"}
+    assert config["steps_per_beat"] == 12  # As it is if the config does not say.
     corpus_view.find_split(DATA | {"shards": str(copied)}, without_default)
 
 
