@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks.contestants import Start, TorchContestant
 from vae_jax.music import instruments
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
-from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER
+from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, DURATION_SPANS
 
 _NEAR_KEYS = (-12, -7, -5, 5, 7, 12)  # The augmentation's, in semitones.
-_LOG_VAR_SCALE = 10.0  # The model's.
+_LOG_VAR_SCALE, _LONGEST_STEP = 10.0, 0.7  # The model's.
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
@@ -114,8 +114,8 @@ def _rate_factor(warmup: int, num_steps: int, step: int) -> float:
 
 
 def _rolls(examples: Mapping[str, Any], draws: Mapping[str, Any], shape: tuple[int, int, int]) -> tuple[Any, Any]:
-    """Augmented rolls of onsets, float32 [B, T, S, P, C], and how many notes outlast each class, [B, T, S, R, K + 1];
-    crops are laid over each other while they are lists."""
+    """Augmented rolls of onsets, float32 [B, T, S, P, C], and how many notes outlast each class, [B, T, 2, R, C - 1,
+    K + 1]; crops are laid over each other while they are lists."""
     import torch
 
     steps, pitches, num_parts = shape
@@ -125,17 +125,19 @@ def _rolls(examples: Mapping[str, Any], draws: Mapping[str, Any], shape: tuple[i
     laid_over = there.roll(1, 0) & draws["mixed"][:, None] & examples["inside"][..., None]
     step, part, pitch, duration = (torch.cat([x, x.roll(1, 0)], dim=2) for x in (step, part, pitch, duration))
     there = torch.cat([there, laid_over], dim=2) & (pitch >= 0) & (pitch < pitches)
-    row = torch.arange(there[..., 0].numel()).view(*there.shape[:2], 1) * steps + step
-    num_rows, registers = there[..., 0].numel() * steps, -(-pitches // DURATION_REGISTER)
+    beat = torch.arange(there[..., 0].numel()).view(*there.shape[:2], 1)
+    row, num_rows, registers = beat * steps + step, there[..., 0].numel() * steps, -(-pitches // DURATION_REGISTER)
 
     cell = torch.where(there, (row * pitches + pitch) * num_parts + part, num_rows * pitches * num_parts)
     onsets = torch.zeros(num_rows * pitches * num_parts + 1)  # The last cell is that of padding.
     onsets = onsets.scatter_(0, cell.flatten(), 1.0)[:-1].view(*there.shape[:2], *shape)
     is_pitched = there & (part != instruments.DRUMS)
-    register = torch.where(is_pitched, row * registers + pitch // DURATION_REGISTER, num_rows * registers)
+    half, num_groups = beat * DURATION_SPANS + step * DURATION_SPANS // steps, registers * (num_parts - 1)
+    last = there[..., 0].numel() * DURATION_SPANS * num_groups
+    register = torch.where(is_pitched, half * num_groups + pitch // DURATION_REGISTER * (num_parts - 1) + part, last)
     longer = (duration[..., None] > torch.tensor((0, *DURATION_EDGES))).float().flatten(0, 2)
-    outlasting = torch.zeros(num_rows * registers + 1, longer.shape[1]).index_add_(0, register.flatten(), longer)
-    return onsets, outlasting[:-1].view(*there.shape[:2], steps, registers, -1)
+    outlasting = torch.zeros(last + 1, longer.shape[1]).index_add_(0, register.flatten(), longer)
+    return onsets, outlasting[:-1].view(*there.shape[:2], DURATION_SPANS, registers, num_parts - 1, -1)
 
 
 def _counts(onsets: Any, outlasting: Any, inside: Any, register: int, features: Sequence[Any]) -> tuple[Any, Any]:
@@ -206,6 +208,7 @@ def _make_model(start: Start) -> Any:
                 residual = successes - trials * torch.sigmoid(stack(z, wide) @ kernel + bias)
                 gradient = pull_back(residual) - model["prior_weight"] * z
                 step = self.momentum[n] * step + stack(gradient, narrow) @ self.preconditioner[n]
+                step = _LONGEST_STEP * torch.tanh(step / _LONGEST_STEP)
                 z = (z + step) * inside
             return z
 
