@@ -51,7 +51,7 @@ def scored(small_run: pathlib.Path) -> Scored:
 def test_every_note_is_coded_once_by_the_lists_or_the_frequencies(scored):
     shape, representation = scored.composer.stage.shape, scored.composer.stage.representation
     for piece, (onsets, drums) in zip(scored.pieces, scored.asked, strict=True):
-        starts = dataset.example_starts(piece.roll)[:: representation.window_beats]
+        starts = dataset.example_starts(piece.roll, representation.window_beats)[:: representation.window_beats]
         assert starts[0] == first_downbeat(piece.roll.bars) and np.all(np.diff(starts) == shape.window_steps)
         windows = representation.encode_at(piece.roll, starts)
         lists = onset_encoding.from_windows(windows, scored.composer.drum_pitches, shape)
@@ -70,7 +70,7 @@ def test_every_note_is_coded_once_by_the_lists_or_the_frequencies(scored):
 def test_a_piece_costs_its_windows_and_what_is_left_out(scored):
     """The windows are made anew from the piece, one after the other, and go through the loss in one batch."""
     piece, representation = scored.pieces[0], scored.composer.stage.representation
-    starts = dataset.example_starts(piece.roll)[:: representation.window_beats]
+    starts = dataset.example_starts(piece.roll, representation.window_beats)[:: representation.window_beats]
     windows = representation.encode_at(piece.roll, starts)
     lists = onset_encoding.from_windows(windows, scored.composer.drum_pitches, scored.composer.stage.shape)
     rows = np.arange(len(starts)) * representation.window_beats
