@@ -168,7 +168,7 @@ def test_draws_are_those_of_the_flagships_step():
         z = posterior.mean + jnp.exp(posterior.log_var / 2) * noise
         logits = stack_neighbours(z, 5) @ variables["params"]["kernel"] + variables["params"]["bias"]
         kl = model.apply(variables, posterior, z, method="kl_nats")
-        return jnp.mean(jnp.sum(binomial_nll(logits, counts) + 0.05 * kl, axis=1))
+        return jnp.mean(jnp.sum(binomial_nll(logits, counts) + config["loss"]["kl_weight"] * kl, axis=1))
 
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in int32.
         losses = ours.losses([np.arange(4, dtype=np.int32)], draws)
