@@ -81,6 +81,7 @@ def get_config() -> ConfigDict:
         1000.0  # The loss is a sum over a window; its gradients' norms are in the hundreds.
     )
     config.composer.train = ConfigDict(config.train.to_dict())
+    config.composer.train.batch_size = 64
     config.composer.train.num_epochs = 2  # About 1,180 updates; more overfit.
     config.composer.train.min_steps = 800
     config.composer.train.average_decay = 0.998
