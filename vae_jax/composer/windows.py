@@ -15,7 +15,7 @@ from vae_jax.models.base import VAE, Variables
 from vae_jax.models.inference import Inference
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
-from vae_jax.representations.pianoroll import encoding
+from vae_jax.representations.pianoroll import beats, encoding
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.context import RollContext
@@ -81,19 +81,13 @@ class WindowedRoll(RollRepresentation):
 
     def to_beats(self, windows: NoteLists) -> BeatLists:
         """Returns windows as crops of beats, [W, window_beats, ...]."""
-        shape = (len(windows.mask), self.window_beats, self.max_notes)
-        lists = BeatLists(np.zeros((*shape, 4), np.int16), np.zeros(shape, bool), np.ones(shape[:2], bool))
+        shape = len(windows.mask), self.window_beats
         window, row = np.nonzero(windows.mask)
-        notes = windows.notes[window, row].copy()
-        beat = notes[:, STEP] // self.steps_per_beat
-        order = np.argsort(window * self.window_beats + beat, kind="stable")
-        groups = (window * self.window_beats + beat)[order]
-        place = np.arange(len(groups)) - np.searchsorted(groups, groups)
-        notes[:, STEP] %= self.steps_per_beat
-        kept = order[place < self.max_notes]
-        index = window[kept], beat[kept], place[place < self.max_notes]
-        lists.notes[index], lists.mask[index] = notes[kept], True
-        return lists
+        notes = windows.notes[window, row].astype(np.int64)
+        notes[:, STEP] += window * self.window_steps  # As if they were one piece.
+        notes = notes[np.argsort(notes[:, STEP] // self.steps_per_beat, kind="stable")]
+        lists, _ = beats.split(notes, shape[0] * shape[1], self.steps_per_beat, self.max_notes)
+        return BeatLists(*(array.reshape(*shape, *array.shape[1:]) for array in lists))
 
     def empty_piece(self, context: RollContext, num_steps: int) -> RollPiece:
         """A piece of so many steps without notes."""

@@ -20,7 +20,7 @@ from vae_jax.composer.onset_encoding import DURATION_STEPS
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats, part_bits
 from vae_jax.models.base import Variables
-from vae_jax.models.losses import gaussian_log_density
+from vae_jax.models.losses import BinomialCounts, binomial_nll, gaussian_log_density
 from vae_jax.models.pianoroll_vae import RollVAE
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll import beats
@@ -31,6 +31,7 @@ from vae_jax.representations.pianoroll.representation import RollRepresentation
 
 NUM_SAMPLES = 16  # K.
 _BEATS, _NOTES = 128, 1024  # Pieces are filled up to multiples of these, so that few programs are compiled.
+_MODEL_CLASSES = np.searchsorted(DURATION_EDGES, DURATION_STEPS)  # The model's duration class for each of the target's.
 
 
 class LatentSamples(NamedTuple):
@@ -149,11 +150,12 @@ class RollLikelihood(LikelihoodModel):
 
     def nats(self, pieces: Sequence[GridPiece]) -> list[PieceNats]:
         """Returns what each piece costs."""
-        samples = []
-        for n, piece in enumerate(pieces):
-            key, present = jax.random.fold_in(self._key, n), jnp.asarray(~self._absent)
-            inputs = jax.device_get(self._sample(self._variables, key, *self._split(piece), present))
-            samples.append(inputs)
+        samples = [
+            jax.device_get(
+                self._sample(self._variables, jax.random.fold_in(self._key, n), *self._split(piece), ~self._absent)
+            )
+            for n, piece in enumerate(pieces)
+        ]
         joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *samples)
         bounded = bounds(joined, np.arange(len(pieces)), len(pieces))
         return [self._with_frequencies(*one) for one in zip(pieces, bounded, strict=True)]
@@ -168,7 +170,7 @@ class RollLikelihood(LikelihoodModel):
         inside = np.arange(padded.mask.shape[1] * steps_per_beat) < piece.num_steps
         beat, step = np.divmod(piece.step, steps_per_beat)
         cell = np.stack([beat, duration_span(step, steps_per_beat), piece.pitch // DURATION_REGISTER], axis=1)
-        longest = np.searchsorted(DURATION_EDGES, DURATION_STEPS[piece.duration])
+        longest = _MODEL_CLASSES[piece.duration]
         filling = ((0, -len(cell) % _NOTES), (0, 0))
         parts = part_bits(piece.parts).astype(np.float32)
         durations = NoteDurations(np.pad(cell, filling), np.pad(parts, filling), np.pad(longest, filling[0]))
@@ -178,9 +180,8 @@ class RollLikelihood(LikelihoodModel):
         """Adds what the cells cost that the model does not hold, and the class of a note within the model's class."""
         onset, drum = self._absent[:, np.arange(piece.num_steps) % self._representation.steps_per_beat]
         rest = self._frequencies.mask_nats(piece, onset, drum)
-        classes = np.searchsorted(DURATION_EDGES, DURATION_STEPS)
         probs = self._frequencies.duration[piece.step_in_bar[piece.step] % self._representation.steps_per_beat]
-        same = classes == classes[piece.duration][:, None]
+        same = _MODEL_CLASSES[piece.duration][:, None] == _MODEL_CLASSES
         within = np.log(probs[np.arange(len(probs)), piece.duration]) - np.log(np.sum(probs * same, axis=1))
         return bounded.plus(onsets=rest.onsets, drums=rest.drums, durations=float(-within.sum()))
 
@@ -214,7 +215,8 @@ def _sample_piece(
 
     def nll(logits: jax.Array, successes: jax.Array, trials: jax.Array) -> jax.Array:
         """Of successes out of trials, summed: [1]."""
-        return jnp.sum(trials * jax.nn.softplus(logits) - successes * logits, axis=range(1, logits.ndim))
+        logits, *counts = jnp.broadcast_arrays(logits, successes, trials)
+        return jnp.sum(binomial_nll(logits, BinomialCounts(*counts)))[None]
 
     def cost(z: jax.Array) -> dict[str, jax.Array]:
         logits = model.apply(variables, z * beat_inside, method="decode")
