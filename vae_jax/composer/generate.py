@@ -1,4 +1,4 @@
-"""Generating whole pieces with a trained composer, phrase after phrase."""
+"""Generating whole pieces with a trained composer."""
 
 import dataclasses
 import functools
@@ -7,154 +7,186 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from vae_jax.composer import conditioning, onset_encoding
-from vae_jax.composer.network import LatentConditions
-from vae_jax.composer.requests import Request, sample_request
-from vae_jax.composer.sampling import Temperatures, sample_window
-from vae_jax.composer.stage import TrainedComposer
+from vae_jax.composer import lines as lines_lib
+from vae_jax.composer import notes as notes_lib
+from vae_jax.composer import sampling
+from vae_jax.composer.conditions import PieceConditions
+from vae_jax.composer.form import PHRASE_BARS, Form
+from vae_jax.composer.lines import NoteRow
+from vae_jax.composer.notes import DURATION_STEPS, MAX_GAP, MIN_PITCH, STEPS_PER_BEAT, NotePiece
+from vae_jax.composer.sampling import Frame, Sampled, Temperatures
+from vae_jax.music import instruments, key as key_lib
+from vae_jax.music import score as score_lib
 from vae_jax.music.key import Tonic
-from vae_jax.music.score import Score
-from vae_jax.representations.arrays import concatenate
-from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
-from vae_jax.representations.pianoroll.context import default_context
-from vae_jax.representations.pianoroll.encoding import RollPiece
+from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
 
-_EXTRA_ONSETS = 8  # Beyond the longest training window.
+_TICKS_PER_BEAT = 480
+_MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
-_SILENT_SEC = 10  # Then a progress bar is shown.
+_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
+_ACCENT = 6  # Velocity of a strong beat above that of a weak one.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Composition:
-    """A generated piece."""
+class Request:
+    """A piece to generate."""
 
-    roll: RollPiece
-    latents: np.ndarray  # [W, Z], of consecutive windows from the start.
-    score: Score
+    conditions: PieceConditions
+    back: np.ndarray  # int64 [U], the form: see `form.Form`.
+    similarity: np.ndarray
+    given: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 3), np.int64))  # First notes.
+    with_style: bool = True
 
+    @property
+    def bar(self) -> int:
+        """Steps of a bar."""
+        numerator, denominator = self.conditions.meter
+        return 4 * STEPS_PER_BEAT * numerator // denominator
 
-def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Composition]:
-    """Generates pieces with conditions sampled from the training pieces; the same arguments give the same pieces."""
-    requests = [sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
-    return generate_pieces(composer, requests, jax.random.key(seed), temperature)
+    @property
+    def bars(self) -> np.ndarray:
+        """Steps at which bars start, and the end."""
+        pickup = self.conditions.pickup
+        full = pickup + np.arange(self.conditions.num_bars + 1) * self.bar
+        return full if pickup == 0 else np.concatenate([[0], full])
 
-
-def generate_pieces(
-    composer: TrainedComposer, requests: Sequence[Request], key: jax.Array, temperature: float = 1.0
-) -> list[Composition]:
-    """Generates pieces in one batch (the key is consumed).
-
-    Args:
-      composer: the trained composer.
-      requests: the pieces.
-      key: consumed.
-      temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
-    """
-    pieces = [_start_piece(composer, request) for request in requests]
-    sample = _jitted_sampler(composer)
-    num_phrases = max(request.num_phrases for request in requests)
-    for n in tqdm.tqdm(range(num_phrases), desc="phrases", leave=False, delay=_SILENT_SEC, disable=None):
-        # Complete pieces stay in the batch, at their last phrase.
-        phrases = [min(n, request.num_phrases - 1) for request in requests]
-        conditions = _conditions(composer, pieces, requests, phrases)
-        temperatures = _temperatures(composer, requests, phrases, max(temperature, _MIN_TEMPERATURE))
-        lists = jax.device_get(sample(composer.variables, conditions, jax.random.fold_in(key, n), temperatures))
-        sampled = onset_encoding.to_notes(lists, composer.drum_pitches, composer.stage.shape)
-        for b, (notes, request) in enumerate(zip(sampled, requests, strict=True)):
-            if n < request.num_phrases:
-                pieces[b] = _add_phrase(pieces[b], notes, request, n)
-    return [_finish(composer, piece) for piece in pieces]
+    def piece(self) -> NotePiece:
+        """Returns the piece without notes."""
+        none = np.zeros(0, np.int64)
+        form = Form(self.conditions.pickup, PHRASE_BARS * self.bar, self.back, self.similarity)
+        return NotePiece(none, none, none, none, self.bars, self.bar, self.conditions.minor, form)
 
 
-@functools.cache
-def _jitted_sampler(composer: TrainedComposer):
-    stage = composer.stage
-    max_onsets = stage.shape.max_onsets + _EXTRA_ONSETS
-
-    def sample(variables, conditions, key, temperatures):
-        conditions, params = stage.decode_conditions(variables, conditions), {"params": variables["params"]}
-        return stage.net.apply(params, conditions, key, temperatures, max_onsets, method=sample_window)[0]
-
-    return jax.jit(sample)
-
-
-def _temperatures(
-    composer: TrainedComposer, requests: Sequence[Request], phrases: Sequence[int], temperature: float
-) -> Temperatures:
-    """The temperatures of a phrase of every piece; the notes of the last one have their own."""
-    config = composer.stage.config
-    is_last = np.array([n == request.num_phrases - 1 for n, request in zip(phrases, requests, strict=True)])
-    note = np.where(is_last, config.last_note_temperature, config.note_temperature)
-    step = np.full(len(requests), config.step_temperature)
-    return Temperatures(jnp.asarray(temperature * step, jnp.float32), jnp.asarray(temperature * note, jnp.float32))
-
-
-def _start_piece(composer: TrainedComposer, request: Request) -> RollPiece:
-    """The piece before anything is generated: its context and its opening."""
-    conditions, representation = request.conditions, composer.stage.representation
-    context = default_context(
-        request.num_steps,
-        representation.steps_per_beat,
-        beats_per_minute=conditions.beats_per_minute,
-        meter=conditions.meter,
-        tonic=Tonic(conditions.pitch_class, conditions.style.minor, 1.0),
-        programs=conditions.programs,
-        velocities=conditions.velocities,
-    )
-    return dataclasses.replace(representation.empty_piece(context, request.num_steps), notes=request.opening)
-
-
-def _conditions(
-    composer: TrainedComposer, pieces: Sequence[RollPiece], requests: Sequence[Request], phrases: Sequence[int]
-) -> LatentConditions:
-    """The conditions of a phrase of every piece."""
-    representation = composer.stage.representation
-    starts, sources, similarities = zip(*(r.phrase(n) for r, n in zip(requests, phrases, strict=True)), strict=True)
-    windows = [
-        representation.encode_at(piece, np.array([step]))
-        for steps in (np.array(starts) - representation.window_steps, sources)
-        for piece, step in zip(pieces, steps, strict=True)
-    ]
-    previous, link = np.split(composer.inference.encode(concatenate(windows)), 2)
-    for b, (request, n) in enumerate(zip(requests, phrases, strict=True)):
-        if request.references is not None:
-            link[b] = request.references[n]
-    columns = [(0, r.bar_steps, r.num_steps - start, start) for r, start in zip(requests, starts, strict=True)]
-    since_bar, bar_steps, until_end, since_start = np.array(columns).T
-    return LatentConditions(
-        previous,
-        link,
-        similarity=np.array(similarities, dtype=np.float32),
-        place=conditioning.encode_place(since_bar, bar_steps, until_end, since_start, representation.steps_per_beat),
-        style=np.stack([request.conditions.style.vector() for request in requests]),
+def make_frame(requests: Sequence[Request]) -> Frame:
+    """Lays out what is known before a note is written."""
+    pieces = [request.piece() for request in requests]
+    length = -(-max(piece.end for piece in pieces) // 192) * 192 + MAX_GAP + 1
+    steps = np.arange(length)
+    columns = []
+    for piece, request in zip(pieces, requests, strict=True):
+        position, bar, _, hyper = notes_lib.place_at(np.minimum(steps, piece.end), piece)
+        plan = notes_lib.plan_features(piece.form.similarity_at(steps), piece.form.lag_at(steps) > 0)
+        style = np.array(request.conditions.style, np.float32) * request.with_style
+        condition = np.concatenate([style, [float(request.conditions.minor)]])
+        lags = notes_lib.lags_at(steps, piece.bar, piece.form)
+        columns.append((position, bar, hyper, lags, plan, piece.end, condition))
+    position, bar, hyper, lags, plan, end, condition = (np.stack(column) for column in zip(*columns, strict=True))
+    most = max(1, max(len(request.given) for request in requests))
+    given = np.zeros((len(requests), most, 3), np.int32)
+    for n, request in enumerate(requests):
+        given[n, : len(request.given)] = request.given
+    ints = [np.asarray(x, np.int32) for x in (position, bar, hyper, lags)]
+    return Frame(
+        *ints,
+        np.asarray(plan, np.float32),
+        np.asarray(end, np.int32),
+        np.asarray(condition, np.float32),
+        given,
+        np.array([len(request.given) for request in requests], np.int32),
     )
 
 
-def _add_phrase(piece: RollPiece, notes: np.ndarray, request: Request, n: int) -> RollPiece:
-    """Adds to a piece those notes of a window that belong to phrase n."""
-    start, _, _ = request.phrase(n)
-    notes = notes[notes[:, STEP] < min(request.phrase_steps, request.num_steps - start)]
-    notes = notes + np.array([start, 0, 0, 0], dtype=notes.dtype)
-    notes[:, DURATION] = np.minimum(notes[:, DURATION], request.num_steps - notes[:, STEP])
-    return dataclasses.replace(piece, notes=onset_encoding.sort_notes(np.concatenate([piece.notes, notes])))
+def sample_notes(net, params, requests: Sequence[Request], key: jax.Array, temperatures: Sequence[float]) -> Sampled:
+    """Samples the notes of pieces (the key is consumed); temperatures of gap, pitch and duration."""
+    frame = make_frame(requests)
+    most = -(-int(frame.end.max()) // STEPS_PER_BEAT) * _MAX_NOTES_PER_BEAT
+    rows = [np.full(len(requests), max(value, _MIN_TEMPERATURE), np.float32) for value in temperatures]
+    return jax.device_get(sampling.sample_pieces(net, params, frame, Temperatures(*rows), key, most))
 
 
-def _finish(composer: TrainedComposer, piece: RollPiece) -> Composition:
-    representation = composer.stage.representation
-    starts = np.arange(0, piece.num_steps, representation.window_steps)
-    latents = composer.inference.encode(representation.encode_at(piece, starts))
-    piece = dataclasses.replace(piece, notes=_without_overlaps(piece.notes))
-    return Composition(piece, latents, representation.decode_notes(piece))
+@functools.partial(jax.jit, static_argnames="net")
+def _sample_lines(net, params, rows, lines, key, temperature):
+    return lines_lib.sample_lines(net, params, rows, lines, key, temperature)
 
 
-def _without_overlaps(notes: np.ndarray) -> np.ndarray:
-    """Ends every note at the latest where its part starts the same pitch again."""
-    order = np.lexsort((notes[:, STEP], notes[:, PITCH], notes[:, PART]))
-    by_pitch = notes[order]
-    is_repeated = np.all(by_pitch[1:, [PART, PITCH]] == by_pitch[:-1, [PART, PITCH]], axis=1)
-    shortened = np.minimum(by_pitch[:-1, DURATION], np.diff(by_pitch[:, STEP]))
-    notes = notes.copy()
-    notes[order[:-1][is_repeated], DURATION] = shortened[is_repeated]
-    return notes
+def sample_tracks(net, params, requests, sampled: Sampled, key: jax.Array, temperature: float) -> np.ndarray:
+    """Samples which lines play each note, bool [B, N, MAX_TRACKS]."""
+    count = max(int(sampled.count.max()), 1)
+    step, pitch, duration = (np.asarray(x)[:, :count] for x in sampled[:3])
+    role, size = np.zeros_like(step), np.ones_like(step)
+    for b in range(len(step)):
+        n = int(sampled.count[b])
+        first = np.searchsorted(step[b, :n], step[b, :n])
+        role[b, :n] = np.arange(n) - first
+        size[b, :n] = np.searchsorted(step[b, :n], step[b, :n], side="right") - first
+    rows = NoteRow(step, pitch, step + DURATION_STEPS[duration], role, size)
+    rows = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), rows)
+    lines = jnp.asarray(np.stack([lines_lib.line_table(request.conditions.lines) for request in requests]))
+    return np.asarray(_sample_lines(net, params, rows, lines, key, temperature))
+
+
+def make_score(request: Request, sampled: Sampled, plays: np.ndarray | None, b: int, rng: np.random.Generator) -> Score:
+    """Makes a score of the b-th sampled piece."""
+    conditions = request.conditions
+    n = int(sampled.count[b])
+    step, pitch, duration = (np.asarray(x)[b, :n].astype(np.int64) for x in sampled[:3])
+    end = np.minimum(step + DURATION_STEPS[duration], request.bars[-1])
+    if plays is None:
+        note, line = np.arange(n), np.zeros(n, np.int64)
+    else:
+        note, line = np.nonzero(plays[b, :n])
+    tonic = Tonic(conditions.pitch_class, conditions.minor, 1.0)
+    sounding = pitch + MIN_PITCH - key_lib.semitones_to(tonic)
+    end = _without_overlaps(step[note], end[note], pitch[note], line)
+    velocity = _velocities(request, step[note], line, rng)
+    scale = _TICKS_PER_BEAT // STEPS_PER_BEAT
+    used = np.unique(line)
+    lines = conditions.lines
+    order = np.searchsorted(used, line)
+    notes = score_lib.make_notes(
+        step[note] * scale,
+        (end - step[note]) * scale,
+        sounding[note],
+        track=order,
+        channel=np.array(_CHANNELS)[order % len(_CHANNELS)],
+        velocity=velocity,
+        program=np.array([line.program for line in lines])[line],
+    )
+    tempo = 60e6 / conditions.beats_per_minute
+    tempos = [Tempo(0, round(tempo))]
+    for k, ratio in enumerate(conditions.slowing):
+        at = int(request.bars[-1]) - (len(conditions.slowing) - k) * request.bar
+        if at > 0:
+            tempos.append(Tempo(at * scale, round(tempo / ratio)))
+    meters = [Meter(0, *conditions.meter)]
+    if conditions.pickup:
+        short = notes_meter(conditions.pickup)
+        meters = [Meter(0, *short), Meter(conditions.pickup * scale, *conditions.meter)]
+    return score_lib.make_score(
+        _TICKS_PER_BEAT,
+        notes,
+        track_names=[instruments.track_label(lines[k].part, "") for k in used],
+        tempos=tempos,
+        meters=meters,
+        keys=[KeySignature(0, key_lib.fifths(tonic), tonic.minor)],
+    )
+
+
+def notes_meter(bar: int) -> tuple[int, int]:
+    from vae_jax.composer.conditions import _meter_of
+
+    return _meter_of(bar)
+
+
+def _velocities(request: Request, step: np.ndarray, line: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Velocities: the line's mean, an accent on the beats of the bar, and a slow common wave."""
+    mean = np.array([one.velocity for one in request.conditions.lines])[line]
+    since = (step - request.conditions.pickup) % request.bar
+    accent = np.where(since == 0, 1.0, np.where(since % STEPS_PER_BEAT == 0, 0.3, -0.6)) * _ACCENT / 2
+    num = request.conditions.num_bars + 2
+    wave = np.zeros(num)
+    for n in range(1, num):
+        wave[n] = 0.8 * wave[n - 1] + rng.normal(0, 2.5)
+    bar = np.clip((step - request.conditions.pickup) // request.bar + 1, 0, num - 1)
+    return np.clip(np.round(mean + accent + wave[bar] + rng.normal(0, 1.5, len(step))), 1, 127).astype(np.int64)
+
+
+def _without_overlaps(step: np.ndarray, end: np.ndarray, pitch: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Ends every note at the latest where its line starts the same pitch again."""
+    order = np.lexsort((step, pitch, line))
+    same = (line[order][1:] == line[order][:-1]) & (pitch[order][1:] == pitch[order][:-1])
+    shortened = np.where(same, np.minimum(end[order][:-1], step[order][1:]), end[order][:-1])
+    end = end.copy()
+    end[order[:-1]] = shortened
+    return end

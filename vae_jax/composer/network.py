@@ -1,296 +1,230 @@
-"""The composer: an autoregressive model of the next window, onset by onset and note by note, given earlier windows.
+"""The decoder: a causal convolutional network over the notes of a whole piece with an exact memory of aligned bars."""
 
-Two windows condition it, as the first stage decodes them from their latents: the one that ends where the new one
-starts, and an earlier one that the new one may repeat, with a similarity. A GRU (Cho et al. 2014) runs over the onsets
-of the window. Each onset is a sequence of decisions: its step; its pitches from high to low until the chord ends; the
-duration and the parts of each; the drums. Two things help where training music is scarce. The decoded windows' logits
-are added to those of each step, so that repeating a phrase is nearly free to learn. And every pitch is also scored by
-its interval from the note above it and from the last melody note, so that all pitches share weights (Johnson 2017,
-"Generating Polyphonic Music Using Tied Parallel Networks").
-"""
-
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import Array
 
-from vae_jax.composer import heads
-from vae_jax.composer.heads import MAX_LOGIT, NUM_DURATIONS, ChordInputs, DecodedWindow, Windows, gather_steps
-from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetLists, OnsetShape, unpack_bits
+from vae_jax.composer.notes import (
+    HYPER_BARS,
+    MAX_BARS_LEFT,
+    MAX_CHORD,
+    MAX_GAP,
+    NUM_DURATIONS,
+    NUM_LAGS,
+    NUM_PITCHES,
+    NUM_POSITIONS,
+    NUM_ROLES,
+    PLAN_SIZE,
+    Crops,
+)
 
-NO_LINK = -1.0  # Similarity where there is no earlier window to repeat.
-# Sizes of the one-hot columns of "place": beat of the bar, half beats in a bar, beats to the end, half windows so far.
-PLACE_SIZES = (6, 13, 25, 13)
-STYLE_SIZE = 14  # Of `conditioning.Style.vector`.
-_BEAT_FEATURES = 128
-_COPY_KNOTS = 9
-_COUNTDOWN_HALF_BEATS = 32  # Before the end of a piece.
-
-
-AnyArray = np.ndarray | Array
-W = TypeVar("W", AnyArray, DecodedWindow)
-
-
-class Onset(NamedTuple):
-    """What starts at a step; leading axes are those of a batch."""
-
-    step: Array  # int32 [...]; T for the end of the window, T + 1 before the first onset.
-    pitches: Array  # [..., P] 0 or 1.
-    top: Array  # int32 [...], the highest pitch; P where there is none.
-    bottom: Array  # int32 [...], the lowest.
-    duration: Array  # int32 [...], duration class of the highest; NUM_DURATIONS where there is none.
-    parts: Array  # [..., parts] 0 or 1, the parts that play.
-    drums: Array  # [..., D] 0 or 1.
+NUM_GAPS = MAX_GAP + 2  # Steps to the next onset; the last class ends the piece.
+KERNEL, DILATIONS = 3, (1, 2, 4, 8, 16, 32, 64)
+_REACH = 28  # Semitones of an interval that are told apart.
+_NUM_REFERENCES = 4
+_NUM_PLANES = 3  # Of an aligned chord: the note of the same role, every note, every pitch class.
+_NEVER = -1e9
 
 
-class Notes(NamedTuple):
-    """The pitched notes of onsets, M each, from high to low."""
+class Place(NamedTuple):
+    """Where notes start, and what is known there; [..., ...] as in `Crops`."""
 
-    pitches: Array  # int32 [..., M]; P where there is no note.
-    durations: Array  # int32 [..., M], duration classes.
-    parts: Array  # float32 [..., M, parts] 0 or 1, the parts that play.
-
-
-class WindowConditions(NamedTuple, Generic[W]):
-    """What B windows are conditioned on; earlier windows are given by their latents [B, Z], or decoded."""
-
-    previous: W  # The window that ends where the new one starts.
-    link: W  # The window to repeat.
-    similarity: AnyArray  # [B], how closely the new window repeats `link`, 0 to 1, or NO_LINK.
-    place: AnyArray  # [B, 4] int, see `PLACE_SIZES`.
-    style: AnyArray  # [B, STYLE_SIZE].
+    position: jax.Array
+    bar: jax.Array
+    left: jax.Array
+    hyper: jax.Array
+    role: jax.Array
+    plan: jax.Array
+    aligned: jax.Array
 
 
-LatentConditions = WindowConditions[AnyArray]
-DecodedConditions = WindowConditions[DecodedWindow]
+def _one_hot(x: jax.Array, size: int) -> jax.Array:
+    return jax.nn.one_hot(x.astype(jnp.int32), size)
 
 
-class EncodedConditions(NamedTuple):
-    """Conditions as the network uses them."""
+def planes(aligned: jax.Array, role: jax.Array) -> jax.Array:
+    """Turns aligned chords [..., L, M] into [..., L, 3, P]: the note of the same role, all notes, their pitch classes."""
+    hot = jax.nn.one_hot(aligned.astype(jnp.int32), NUM_PITCHES)
+    at_role = jax.nn.one_hot(jnp.minimum(role, MAX_CHORD - 1).astype(jnp.int32), MAX_CHORD)
+    same = jnp.einsum("...lmp,...m->...lp", hot, at_role)
+    every = hot.sum(axis=-2)
+    classes = jnp.minimum(every.reshape(*every.shape[:-1], NUM_PITCHES // 12, 12).sum(axis=-2), 1.0)
+    return jnp.stack([same, every, jnp.tile(classes, NUM_PITCHES // 12)], axis=-2)
 
-    windows: Windows  # Clipped.
-    beats: tuple[Array, Array]  # Features of their beats, [B, beats, features].
-    summary: Array  # [B, hidden].
-    place: AnyArray
-    style: AnyArray
-    copy_weight: Array  # [B], weight of the logits of the window to repeat.
 
+class Decoder(nn.Module):
+    """The network; the dimensions of a batch come first."""
 
-class Composer(nn.Module):
-    """The network; T steps, P pitches, K onsets of M pitches, D drums. Dropout is on where there is a key for it."""
+    channels: int = 192
+    dropout: float = 0.3
 
-    shape: OnsetShape
-    window_beats: int = 8
-    hidden: int = 256  # Width of the GRU.
-    dropout: float = 0.3  # Rate.
+    def setup(self):
+        dense, embed = nn.Dense, nn.Embed
+        c = self.channels
+        self.pitch = embed(NUM_PITCHES + 1, c)
+        self.pitch_class = embed(13, c)
+        self.duration = embed(NUM_DURATIONS + 1, c)
+        self.gap = embed(NUM_GAPS, c)
+        self.interval = [embed(2 * _REACH + 2, c) for _ in range(_NUM_REFERENCES)]
+        self.place_in = self._place_tables(c)
+        self.place_out = self._place_tables(c)
+        self.features = dense(c)
+        self.layers = [(dense(c), dense(c), nn.LayerNorm()) for _ in DILATIONS]
+        self.norm = nn.LayerNorm()
+        self.drop = nn.Dropout(self.dropout)
+        self.gap_hidden, self.gap_logits = dense(c), dense(NUM_GAPS)
+        self.gap_position, self.gap_gates = dense(NUM_POSITIONS), dense(NUM_LAGS)
+        self.out_hidden, self.out_features, self.out_second = dense(2 * c), dense(2 * c), dense(2 * c)
+        self.out_norm = nn.LayerNorm()
+        self.pitch_logits = dense(NUM_PITCHES)
+        self.class_logits = dense(12)
+        self.reference_logits = dense(_NUM_REFERENCES * (2 * _REACH + 2))
+        self.pitch_gates = dense(NUM_LAGS * _NUM_PLANES)
+        self.duration_hidden, self.duration_pitch = dense(c), embed(NUM_PITCHES + 1, c)
+        self.duration_logits, self.duration_gates = dense(NUM_DURATIONS), dense(NUM_LAGS)
 
-    def setup(self) -> None:
-        """Declares the layers; Flax derives their initial values from these names."""
-        width, shape = self.hidden, self.shape
-        self.hear_beat = nn.Dense(_BEAT_FEATURES)
-        self.hear_latents = [nn.Dense(width), nn.Dense(width)]
-        self.read_place = nn.Dense(width)
-        self.summarise = nn.Dense(width)
-        self.embed_step = nn.Embed(shape.window_steps + 2, width)
-        self.embed_top, self.embed_bottom = (nn.Embed(shape.num_pitches + 1, width) for _ in range(2))
-        self.embed_duration = nn.Embed(NUM_DURATIONS + 1, width)
-        self.embed_bar_position = nn.Embed(shape.window_steps, width)
-        self.embed_countdown = nn.Embed(_COUNTDOWN_HALF_BEATS + 1, width)
-        self.embed_sets = [nn.Dense(width, use_bias=False) for _ in range(3)]
-        self.embed_near = nn.Dense(width)
-        self.cell = nn.GRUCell(width)
-        self.rnn = nn.RNN(self.cell)
-        self.copy_knots = self.param("echo_gain", lambda _: (jnp.arange(_COPY_KNOTS) / (_COPY_KNOTS - 1)) ** 3)
-        self.step_head = heads.StepHead(shape)
-        self.features = [nn.Dense(width), nn.Dense(width)]
-        self.embed_target = nn.Embed(shape.window_steps + 2, width)
-        self.pitch_head = heads.PitchHead(shape)
-        self.duration_head = heads.DurationHead(shape)
-        self.part_head = heads.PartHead(shape)
-        self.drum_head = heads.DrumHead(shape)
-        self.drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
+    def _place_tables(self, c):
+        sizes = (NUM_POSITIONS, 12, 33, MAX_BARS_LEFT + 1, HYPER_BARS, NUM_ROLES)
+        return [nn.Embed(size, c) for size in sizes]
 
-    @property
-    def _steps_per_beat(self) -> int:
-        return self.shape.window_steps // self.window_beats
-
-    def __call__(self, lists: OnsetLists[Array], conditions: DecodedConditions) -> dict[str, Array]:
-        """Returns the negative log likelihood of windows, in nats, [B] each: "loss", the sum, and its five terms."""
-        length = self.shape.window_steps
-        encoded = self.encode_conditions(conditions)
-        onset, notes = unpack_onsets(lists, self.shape)
-        previous = jax.tree.map(
-            lambda values, start: jnp.concatenate([start[:, None], values[:, :-1]], axis=1),
-            onset,
-            first_onset(len(onset.step), self.shape),
+    def _place(self, tables, place: Place) -> jax.Array:
+        bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
+        position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
+        columns = (
+            position,
+            position % 12,
+            jnp.minimum(bar // 6, 32),
+            jnp.minimum(-(-left // bar), MAX_BARS_LEFT),
+            place.hyper,
+            place.role,
         )
-        x = self.drop(self.embed_onset(encoded, previous) + encoded.summary[:, None])
-        h = self.drop(self.rnn(x, initial_carry=nn.tanh(encoded.summary)))
-        last = jnp.where(previous.step > length, -1, previous.step)
-        step_nats = heads.categorical_nats(self.step_logits(encoded, h, last), onset.step)
-        step_nats = jnp.where(previous.step == length, 0.0, step_nats)
-        held = held_pitches(onset.step, notes, self.shape.num_pitches)
-        chord, features = self.chord_inputs(encoded, h, onset.step, previous, held)
-        nats = self._note_nats(encoded, chord, features, onset.step, previous, notes)
-        nats["drum_nats"] = heads.bernoulli_nats(self.drum_head(encoded.windows, features, onset.step), onset.drums)
-        is_onset = (onset.step < length).astype(jnp.float32)
-        terms = {"step_nats": step_nats} | {name: values * is_onset for name, values in nats.items()}
-        terms = {name: jnp.sum(values, axis=-1) for name, values in terms.items()}
-        return {"loss": sum(terms.values(), jnp.zeros(len(is_onset))), **terms}
+        return sum(table(column.astype(jnp.int32)) for table, column in zip(tables, columns, strict=True))
 
-    def _note_nats(
-        self, encoded: EncodedConditions, chord: ChordInputs, x: Array, step: Array, previous: Onset, notes: Notes
-    ) -> dict[str, Array]:
-        """Returns the negative log likelihood of pitches, durations and parts, [B, K] each, for features x."""
-        num_pitches, (pitches, durations, parts) = self.shape.num_pitches, notes
-        is_note = pitches < num_pitches
-        one_hot = jax.nn.one_hot(pitches, num_pitches)
-        chosen = jnp.cumsum(one_hot, axis=2) - one_hot
-        last = _shift(pitches, jnp.full_like(step, num_pitches + 1))
-        is_decided = last != num_pitches  # One end follows the last pitch; a full chord needs none.
-        chord = jax.tree.map(lambda values: values[:, :, None], chord)
-        pitch_logits = self.pitch_head(chord, chosen, jnp.where(is_decided, last, 0))
-        duration_logits = self.duration_head(x[:, :, None], pitches, _shift(durations, previous.duration))
-        step, parts_before = jnp.broadcast_to(step[..., None], pitches.shape), _shift(parts, previous.parts)
-        part_logits = self.part_head(encoded.windows, x[:, :, None], step, pitches, parts_before)
-        nats = {
-            "pitch_nats": jnp.where(is_decided, heads.categorical_nats(pitch_logits, pitches), 0.0),
-            "duration_nats": jnp.where(is_note, heads.categorical_nats(duration_logits, durations), 0.0),
-            "part_nats": jnp.where(is_note, heads.bernoulli_nats(part_logits, parts), 0.0),
-        }
-        return {name: jnp.sum(values, axis=-1) for name, values in nats.items()}
+    def embed_notes(self, gap, pitch, duration, references, aligned_duration, place: Place, condition) -> jax.Array:
+        """Embeds whole notes [..., C]; `condition` [..., K] holds the style and the mode."""
+        p = pitch.astype(jnp.int32)
+        matched = jnp.any(place.aligned == pitch[..., None, None], axis=-1) & (p < NUM_PITCHES)[..., None]
+        has_aligned = place.aligned[..., 0] < NUM_PITCHES
+        same = aligned_duration == duration[..., None]
+        flags = jnp.concatenate([matched, has_aligned, same & matched], axis=-1).astype(jnp.float32)
+        x = self.pitch(p) + self.pitch_class(jnp.where(p < NUM_PITCHES, p % 12, 12))
+        x += self.duration(duration.astype(jnp.int32)) + self.gap(gap.astype(jnp.int32))
+        for n, table in enumerate(self.interval):
+            x += table(_interval(p, references[..., n]))
+        x += self._place(self.place_in, place)
+        return x + self.features(jnp.concatenate([flags, place.plan.astype(jnp.float32), condition], axis=-1))
 
-    def encode_conditions(self, conditions: DecodedConditions) -> EncodedConditions:
-        """Encodes what is the same for all onsets of a window."""
-        previous, link, similarity, place, style = conditions
-        is_linked = (similarity >= 0).astype(jnp.float32)[:, None]
-        windows = (_clip_window(previous, jnp.ones_like(is_linked)), _clip_window(link, is_linked))
-        one_hot = [jax.nn.one_hot(place[:, n], size) for n, size in enumerate(PLACE_SIZES)]
-        inputs = jnp.concatenate([*one_hot, style, jnp.maximum(similarity, 0)[:, None], is_linked], axis=-1)
-        summary = self.read_place(inputs)
-        for layer, window in zip(self.hear_latents, windows, strict=True):
-            summary += layer(window.latent / 2)
-        summary = self.summarise(self.drop(nn.gelu(summary)))
-        beats = (self._beat_features(windows[0]), self._beat_features(windows[1]))
-        # Piecewise linear between learned knots; no copying without a link.
-        knots = jnp.linspace(0.0, 1.0, _COPY_KNOTS)
-        copy_weight = jnp.where(similarity >= 0, jnp.interp(similarity, knots, self.copy_knots), 0.0)
-        return EncodedConditions(windows, beats, summary, place, style, copy_weight)
+    def layer(self, n: int, taps: jax.Array) -> jax.Array:
+        """What layer n adds, from its normalised inputs at three notes, [..., 3 C]."""
+        first, second, _ = self.layers[n]
+        return second(nn.gelu(first(taps)))
 
-    def embed_onset(self, encoded: EncodedConditions, onset: Onset) -> Array:
-        """Makes the GRU's input from the previous onset, [..., hidden]."""
-        beat = jnp.where(onset.step < self.shape.window_steps, onset.step, 0) // self._steps_per_beat
-        next_beat = jnp.minimum(beat + 1, self.window_beats - 1)
-        near = [gather_steps(beats, index) for beats in encoded.beats for index in (beat, next_beat)]
-        sets = zip(self.embed_sets, (onset.pitches, onset.parts, onset.drums), strict=True)
-        return (
-            self.embed_step(onset.step)
-            + self.embed_top(onset.top)
-            + self.embed_bottom(onset.bottom)
-            + self.embed_duration(onset.duration)
-            + self._embed_time(encoded, onset.step)
-            + sum(embed(values) for embed, values in sets)
-            + self.embed_near(nn.gelu(jnp.concatenate(near, axis=-1)))
-        )
+    def trunk(self, x: jax.Array, deterministic: bool) -> jax.Array:
+        """Runs the trunk over embedded notes [B, N, C]."""
+        x = self.drop(x, deterministic=deterministic)
+        for n, dilation in enumerate(DILATIONS):
+            y = self.layers[n][2](x)
+            taps = [jnp.pad(y, ((0, 0), (k * dilation, 0), (0, 0)))[:, : y.shape[1]] for k in range(KERNEL)]
+            x = x + self.drop(self.layer(n, jnp.concatenate(taps, axis=-1)), deterministic=deterministic)
+        return self.norm(x)
 
-    def step_logits(self, encoded: EncodedConditions, h: Array, last: Array) -> Array:
-        """Returns the logits of the next onset's step, or of the end, [..., T + 1]; `last` is the last step or -1."""
-        decoded = [jnp.max(window.onset, axis=-1) for window in encoded.windows]
-        return self.step_head(h, last, decoded, encoded.copy_weight[:, None] * decoded[1])
+    def gaps(self, h, position, bar, left, flags, is_full, deterministic: bool = True) -> jax.Array:
+        """Log probabilities of the steps to the next onset, [..., NUM_GAPS].
 
-    def chord_inputs(
-        self, encoded: EncodedConditions, h: Array, step: Array, previous: Onset, held: Array
-    ) -> tuple[ChordInputs, Array]:
-        """Returns what the notes of an onset at `step` depend on, and its features [..., hidden].
-
-        `held` [..., P] is 1 for pitches of earlier onsets of the window that have not ended.
+        Args:
+          h: trunk output at the last note.
+          position, bar, left: its place.
+          flags: [..., NUM_GAPS - 1, NUM_LAGS], onsets a lag before.
+          is_full: whether its chord admits no further note.
         """
-        decoded = tuple(gather_steps(window.onset, step) for window in encoded.windows)
-        target = self.embed_target(step) + self._embed_time(encoded, step)
-        axes = tuple(range(1, step.ndim))
-        style = jnp.broadcast_to(jnp.expand_dims(encoded.style, axes), (*step.shape, STYLE_SIZE))
-        size = jax.nn.one_hot(jnp.sum(previous.pitches, axis=-1).astype(jnp.int32), self.shape.max_pitches + 1)
-        inputs = [h, target, *(nn.sigmoid(logits) for logits in decoded), previous.pitches, held, size, style]
-        features = self.features[0](jnp.concatenate(inputs, axis=-1))
-        features = self.features[1](self.drop(nn.gelu(features)))
-        copy_bias = jnp.expand_dims(encoded.copy_weight, (*axes, step.ndim)) * decoded[1]
-        projected = self.pitch_head.project(features)
-        return ChordInputs(projected, decoded, copy_bias, previous.pitches, previous.top), features
+        z = self.drop(nn.gelu(self.gap_hidden(h)), deterministic=deterministic)
+        ahead = jnp.arange(NUM_GAPS - 1)
+        bar = jnp.maximum(bar.astype(jnp.int32), 1)[..., None]
+        index = jnp.minimum((position.astype(jnp.int32)[..., None] + ahead) % bar, NUM_POSITIONS - 1)
+        logits = self.gap_logits(z)
+        later = jnp.take_along_axis(self.gap_position(z), index, axis=-1)
+        later += jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
+        logits = logits.at[..., :-1].add(later)
+        outside = (ahead > 0) & (ahead >= left.astype(jnp.int32)[..., None])
+        outside |= (ahead == 0) & is_full[..., None]
+        outside = jnp.concatenate([outside, jnp.zeros_like(outside[..., :1])], axis=-1)
+        return jax.nn.log_softmax(jnp.where(outside, _NEVER, logits))
 
-    def _embed_time(self, encoded: EncodedConditions, step: Array) -> Array:
-        """Embeds the position in the bar of a step, and its distance from the end of the piece, [..., hidden]."""
-        place = jnp.expand_dims(encoded.place, tuple(range(1, step.ndim))).astype(jnp.int32)
-        phase, half_beats, beats_left, _ = jnp.moveaxis(place, -1, 0)
-        bar_steps = jnp.maximum(half_beats * self._steps_per_beat // 2, 1)
-        position = (phase * self._steps_per_beat + step) % bar_steps
-        countdown = (beats_left * self._steps_per_beat - step) * 2 // self._steps_per_beat
-        # Beats left are clipped: at the limit the end is far away.
-        countdown = jnp.where(beats_left < PLACE_SIZES[2] - 1, countdown, _COUNTDOWN_HALF_BEATS)
-        return self.embed_bar_position(jnp.minimum(position, self.shape.window_steps - 1)) + self.embed_countdown(
-            jnp.clip(countdown, 0, _COUNTDOWN_HALF_BEATS)
+    def note_hidden(self, h, place: Place, gap, references, deterministic: bool = True) -> jax.Array:
+        """Hidden values for a note whose time is known, from the trunk's output at the note before."""
+        has = (place.aligned[..., 0] < NUM_PITCHES).astype(jnp.float32)
+        x = self._place(self.place_out, place) + self.gap(gap.astype(jnp.int32))
+        x += self.out_features(jnp.concatenate([has, place.plan.astype(jnp.float32)], axis=-1))[..., : self.channels]
+        for n in range(_NUM_REFERENCES):
+            x += self.pitch(references[..., n].astype(jnp.int32))
+        z = self.drop(nn.gelu(self.out_hidden(jnp.concatenate([h, x], axis=-1))), deterministic=deterministic)
+        return self.out_norm(z + nn.gelu(self.out_second(z)))
+
+    def pitches(self, z, place: Place, references, low, high) -> jax.Array:
+        """Log probabilities of pitches, [..., P]; those outside low < p < high are impossible."""
+        p = jnp.arange(NUM_PITCHES)
+        logits = self.pitch_logits(z) + jnp.tile(self.class_logits(z), NUM_PITCHES // 12)
+        tables = self.reference_logits(z).reshape(*z.shape[:-1], _NUM_REFERENCES, -1)
+        index = _interval(p, references[..., None])
+        logits += jnp.take_along_axis(tables, index, axis=-1).sum(axis=-2)
+        gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, _NUM_PLANES)
+        logits += jnp.einsum("...lk,...lkp->...p", gates, planes(place.aligned, place.role))
+        allowed = (p > low[..., None]) & (p < high[..., None])
+        return jax.nn.log_softmax(jnp.where(allowed, logits, _NEVER))
+
+    def durations(self, z, pitch, aligned_duration, deterministic: bool = True) -> jax.Array:
+        """Log probabilities of duration classes, given the pitch."""
+        y = self.drop(
+            nn.gelu(self.duration_hidden(z) + self.duration_pitch(pitch.astype(jnp.int32))), deterministic=deterministic
         )
+        hot = _one_hot(aligned_duration, NUM_DURATIONS)
+        logits = self.duration_logits(y) + jnp.einsum("...l,...ld->...d", self.duration_gates(y), hot)
+        return jax.nn.log_softmax(logits)
 
-    def _beat_features(self, window: DecodedWindow) -> Array:
-        """Features of every beat of a window, [B, beats, features]."""
-        batch, _, pitches = window.onset.shape
-        onset = nn.sigmoid(window.onset).reshape(batch, self.window_beats, self._steps_per_beat * pitches)
-        share = nn.tanh(window.share[:, :: self._steps_per_beat, ::3] / 4).reshape(batch, self.window_beats, -1)
-        return self.hear_beat(jnp.concatenate([onset, 0.3 * share], axis=-1))
-
-
-def first_onset(batch: int, shape: OnsetShape) -> Onset:
-    """Returns what stands before the first onset of B windows."""
-    empty = jax.tree.map(lambda values: jnp.asarray(values[:, 0]), OnsetLists.empty(batch, shape))
-    return unpack_onsets(empty, shape)[0]._replace(step=jnp.full(batch, shape.window_steps + 1, jnp.int32))
-
-
-def make_onset(step: Array, notes: Notes, drums: Array, num_pitches: int) -> Onset:
-    """Makes an onset of its step [...], its notes and its drums [..., D]."""
-    pitches, durations, parts = notes
-    count = jnp.sum(pitches < num_pitches, axis=-1, keepdims=True)
-    return Onset(
-        step=step,
-        pitches=jnp.sum(jax.nn.one_hot(pitches, num_pitches), axis=-2),
-        top=pitches[..., 0],
-        bottom=jnp.take_along_axis(pitches, jnp.maximum(count - 1, 0), axis=-1)[..., 0],
-        duration=jnp.where(count[..., 0] > 0, durations[..., 0], NUM_DURATIONS),
-        parts=jnp.max(parts, axis=-2),
-        drums=drums,
-    )
-
-
-def unpack_onsets(lists: OnsetLists[Array], shape: OnsetShape) -> tuple[Onset, Notes]:
-    """Turns onset lists [B, K, ...] into onsets and their notes."""
-    step, pitches, durations = (values.astype(jnp.int32) for values in lists[:3])
-    parts = unpack_bits(lists.parts, NUM_PITCHED_PARTS).astype(jnp.float32)
-    drums = unpack_bits(lists.drums, shape.num_drums).astype(jnp.float32)
-    notes = Notes(pitches, durations, parts)
-    return make_onset(step, notes, drums, shape.num_pitches), notes
+    def __call__(self, crops: Crops, deterministic: bool = True) -> dict[str, Any]:
+        """Returns the nats of every target note [B, N - 1] of crops."""
+        c = crops
+        place = Place(c.position, c.bar, c.left, c.hyper, c.role, c.plan, c.aligned)
+        condition = jnp.concatenate([c.style, c.minor[..., None].astype(jnp.float32)], axis=-1)
+        condition = jnp.broadcast_to(condition[:, None], (*c.pitch.shape, condition.shape[-1]))
+        x = self.embed_notes(c.gap, c.pitch, c.duration, c.references, c.aligned_duration, place, condition)
+        h = self.trunk(x, deterministic)[:, :-1]
+        flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, :-1]
+        flags = jnp.swapaxes(flags, -1, -2)
+        low, high, is_full = _limits(c)
+        gap_logs = self.gaps(
+            h, c.position[:, :-1], c.bar[:, :-1], c.left[:, :-1], flags, is_full[:, :-1], deterministic
+        )
+        after = jax.tree.map(lambda a: a[:, 1:], place)
+        z = self.note_hidden(h, after, c.gap[:, 1:], c.references[:, 1:], deterministic)
+        pitch_logs = self.pitches(z, after, c.references[:, 1:], low[:, 1:], high[:, 1:])
+        duration_logs = self.durations(z, c.pitch[:, 1:], c.aligned_duration[:, 1:], deterministic)
+        weight = c.weight[:, 1:].astype(jnp.float32)
+        is_note = weight * (c.pitch[:, 1:] < NUM_PITCHES)
+        take = lambda logs, index: -jnp.take_along_axis(logs, index.astype(jnp.int32)[..., None], axis=-1)[..., 0]  # noqa: E731
+        return {
+            "gap": take(gap_logs, c.gap[:, 1:]) * weight,
+            "pitch": take(pitch_logs, jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1)) * is_note,
+            "duration": take(duration_logs, c.duration[:, 1:]) * is_note,
+        }
 
 
-def held_pitches(step: Array, notes: Notes, num_pitches: int) -> Array:
-    """Returns the pitches of earlier onsets that have not ended at each onset [B, K], [B, K, P] 0 or 1."""
-    order = jnp.arange(step.shape[1])
-    ends = step[..., None] + jnp.asarray(DURATION_STEPS)[notes.durations]
-    is_held = ends[:, None] > step[:, :, None, None]  # [B, K, earlier K, M]
-    is_held &= (order < order[:, None])[None, :, :, None]
-    one_hot = jax.nn.one_hot(notes.pitches, num_pitches)
-    return jnp.minimum(jnp.einsum("bkjm,bjmp->bkp", is_held.astype(jnp.float32), one_hot), 1.0)
+def _interval(pitch, reference) -> jax.Array:
+    reference = reference.astype(jnp.int32)
+    known = jnp.clip(pitch - reference, -_REACH, _REACH) + _REACH
+    return jnp.where(reference < NUM_PITCHES, known, 2 * _REACH + 1)
 
 
-def _shift(values: Array, first: Array) -> Array:
-    """Puts `first` [B, K, ...] before values [B, K, M, ...] and drops the last of them."""
-    return jnp.concatenate([first[:, :, None], values[:, :, :-1]], axis=2)
-
-
-def _clip_window(window: DecodedWindow, is_present: AnyArray) -> DecodedWindow:
-    """Clips the logits of a window; a window that is absent (`is_present` [B, 1] is 0) holds no notes."""
-    onset, drum = (
-        jnp.where(is_present[:, :, None] > 0, jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT), -MAX_LOGIT)
-        for logits in (window.onset, window.drum)
-    )
-    share = jnp.clip(window.share, -MAX_LOGIT, MAX_LOGIT) * is_present[:, :, None, None]
-    return DecodedWindow(window.latent * is_present, onset, drum, share)
+def _limits(c: Crops) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Between which pitches each note of a chord lies (exclusive), and whether its chord can have no further note."""
+    role = c.role.astype(jnp.int32)
+    before = c.references[..., 1].astype(jnp.int32)  # The note before.
+    soprano, bass = c.references[..., 2].astype(jnp.int32), c.references[..., 3].astype(jnp.int32)
+    high = jnp.where(role == 0, NUM_PITCHES, jnp.where(role <= 2, soprano, before))
+    low = jnp.where(role <= 1, -1, bass)
+    p = c.pitch.astype(jnp.int32)
+    next_high = jnp.where(role == 1, soprano, p)
+    next_low = jnp.where(role == 0, -1, jnp.where(role == 1, p, bass))
+    return low, high, (next_high - next_low < 2) & (p < NUM_PITCHES)

@@ -1,124 +1,178 @@
-"""Sampling a window from the composer, one onset after another."""
+"""Sampling whole pieces note after note, in one program for a batch of pieces, with cached layer inputs."""
 
-import dataclasses
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from vae_jax.composer import network
-from vae_jax.composer.heads import IMPOSSIBLE, ChordInputs, bernoulli_nats, categorical_nats
-from vae_jax.composer.network import Composer, DecodedConditions, EncodedConditions, Notes, Onset
-from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, OnsetLists
+from vae_jax.composer.network import DILATIONS, KERNEL, NUM_GAPS, Decoder, Place
+from vae_jax.composer.notes import MAX_CHORD, MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+
+_RING = (KERNEL - 1) * max(DILATIONS) + 1
+
+
+class Frame(NamedTuple):
+    """What a batch of B pieces is to be: T is the length of the longest and `MAX_GAP` more steps."""
+
+    position: jax.Array  # int32 [B, T], steps since the bar line.
+    bar: jax.Array  # int32 [B, T], steps of the bar.
+    hyper: jax.Array  # int32 [B, T], bar modulo HYPER_BARS.
+    lags: jax.Array  # int32 [B, T, NUM_LAGS], 0 where there is none.
+    plan: jax.Array  # float32 [B, T, PLAN_SIZE]
+    end: jax.Array  # int32 [B]
+    condition: jax.Array  # float32 [B, K], style and mode.
+    given: jax.Array  # int32 [B, M, 3], step, pitch and duration class of the first notes.
+    num_given: jax.Array  # int32 [B]
 
 
 class Temperatures(NamedTuple):
-    """Divisors of the logits, a number or [B] each."""
+    """Temperatures [B] of the time, the pitch and the duration of a note."""
 
-    step: Array | float  # Of steps and durations.
-    note: Array | float  # Of pitches, parts and drums.
-
-
-def sample_window(
-    composer: Composer, conditions: DecodedConditions, key: Array, temperatures: Temperatures, max_onsets: int
-) -> tuple[OnsetLists[Array], Array]:
-    """Samples the next window of B pieces (the key is consumed), for `composer.apply(..., method=sample_window)`.
-
-    A window ends after `max_onsets`, K, at the latest; parts that the style does not have do not play.
-
-    Returns:
-      Onset lists, int32 [B, K, ...], and the negative log likelihood, in nats at temperature 1, of their steps,
-      pitches, durations and drums, [B].
-    """
-    temperature = Temperatures(*(jnp.reshape(jnp.asarray(values), (-1, 1)) for values in temperatures))
-    sampler = _Sampler(composer, composer.encode_conditions(conditions), temperature)
-    shape, batch = composer.shape, len(conditions.style)
-    none_held = jnp.zeros((batch, shape.num_pitches), jnp.int32)
-    start = (jnp.tanh(sampler.encoded.summary), network.first_onset(batch, shape), none_held, jnp.zeros(batch, bool))
-    _, (lists, nats) = jax.lax.scan(sampler.sample_onset, start, jax.random.split(key, max_onsets))
-    return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), lists), nats.sum(axis=0)
+    gap: jax.Array
+    pitch: jax.Array
+    duration: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sampler:
-    """The composer with what is the same for all onsets."""
+class Sampled(NamedTuple):
+    """Notes [B, N]: step, pitch and duration class; the first `count` of each piece."""
 
-    composer: Composer
-    encoded: EncodedConditions
-    temperature: Temperatures  # [B, 1] each.
-
-    def sample_onset(self, carry, key: Array):
-        """Samples an onset; carries the GRU's state, the previous onset, the ends of pitches and of the window."""
-        (h, previous, until, is_over), shape = carry, self.composer.shape
-        step_key, pitch_key, duration_key, part_key, drum_key = jax.random.split(key, 5)
-        h, output = self.composer.cell(h, self.composer.embed_onset(self.encoded, previous) + self.encoded.summary)
-        last = jnp.where(previous.step > shape.window_steps, -1, previous.step)
-        logits = self.composer.step_logits(self.encoded, output, last)
-        step = jnp.where(is_over, shape.window_steps, jax.random.categorical(step_key, logits / self.temperature.step))
-        nats = jnp.where(is_over, 0.0, categorical_nats(logits, step))
-        is_over = step == shape.window_steps
-        held = (until > step[:, None]).astype(jnp.float32)
-        chord, features = self.composer.chord_inputs(self.encoded, output, step, previous, held)
-        pitches, pitch_nats = self._sample_pitches(chord, pitch_key, is_over)
-        notes, duration_nats = self._sample_notes(features, step, pitches, previous, duration_key, part_key)
-        drum_logits = self.composer.drum_head(self.encoded.windows, features, step)
-        is_struck = jax.random.bernoulli(drum_key, jax.nn.sigmoid(drum_logits / self.temperature.note))
-        has_drums = self.encoded.style[:, NUM_PITCHED_PARTS] > 0
-        drums = (is_struck & has_drums[:, None] & ~is_over[:, None]).astype(jnp.float32)
-        nats += jnp.where(is_over, 0.0, pitch_nats + duration_nats + bernoulli_nats(drum_logits, drums))
-        ends = step[:, None] + jnp.asarray(DURATION_STEPS)[notes.durations]
-        one_hot = jax.nn.one_hot(pitches, shape.num_pitches, dtype=jnp.int32)
-        until = jnp.maximum(until, jnp.max(one_hot * ends[..., None], axis=1))
-        onset = network.make_onset(step, notes, drums, shape.num_pitches)
-        lists = OnsetLists(step, pitches, notes.durations, _pack_bits(notes.parts), _pack_bits(drums))
-        return (h, onset, until, is_over), (lists, nats)
-
-    def _sample_pitches(self, chord: ChordInputs, key: Array, is_over: Array) -> tuple[Array, Array]:
-        """Samples the pitches of an onset from high to low, [B, M], and their nats, [B]."""
-        num_pitches, batch = self.composer.shape.num_pitches, len(is_over)
-
-        def sample(carry, key):
-            chosen, last, is_complete = carry
-            logits = self.composer.pitch_head(chord, chosen, last)
-            pitch = jax.random.categorical(key, logits / self.temperature.note)
-            nats = jnp.where(is_complete, 0.0, categorical_nats(logits, pitch))
-            pitch = jnp.where(is_complete, num_pitches, pitch)
-            is_complete = pitch == num_pitches
-            chosen += jax.nn.one_hot(pitch, num_pitches)
-            return (chosen, jnp.where(is_complete, 0, pitch), is_complete), (pitch, nats)
-
-        start = (jnp.zeros((batch, num_pitches)), jnp.full(batch, num_pitches + 1, jnp.int32), is_over)
-        _, (pitches, nats) = jax.lax.scan(sample, start, jax.random.split(key, self.composer.shape.max_pitches))
-        return pitches.T, nats.sum(axis=0)
-
-    def _sample_notes(
-        self, features: Array, step: Array, pitches: Array, previous: Onset, duration_key: Array, part_key: Array
-    ) -> tuple[Notes, Array]:
-        """Samples durations and parts of pitches [B, M]; returns the notes and the durations' nats, [B].
-
-        Where no part is sampled, the likeliest of the style's plays.
-        """
-        has_part = self.encoded.style[:, :NUM_PITCHED_PARTS] > 0
-
-        def sample(carry, inputs):
-            (duration, parts), (pitch, duration_key, part_key) = carry, inputs
-            is_note = pitch < self.composer.shape.num_pitches
-            logits = self.composer.duration_head(features, pitch, duration)
-            duration = jnp.where(is_note, jax.random.categorical(duration_key, logits / self.temperature.step), 0)
-            nats = jnp.where(is_note, categorical_nats(logits, duration), 0.0)
-            logits = self.composer.part_head(self.encoded.windows, features, step, pitch, parts)
-            logits = jnp.where(has_part, logits, IMPOSSIBLE)
-            plays = jax.random.bernoulli(part_key, jax.nn.sigmoid(logits / self.temperature.note))
-            likeliest = jax.nn.one_hot(jnp.argmax(logits, axis=-1), NUM_PITCHED_PARTS) > 0
-            plays = jnp.where(jnp.any(plays, axis=-1, keepdims=True), plays, likeliest)
-            parts = (plays & is_note[:, None]).astype(jnp.float32)
-            return (duration, parts), (duration, parts, nats)
-
-        keys = [jax.random.split(key, pitches.shape[1]) for key in (duration_key, part_key)]
-        _, (durations, parts, nats) = jax.lax.scan(sample, (previous.duration, previous.parts), (pitches.T, *keys))
-        return Notes(pitches, durations.T, jnp.moveaxis(parts, 0, 1)), nats.sum(axis=0)
+    step: jax.Array
+    pitch: jax.Array
+    duration: jax.Array
+    count: jax.Array  # int32 [B]
 
 
-def _pack_bits(bits: Array) -> Array:
-    return jnp.sum(bits.astype(jnp.int32) << jnp.arange(bits.shape[-1]), axis=-1)
+class _State(NamedTuple):
+    n: jax.Array
+    step: jax.Array  # [B], of the last note.
+    role: jax.Array
+    pitch: jax.Array
+    last: jax.Array  # [B, NUM_ROLES], last pitch of each role.
+    h: jax.Array  # [B, C]
+    rings: jax.Array  # [layers, B, _RING, C]
+    chords: jax.Array  # uint8 [B, T, MAX_CHORD]
+    lengths: jax.Array  # uint8 [B, T, P + 1]
+    onsets: jax.Array  # bool [B, T]
+    done: jax.Array
+    notes: Sampled
+
+
+@functools.partial(jax.jit, static_argnames=("net", "max_notes"))
+def sample_pieces(
+    net: Decoder, params: Any, frame: Frame, temperatures: Temperatures, key: jax.Array, max_notes: int
+) -> Sampled:
+    """Samples pieces of at most `max_notes` notes each; the key is consumed."""
+
+    def apply(method, *args):
+        return net.apply({"params": params}, *args, method=method)
+
+    batch, num_steps = frame.position.shape
+    rows = jnp.arange(batch)
+
+    def place(state: _State, step: jax.Array, role: jax.Array) -> tuple[Place, jax.Array]:
+        lag = frame.lags[rows, step]
+        source = step[:, None] - lag
+        valid = (lag > 0) & (source >= 0)
+        source = jnp.where(valid, source, 0)
+        aligned = jnp.where(valid[..., None], state.chords[rows[:, None], source], NUM_PITCHES)
+        aligned_lengths = jnp.where(valid[..., None], state.lengths[rows[:, None], source], NUM_DURATIONS)
+        at = frame.position[rows, step], frame.bar[rows, step], frame.end - step, frame.hyper[rows, step]
+        return Place(*at, jnp.minimum(role, NUM_ROLES - 1), frame.plan[rows, step], aligned), aligned_lengths
+
+    def advance(state: _State, gap, pitch, duration, references, aligned_duration, here: Place) -> _State:
+        """Puts a note into the trunk."""
+        x = apply(Decoder.embed_notes, gap, pitch, duration, references, aligned_duration, here, frame.condition)
+        rings = state.rings
+        slot = state.n % _RING
+        for k, dilation in enumerate(DILATIONS):
+            y = apply(lambda net, k=k, x=x: net.layers[k][2](x))
+            rings = rings.at[k, :, slot].set(y)
+            taps = [y, *(rings[k, :, (state.n - j * dilation) % _RING] for j in range(1, KERNEL))]
+            x = x + apply(Decoder.layer, k, jnp.concatenate(taps, axis=-1))
+        return state._replace(h=apply(lambda net, x=x: net.norm(x)), rings=rings, n=state.n + 1)
+
+    def next_note(state: _State) -> _State:
+        keys = jax.random.split(jax.random.fold_in(key, state.n), 3)
+        here, _ = place(state, state.step, state.role)
+        ahead = state.step[:, None] + jnp.arange(NUM_GAPS - 1)
+        ahead = jnp.minimum(ahead, num_steps - 1)
+        lag = frame.lags[rows[:, None], ahead]
+        source = ahead[..., None] - lag
+        valid = (lag > 0) & (source >= 0) & (source <= state.step[:, None, None])
+        flags = valid & state.onsets[rows[:, None, None], jnp.where(valid, source, 0)]
+        size = (here.aligned < NUM_PITCHES).sum(axis=-1)
+        flags = flags.at[:, 0].set(size > jnp.minimum(state.role, MAX_CHORD)[:, None] + 1)
+        soprano, bass = state.last[:, 0], state.last[:, 1]
+        next_high = jnp.where(state.role == 1, soprano, state.pitch)
+        next_low = jnp.where(state.role == 0, -1, jnp.where(state.role == 1, state.pitch, bass))
+        is_full = (next_high - next_low < 2) & (state.pitch < NUM_PITCHES)
+        logs = apply(Decoder.gaps, state.h, here.position, here.bar, here.left, flags, is_full)
+        gap = jax.random.categorical(keys[0], logs / temperatures.gap[:, None])
+        given = frame.given[:, jnp.minimum(state.n - 1, frame.given.shape[1] - 1)]
+        is_given = state.n - 1 < frame.num_given
+        gap = jnp.where(is_given, jnp.minimum(given[:, 0] - state.step, MAX_GAP), gap)
+        done = state.done | (gap == NUM_GAPS - 1)
+        step = jnp.where(done, state.step, state.step + gap)
+        role = jnp.where((gap == 0) & (state.n > 1), state.role + 1, 0)
+        there, lengths = place(state, step, role)
+        capped = jnp.minimum(role, NUM_ROLES - 1)
+        references = jnp.stack([state.last[rows, capped], state.pitch, soprano, bass], axis=-1)
+        z = apply(Decoder.note_hidden, state.h, there, gap, references)
+        high = jnp.where(role == 0, NUM_PITCHES, jnp.where(role <= 2, soprano, state.pitch))
+        low = jnp.where(role <= 1, -1, bass)
+        logs = apply(Decoder.pitches, z, there, references, low, high)
+        pitch = jax.random.categorical(keys[1], logs / temperatures.pitch[:, None])
+        pitch = jnp.where(is_given, given[:, 1], pitch)
+        aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
+        logs = apply(Decoder.durations, z, pitch, aligned_duration)
+        duration = jax.random.categorical(keys[2], logs / temperatures.duration[:, None])
+        duration = jnp.where(is_given, given[:, 2], duration)
+
+        where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
+        chords = state.chords.at[rows, where, jnp.where(role < MAX_CHORD, role, MAX_CHORD)].set(
+            pitch.astype(jnp.uint8), mode="drop"
+        )
+        at = state.n - 1
+        notes = Sampled(
+            state.notes.step.at[:, at].set(step),
+            state.notes.pitch.at[:, at].set(pitch),
+            state.notes.duration.at[:, at].set(duration),
+            jnp.where(done, state.notes.count, at + 1),
+        )
+        last = state.last.at[rows, capped].set(pitch)
+        # A first note may be the bass too, until a bass follows.
+        last = last.at[:, 1].set(jnp.where((role == 0) & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
+        state = state._replace(
+            step=step,
+            role=role,
+            pitch=pitch,
+            last=last,
+            chords=chords,
+            lengths=state.lengths.at[rows, where, pitch].set(duration.astype(jnp.uint8), mode="drop"),
+            onsets=state.onsets.at[rows, where].set(True, mode="drop"),
+            done=done,
+            notes=notes,
+        )
+        return advance(state, gap, pitch, duration, references, aligned_duration, there)
+
+    nothing, none = jnp.zeros(batch, jnp.int32), jnp.full(batch, NUM_PITCHES, jnp.int32)
+    state = _State(
+        n=jnp.zeros((), jnp.int32),
+        step=nothing,
+        role=nothing,
+        pitch=none,
+        last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
+        h=jnp.zeros((batch, net.channels)),
+        rings=jnp.zeros((len(DILATIONS), batch, _RING, net.channels)),
+        chords=jnp.full((batch, num_steps, MAX_CHORD), NUM_PITCHES, jnp.uint8),
+        lengths=jnp.full((batch, num_steps, NUM_PITCHES + 1), NUM_DURATIONS, jnp.uint8),
+        onsets=jnp.zeros((batch, num_steps), bool),
+        done=jnp.zeros(batch, bool),
+        notes=Sampled(*(jnp.zeros((batch, max_notes), jnp.int32) for _ in range(3)), nothing),
+    )
+    here, lengths = place(state, nothing, nothing)
+    references = jnp.full((batch, 4), NUM_PITCHES, jnp.int32)
+    state = advance(state, nothing, none, nothing, references, lengths[..., NUM_PITCHES], here)
+    state = jax.lax.while_loop(lambda s: ~jnp.all(s.done) & (s.n <= max_notes), next_note, state)
+    return state.notes

@@ -2,30 +2,28 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax.composer import conditioning, dataset, onset_encoding, structure
-from vae_jax.composer.conditioning import PieceConditions
-from vae_jax.composer.dataset import ComposerExamples
-from vae_jax.composer.heads import DecodedWindow
-from vae_jax.composer.network import NO_LINK, STYLE_SIZE, AnyArray, Composer, DecodedConditions, LatentConditions
-from vae_jax.composer.onset_encoding import OnsetLists, OnsetShape
-from vae_jax.composer.structure import FormModel
-from vae_jax.composer.windows import WindowedRoll, WindowInference, decode_logits
+from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import form as form_lib
+from vae_jax.composer import lines as lines_lib
+from vae_jax.composer import notes as notes_lib
+from vae_jax.composer.conditions import PieceConditions
+from vae_jax.composer.form import FormModel
+from vae_jax.composer.lines import LineNet, NoteRow
+from vae_jax.composer.network import Decoder
+from vae_jax.composer.notes import DURATION_STEPS, MAX_TRACKS, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, Crops
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
-from vae_jax.models.base import VAE, Variables
-from vae_jax.models.inference import Inference
-from vae_jax.models.pianoroll_vae import RollVAE
-from vae_jax.music.score import EMPTY
-from vae_jax.representations.pianoroll import encoding
-from vae_jax.representations.pianoroll.representation import RollRepresentation
+from vae_jax.models.base import Variables
+from vae_jax.music import key as key_lib
+from vae_jax.music.score import Score
+from vae_jax.representations import arrays as arrays_lib
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
@@ -40,219 +38,116 @@ _KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from thos
 
 @dataclasses.dataclass(frozen=True)
 class ComposerConfig(config.Section):
-    """The config's `composer` section, without its `optimizer` and `train` sections.
+    """The config's `composer` section, without its `optimizer` and `train` sections."""
 
-    Attributes:
-      latent_noise: standard deviation of the noise on the latents of the conditioning windows in training.
-      forget_link: how often in training the window to return to is not given.
-    """
-
-    hidden: int = config.number(at_least=1)  # Units of the recurrent state.
+    channels: int = config.number(at_least=1)  # Of the network.
     dropout: float = config.number(at_least=0, at_most=1)  # Rate of dropout.
-    max_onsets: int = config.number(at_least=1)  # Onsets in a window and pitches at an onset.
-    max_pitches: int = config.number(at_least=1)
-    num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
-    dropped_parts_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its parts.
-    latent_noise: float = config.number(at_least=0)
-    forget_link: float = config.number(at_least=0, at_most=1)
-    step_temperature: float = config.number(at_least=0)  # Of sampling; the last one of the last phrase.
-    note_temperature: float = config.number(at_least=0)
-    last_note_temperature: float = config.number(at_least=0)
+    crop_notes: int = config.number(at_least=2)  # Notes of a training example, and how far apart examples start.
+    crop_hop: int = config.number(at_least=1)
+    dropped_lines_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its lines.
+    forget_form: float = config.number(at_least=0, at_most=1)  # How often in training the form is not given,
+    forget_style: float = config.number(at_least=0, at_most=1)  # and the style.
+    ending_weight: float = config.number(at_least=0)  # Of the notes of the last two bars, others have 1.
+    gap_temperature: float = config.number(at_least=0)
+    pitch_temperature: float = config.number(at_least=0)
+    duration_temperature: float = config.number(at_least=0)
+    line_temperature: float = config.number(at_least=0)
     num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
 
 
 @dataclasses.dataclass(frozen=True)
-class ComposerStage(Trainable[ComposerExamples]):
-    """The composer that a config describes, on top of the first stage.
+class ComposerStage(Trainable[Crops]):
+    """The composer that a config describes."""
 
-    Attributes:
-      first_variables, drum_pitches: the first stage's trained variables and drum pitches [D]; None before training.
-    """
-
-    first_stage: VAE  # The first stage's model.
-    representation: WindowedRoll  # The first stage's, in windows.
-    config: ComposerConfig  # The config's `composer` section.
-    net: Composer  # The network.
-    optimizer_config: OptimizerConfig  # Its optimiser and training loop.
+    config: ComposerConfig
+    optimizer_config: OptimizerConfig
     train: TrainConfig
-    first_variables: Variables | None = None
-    drum_pitches: np.ndarray | None = None
 
     @property
-    def shape(self) -> OnsetShape:
-        """The shape of onset lists."""
-        return self.net.shape
+    def net(self) -> Decoder:
+        """The network of the notes."""
+        return Decoder(self.config.channels, self.config.dropout)
 
-    def init(self, key: jax.Array, dataset: Dataset[ComposerExamples] | None) -> Variables:
-        """Draws the parameters (the key is consumed); the first stage's variables and the drums become constants."""
+    @property
+    def line_net(self) -> LineNet:
+        """The network of the lines."""
+        return LineNet()
+
+    def init(self, key: jax.Array, dataset: Dataset[Crops] | None) -> Variables:
+        """Draws the parameters (the key is consumed)."""
         del dataset
-        first_stage = dict(zip(("variables", "drum_pitches"), self._constants(), strict=True))
-        z = jnp.zeros((1, self.representation.window_beats * self.first_stage.latent_dim))
-        conditions = LatentConditions(
-            z, z, similarity=jnp.zeros(1), place=jnp.zeros((1, 4), jnp.int32), style=jnp.zeros((1, STYLE_SIZE))
-        )
-        onsets = jax.tree.map(jnp.asarray, OnsetLists.empty(1, self.shape))
-        # The shapes are enough: only the parameters are computed, as they would be with the inputs.
-        shapes = jax.eval_shape(lambda: (onsets, self.decode_conditions({"first_stage": first_stage}, conditions)))
-        params = step.draw_variables(lambda key: self.net.lazy_init(key, *shapes)["params"], key)
-        # A copy: a train step donates the state, and the first stage goes on using its variables.
-        return {"params": dict(params), "first_stage": jax.tree.map(jnp.copy, first_stage)}
+        crops = jax.tree.map(jnp.asarray, _empty_crops())
 
-    def loss(
-        self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
-    ) -> tuple[jax.Array, Metrics]:
-        """Negative log likelihood of windows in nats, [B], and its terms; noise and dropout in training only."""
-        conditions, rngs = batch.conditions, {}
+        def draw(key: jax.Array) -> Variables:
+            note_key, line_key = jax.random.split(key)
+            lines = self.line_net.init(line_key, *_line_features(crops)[0])["params"]
+            return {"params": {"notes": self.net.init(note_key, crops)["params"], "lines": lines}}
+
+        return step.draw_variables(draw, key)
+
+    def loss(self, variables: Variables, batch: Crops, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
+        """Nats a note of crops, [B], and its terms; form and style are forgotten at random in training only."""
+        rngs, scale = {}, 0.0
         if train:
-            previous_key, link_key, forget_key, rngs["dropout"] = jax.random.split(key, 4)
-            # The composer's own music is decoded less clearly than the training pieces.
-            previous, link = (
-                latents.astype(jnp.float32) + self.config.latent_noise * jax.random.normal(noise_key, latents.shape)
-                for latents, noise_key in ((conditions.previous, previous_key), (conditions.link, link_key))
+            form_key, style_key, rngs["dropout"] = jax.random.split(key, 3)
+            shape = batch.pitch.shape[:1]
+            batch = forget(
+                batch,
+                jax.random.bernoulli(form_key, self.config.forget_form, shape),
+                jax.random.bernoulli(style_key, self.config.forget_style, shape),
             )
-            forgotten = jax.random.bernoulli(forget_key, self.config.forget_link, conditions.similarity.shape)
-            similarity = jnp.where(forgotten, NO_LINK, conditions.similarity)
-            conditions = conditions._replace(previous=previous, link=link, similarity=similarity)
-        inputs = batch.onsets, self.decode_conditions(variables, conditions)
-        terms: Any = self.net.apply({"params": variables["params"]}, *inputs, rngs=rngs)
-        return terms["loss"], {name: values for name, values in terms.items() if name != "loss"}
+            scale = self.config.ending_weight - 1
+        params = variables["params"]
+        nats = self.net.apply({"params": params["notes"]}, batch, not train, rngs=rngs)
+        nats |= {"lines": self.line_nats(params["lines"], batch)}
+        weight = 1 + scale * batch.ending[:, 1:].astype(jnp.float32)
+        total = (weight * batch.weight[:, 1:].astype(jnp.float32)).sum(axis=1)
+        # Shares of the crop's notes: crops count by their notes.
+        size = batch.pitch.shape[1] - 1
+        del total
+        terms = {name: values.sum(axis=1) / size for name, values in nats.items()}
+        return sum((weight * values).sum(axis=1) for values in nats.values()) / size, terms
+
+    def line_nats(self, params: Variables, batch: Crops) -> jax.Array:
+        """Nats of which lines play each note, [B, N - 1]."""
+        (features, seen), plays, weight = _line_features(batch)
+        logits = self.line_net.apply({"params": params}, features, seen)
+        return (optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32)) * weight).sum(-1)[:, 1:]
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the config's optimiser."""
         return self.optimizer_config.make(num_steps)
 
-    def _constants(self) -> tuple[Variables, jax.Array]:
-        """The first stage's variables and the drum pitches; zeros of their shapes where only shapes are asked for."""
-        if self.first_variables is not None and self.drum_pitches is not None:
-            return self.first_variables, jnp.asarray(self.drum_pitches)
-        x = jax.eval_shape(self.representation.rasterize, self.representation.encode_training(EMPTY))
-        key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
-        shapes = jax.eval_shape(self.first_stage.init, key, x, key)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
-        return zeros, jnp.zeros(self.shape.num_drums, jnp.int32)
 
-    def decode_conditions(self, variables: Variables, conditions: LatentConditions) -> DecodedConditions:
-        """Decodes the windows of conditions from their latents."""
-        first = variables["first_stage"]
-
-        def decode(latents: AnyArray) -> DecodedWindow:
-            z = jnp.asarray(latents, jnp.float32)
-            logits = decode_logits(self.first_stage, first["variables"], z, self.representation)
-            return DecodedWindow(z, logits.onset, logits.drum[:, :, first["drum_pitches"]], logits.share)
-
-        previous, link, *others = conditions
-        return DecodedConditions(decode(previous), decode(link), *others)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrainedComposer:
-    """A composer that is ready to generate."""
-
-    stage: ComposerStage  # The second stage.
-    inference: WindowInference  # The first stage.
-    variables: Variables  # Of the second stage.
-    drum_pitches: np.ndarray  # [D].
-    form_model: FormModel  # Forms of the training pieces.
-    piece_conditions: Sequence[PieceConditions]  # Of the training pieces.
-
-
-def build_stage(experiment: Experiment) -> ComposerStage:
-    """Builds the second stage that a config describes. Raises UserError where the config has none, or one that does not
-    fit its representation."""
-    raw = experiment.raw.get("composer")
-    if raw is None:
-        raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
-    representation, model = experiment.representation, experiment.model
-    if not isinstance(representation, RollRepresentation) or not isinstance(model, RollVAE):
-        raise UserError("config.composer needs config.representation.name=pianoroll")
-    if not representation.normalize_tonic:  # Pieces are written in C and transposed to their key.
-        raise UserError("config.composer needs config.representation.normalize_tonic=true")
-    windowed = WindowedRoll.of(representation)
-    own = {name: value for name, value in raw.items() if name not in ("optimizer", "train")}
-    fields = config.make_section(ComposerConfig, own, "config.composer")
-    shape = OnsetShape(
-        window_steps=windowed.window_steps,
-        num_pitches=representation.num_pitches,
-        max_onsets=fields.max_onsets,
-        max_pitches=fields.max_pitches,
-        num_drums=fields.num_drums,
-    )
-    return ComposerStage(
-        first_stage=experiment.model,
-        representation=windowed,
-        config=fields,
-        net=Composer(shape, windowed.window_beats, fields.hidden, fields.dropout),
-        optimizer_config=config.make_section(OptimizerConfig, raw["optimizer"], "config.composer.optimizer"),
-        train=config.make_section(TrainConfig, raw["train"], "config.composer.train"),
+def forget(crops: Crops, no_form: jax.Array, no_style: jax.Array) -> Crops:
+    """Returns crops without their form, and without their style, where the masks [B] say so."""
+    mask = no_form[:, None]
+    aligned = crops.aligned.at[:, :, -1].set(jnp.where(mask[..., None], NUM_PITCHES, crops.aligned[:, :, -1]))
+    lengths = crops.aligned_duration.at[:, :, -1]
+    return crops._replace(
+        plan=jnp.where(mask[..., None], 0, crops.plan),
+        aligned=aligned,
+        aligned_duration=lengths.set(jnp.where(mask, NUM_DURATIONS, crops.aligned_duration[:, :, -1])),
+        onsets=crops.onsets.at[:, :, -1].set(jnp.where(mask[..., None], 0, crops.onsets[:, :, -1])),
+        style=jnp.where(no_style[:, None], 0, crops.style),
     )
 
 
-def _key(experiment: Experiment) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(experiment.seed), _KEY_STREAM)
+def _line_features(crops: Crops):
+    plays = ((crops.tracks[..., None].astype(jnp.int32) >> jnp.arange(MAX_TRACKS)) & 1) > 0
+    end = crops.step + jnp.asarray(DURATION_STEPS)[crops.duration]
+    columns = (crops.step, crops.pitch, end, crops.role, crops.size)
+    rows = NoteRow(*(jnp.asarray(column, jnp.int32) for column in columns))
+    is_target = (crops.weight.astype(jnp.float32) * (crops.pitch < NUM_PITCHES))[..., None]
+    weight = is_target * crops.lines[..., 0][:, None] * plays.any(-1, keepdims=True)
+    return lines_lib.teacher_features(rows, plays, crops.lines), plays, weight
 
 
-def train_composer(
-    experiment: Experiment, inference: Inference, variables: Variables, corpus: Corpus, split: Split, folder: RunFolder
-) -> TrainedComposer:
-    """Trains the second stage of a run, or goes on with it, in the run's `composer` folder."""
-    stage = build_stage(experiment)
-    pieces = [encoding.encode(piece.score, stage.representation) for piece in corpus.pieces]
-    conditions = [
-        conditioning.read_conditions(piece.score, roll) for piece, roll in zip(corpus.pieces, pieces, strict=True)
-    ]
-    training = [n for n in split.train if len(pieces[n].notes)]
-    form_model = structure.fit_forms([structure.read_form(pieces[n], stage.representation) for n in training])
-    known = {"forms": to_json(form_model), "conditions": [to_json(conditions[n]) for n in training]}
-    if sharding.is_main_process():
-        files.write_json(folder.composer.path / "forms.json", known)
-
-    drum_pitches = onset_encoding.choose_drum_pitches([pieces[n] for n in training], stage.shape)
-    windowed = WindowInference(inference, stage.representation)
-    stage = dataclasses.replace(stage, first_variables=variables, drum_pitches=drum_pitches)
-
-    def examples(index: Sequence[int], copies: int) -> ComposerExamples:
-        chosen = [pieces[n] for n in index]
-        for copy in range(copies):
-            rngs = [np.random.default_rng([experiment.seed, n, copy]) for n in index]
-            chosen += [dataset.drop_parts(pieces[n], rng) for n, rng in zip(index, rngs, strict=True)]
-        styles = [
-            conditioning.measure_style(piece, conditions[n].style.minor)
-            for piece, n in zip(chosen, list(index) * (copies + 1), strict=True)
-        ]
-        return dataset.make_examples(chosen, styles, stage.representation, windowed.encode, drum_pitches, stage.shape)
-
-    held_out = [n for n in split.held_out if len(pieces[n].notes)]
-    state = loop.fit(
-        stage,
-        Dataset(
-            ArrayExamples(examples(training, stage.config.dropped_parts_copies)),
-            examples(held_out, 0) if held_out else None,
-        ),
-        stage.train,
-        folder.composer,
-        key=_key(experiment),
-        order_seed=experiment.seed,
-    )
-    known_conditions = [conditions[n] for n in training]
-    return TrainedComposer(stage, windowed, state.trained_variables, drum_pitches, form_model, known_conditions)
-
-
-def load_composer(run: TrainedRun) -> TrainedComposer:
-    """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
-    stage = build_stage(run.experiment)
-    folder = run.folder.composer
-    abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))
-    restored = checkpointing.restore(folder.checkpoints, abstract)
-    if restored is None:
-        raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
-    variables = sharding.local(restored[0]).trained_variables
-    path = folder.path / "forms.json"
-    known = files.read_json(path)
-    try:
-        forms = from_json(FormModel, known["forms"])
-        conditions = [from_json(PieceConditions, packed) for packed in known["conditions"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
-    drum_pitches = np.asarray(variables["first_stage"]["drum_pitches"])
-    inference = WindowInference(run.inference(), stage.representation)
-    return TrainedComposer(stage, inference, variables, drum_pitches, forms, conditions)
+def make_crops(score: Score, length: int, hop: int, tonic: key_lib.Tonic | None = None) -> Crops | None:
+    """Returns the crops of a score; None where it has no pitched note."""
+    tonic = tonic or key_lib.estimate_tonic(score.notes)
+    piece = notes_lib.read_piece(score, tonic)
+    if not len(piece.step):
+        return None
+    table = lines_lib.line_table(lines_lib.read_lines(score, piece, tonic))
+    return notes_lib.crop(notes_lib.make_features(piece), piece, table, length, hop)

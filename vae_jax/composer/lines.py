@@ -1,0 +1,222 @@
+"""Lines: which of a piece's tracks play each note, note after note, so that every track is a voice of its own."""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.composer.notes import MAX_TRACKS, NotePiece, in_order
+from vae_jax.music import instruments, key
+from vae_jax.music.key import Tonic
+from vae_jax.music.score import Score
+
+_NUM_PITCHED_PARTS = instruments.NUM_PARTS - 1
+LINE_SIZE = 8 + _NUM_PITCHED_PARTS
+_INTERVALS = (-13, -8, -5, -3, -1, 0, 1, 3, 5, 8, 13)  # Limits of classes of melodic intervals.
+_LONG_AGO = 30_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A track of an ensemble."""
+
+    program: int
+    part: int
+    velocity: int  # Mean.
+    pitch: float  # Mean pitch in C, as MIDI.
+    spread: float  # Standard deviation of the pitch.
+    activity: float  # Share of the chords in which it plays.
+    chord: float  # Mean number of notes that it starts together.
+    roles: tuple[float, float, float]  # Shares of soprano, bass and inner notes among its notes.
+
+    def vector(self) -> np.ndarray:
+        """Returns the input of the network, float32 [LINE_SIZE]."""
+        values = (1.0, (self.pitch - 60) / 12, self.spread / 6, self.activity, min(self.chord - 1, 3.0), *self.roles)
+        return np.array([*values, *np.eye(_NUM_PITCHED_PARTS)[self.part]], np.float32)
+
+
+def read_lines(score: Score, piece: NotePiece, tonic: Tonic) -> tuple[Line, ...]:
+    """Reads the pitched lines of a score, in the order of the bits of `NotePiece.tracks`."""
+    notes = score.notes
+    pitched = np.flatnonzero(~notes.is_drum)
+    parts, programs = instruments.assign_parts(score)[pitched], instruments.line_programs(score)[pitched]
+    of_note = np.unique(notes.line[pitched], return_inverse=True)[1]
+    transposition = key.semitones_to(tonic)
+    role = np.minimum(in_order(piece.step, piece.pitch)[1], 2)
+    lines, num_chords = [], max(len(np.unique(piece.step)), 1)
+    for n in range(min(int(of_note.max(initial=-1)) + 1, MAX_TRACKS)):
+        mine = pitched[of_note == n]
+        has = (piece.tracks >> n) & 1 > 0
+        chords, count = len(np.unique(piece.step[has])), max(int(has.sum()), 1)
+        pitches = notes.pitch[mine] + transposition
+        lines.append(
+            Line(
+                program=int(programs[of_note == n][0]),
+                part=int(parts[of_note == n][0]),
+                velocity=int(np.clip(round(float(notes.velocity[mine].mean())), 1, 127)),
+                pitch=round(float(pitches.mean()), 2),
+                spread=round(float(pitches.std()), 2),
+                activity=round(chords / num_chords, 3),
+                chord=round(count / max(chords, 1), 3),
+                roles=tuple((np.bincount(role[has], minlength=3) / count).round(3).tolist()),
+            )
+        )
+    return tuple(lines)
+
+
+def line_table(lines: tuple[Line, ...]) -> np.ndarray:
+    """Returns the vectors of lines, float32 [MAX_TRACKS, LINE_SIZE]; zeros where there is none."""
+    table = np.zeros((MAX_TRACKS, LINE_SIZE), np.float32)
+    for n, line in enumerate(lines):
+        table[n] = line.vector()
+    return table
+
+
+class NoteRow(NamedTuple):
+    """A note of each of B pieces."""
+
+    step: jax.Array
+    pitch: jax.Array
+    end: jax.Array
+    role: jax.Array
+    size: jax.Array  # Of its chord.
+
+
+class LineState(NamedTuple):
+    """What is known of the lines [B, MAX_TRACKS] of B pieces."""
+
+    pitch: jax.Array  # Of the last note; the mean pitch before the first.
+    step: jax.Array  # At which it started.
+    end: jax.Array  # At which it ends.
+    role: jax.Array  # Its role, 2 for inner voices, 3 before the first.
+    note: jax.Array  # Number of the note.
+    taken: jax.Array  # Notes that it has started at this step.
+
+    @staticmethod
+    def start(lines: jax.Array) -> "LineState":
+        """Returns the state before the first note, for lines [B, MAX_TRACKS, LINE_SIZE]."""
+        pitch = jnp.round(lines[..., 1] * 12 + 36).astype(jnp.int32)
+        full = lambda value: jnp.full(pitch.shape, value, jnp.int32)  # noqa: E731
+        return LineState(pitch, full(-_LONG_AGO), full(-_LONG_AGO), full(3), full(-1), full(0))
+
+
+def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
+    """Features of whether each line plays a note, but for what other lines do, float32 [B, MAX_TRACKS, F]."""
+    step, pitch, role = note.step[:, None], note.pitch[:, None], jnp.minimum(note.role, 2)[:, None]
+    interval = pitch - state.pitch
+    classes = jnp.searchsorted(jnp.array(_INTERVALS), interval, side="right")
+    silence = jnp.clip(step - state.step, 0, 400)
+    is_now = state.step == step
+    taken = jnp.where(is_now, state.taken, 0)
+    known = (state.note >= 0).astype(jnp.float32)
+    deviation = (pitch - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5)
+    hot_role = jnp.broadcast_to(jax.nn.one_hot(role, 3), (*taken.shape, 3))
+    columns = [
+        known,
+        jnp.clip(jnp.abs(interval), 0, 24) / 12,
+        jnp.clip(deviation, -4, 4),
+        jnp.clip(deviation, -4, 4) ** 2 / 4,
+        jnp.log1p(silence) / 6,
+        (silence > 96).astype(jnp.float32),
+        is_now.astype(jnp.float32),
+        jnp.minimum(taken, 4) / 2,
+        (taken > 0) * (lines[..., 4] < 0.15),
+        (state.end > step).astype(jnp.float32),
+        (state.role == role).astype(jnp.float32) * known,
+        jnp.broadcast_to(jnp.minimum(note.size, 8)[:, None] / 4, taken.shape),
+        jnp.broadcast_to(jnp.minimum(note.role, 6)[:, None] / 3, taken.shape),
+        jnp.take_along_axis(lines[..., 5:8], jnp.broadcast_to(role[..., None], (*taken.shape, 1)), axis=-1)[..., 0],
+        jnp.broadcast_to((step % 12 == 0).astype(jnp.float32), taken.shape),
+    ]
+    dense = jnp.stack([jnp.asarray(column, jnp.float32) for column in columns], axis=-1)
+    return jnp.concatenate([dense, hot_role, jax.nn.one_hot(classes, len(_INTERVALS) + 1), lines], axis=-1)
+
+
+def others(state: LineState, plays: jax.Array, exists: jax.Array) -> jax.Array:
+    """What the lines before each line do with this note, float32 [B, MAX_TRACKS, 4]: how many play it, and whether any
+    that shared its last note does or does not.
+
+    `plays` [B, MAX_TRACKS] is 0 or 1; entries from a line on do not count for it.
+    """
+    plays = plays.astype(jnp.float32)
+    before = jnp.tril(jnp.ones((MAX_TRACKS, MAX_TRACKS)), -1)
+    shared = (state.note[:, :, None] == state.note[:, None, :]) & (state.note >= 0)[:, :, None]
+    partners = shared * before
+    refuses = exists * (1 - plays)
+    count = plays @ before.T
+    left = exists.sum(-1, keepdims=True) - exists @ jnp.tril(jnp.ones_like(before)).T
+    return jnp.stack(
+        [
+            jnp.minimum(count, 4) / 2,
+            jnp.minimum(jnp.einsum("bkj,bj->bk", partners, plays), 1.0),
+            jnp.minimum(jnp.einsum("bkj,bj->bk", partners, refuses), 1.0),
+            (left == 0) * (count == 0.0),
+        ],
+        axis=-1,
+    )
+
+
+def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -> LineState:
+    """Returns the state after a note, which the lines with `plays` bool [B, MAX_TRACKS] play."""
+    step = note.step[:, None]
+    taken = jnp.where(state.step == step, state.taken, 0) + 1
+    new = (note.pitch, note.step, note.end, jnp.minimum(note.role, 2), jnp.broadcast_to(number, note.step.shape))
+    columns = [jnp.where(plays, value[:, None], old) for value, old in zip(new, state[:-1], strict=True)]
+    return LineState(*columns, jnp.where(plays, taken, state.taken))
+
+
+class LineNet(nn.Module):
+    """The log odds that a line plays a note, given what the lines before it do."""
+
+    hidden: int = 64
+
+    @nn.compact
+    def __call__(self, features: jax.Array, seen: jax.Array) -> jax.Array:
+        """Maps features [..., F] and `others` [..., 4] to log odds [...]."""
+        x = nn.gelu(nn.Dense(self.hidden)(jnp.concatenate([features, seen], axis=-1)))
+        return nn.Dense(1)(nn.gelu(nn.Dense(self.hidden // 2)(x)))[..., 0]
+
+
+def teacher_features(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features of all notes [B, N] of which it is known who plays them, bool [B, N, MAX_TRACKS]."""
+    exists = lines[..., 0]
+
+    def body(state: LineState, row):
+        note, mine, number = row
+        found = describe(state, note, lines), others(state, mine, exists)
+        return take(state, note, mine, number), found
+
+    numbers = jnp.arange(notes.step.shape[1])
+    by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (notes, plays))
+    _, found = jax.lax.scan(body, LineState.start(lines), (*by_note, numbers))
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found)
+
+
+def sample_lines(net: LineNet, params, notes: NoteRow, lines: jax.Array, key: jax.Array, temperature: float):
+    """Samples who plays each note, bool [B, N, MAX_TRACKS]: line after line, at least one."""
+    exists = lines[..., 0]
+
+    def body(state: LineState, row):
+        note, number = row
+        features = describe(state, note, lines)
+        noise = jax.random.logistic(jax.random.fold_in(key, number), exists.shape)
+
+        def decide(k, carry):
+            plays, odds = carry
+            logit = net.apply({"params": params}, features, others(state, plays, exists))
+            logit = jnp.where(exists > 0, logit / temperature, -1e9)
+            mine = (logit + noise)[:, k] > 0
+            return plays.at[:, k].set(mine), odds.at[:, k].set((logit + noise)[:, k])
+
+        plays, odds = jax.lax.fori_loop(0, MAX_TRACKS, decide, (jnp.zeros(exists.shape, bool), jnp.zeros(exists.shape)))
+        alone = jax.nn.one_hot(odds.argmax(-1), MAX_TRACKS) > 0
+        plays = jnp.where(plays.any(-1, keepdims=True), plays, alone)
+        return take(state, note, plays, number), plays
+
+    by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), notes)
+    numbers = jnp.arange(notes.step.shape[1])
+    _, plays = jax.lax.scan(body, LineState.start(lines), (by_note, numbers))
+    return jnp.swapaxes(plays, 0, 1)
