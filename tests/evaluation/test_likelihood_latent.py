@@ -12,7 +12,7 @@ import scipy.special
 import scipy.stats
 from small_roll import MODEL, REPRESENTATION, started_variables
 
-from vae_jax.composer.onset_encoding import DURATION_STEPS
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.data import synthetic
 from vae_jax.evaluation.likelihood import latent
 from vae_jax.evaluation.likelihood.frequencies import Frequencies

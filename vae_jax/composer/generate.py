@@ -14,7 +14,7 @@ from vae_jax.composer import sampling
 from vae_jax.composer.conditions import PieceConditions
 from vae_jax.composer.form import PHRASE_BARS, Form
 from vae_jax.composer.lines import NoteRow
-from vae_jax.composer.notes import DURATION_STEPS, MAX_GAP, MIN_PITCH, STEPS_PER_BEAT, NotePiece
+from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.sampling import Frame, Sampled, Temperatures
 from vae_jax.music import instruments, key as key_lib
 from vae_jax.music import score as score_lib

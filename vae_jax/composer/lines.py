@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer.notes import MAX_TRACKS, NotePiece, in_order
+from vae_jax.models.base import Variables
 from vae_jax.music import instruments, key
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
 
-_NUM_PITCHED_PARTS = instruments.NUM_PARTS - 1
-LINE_SIZE = 8 + _NUM_PITCHED_PARTS
+LINE_SIZE = 8 + instruments.NUM_PITCHED_PARTS
 _INTERVALS = (-13, -8, -5, -3, -1, 0, 1, 3, 5, 8, 13)  # Limits of classes of melodic intervals.
 _LONG_AGO = 30_000
 
@@ -35,7 +35,7 @@ class Line:
     def vector(self) -> np.ndarray:
         """Returns the input of the network, float32 [LINE_SIZE]."""
         values = (1.0, (self.pitch - 60) / 12, self.spread / 6, self.activity, min(self.chord - 1, 3.0), *self.roles)
-        return np.array([*values, *np.eye(_NUM_PITCHED_PARTS)[self.part]], np.float32)
+        return np.array([*values, *np.eye(instruments.NUM_PITCHED_PARTS)[self.part]], np.float32)
 
 
 def read_lines(score: Score, piece: NotePiece, tonic: Tonic) -> tuple[Line, ...]:
@@ -76,7 +76,7 @@ def line_table(lines: tuple[Line, ...]) -> np.ndarray:
 
 
 class NoteRow(NamedTuple):
-    """A note of each of B pieces."""
+    """Notes, int32 [...]."""
 
     step: jax.Array
     pitch: jax.Array
@@ -86,83 +86,82 @@ class NoteRow(NamedTuple):
 
 
 class LineState(NamedTuple):
-    """What is known of the lines [B, MAX_TRACKS] of B pieces."""
+    """What is known of the lines before a note, int32 [..., MAX_TRACKS]."""
 
     pitch: jax.Array  # Of the last note; the mean pitch before the first.
     step: jax.Array  # At which it started.
     end: jax.Array  # At which it ends.
     role: jax.Array  # Its role, 2 for inner voices, 3 before the first.
-    note: jax.Array  # Number of the note.
-    taken: jax.Array  # Notes that it has started at this step.
+    note: jax.Array  # Number of the note; -1 before the first.
+    taken: jax.Array  # Notes that it has started at the step of the last note.
 
     @staticmethod
     def start(lines: jax.Array) -> "LineState":
-        """Returns the state before the first note, for lines [B, MAX_TRACKS, LINE_SIZE]."""
+        """Returns the state before the first note, for lines [..., MAX_TRACKS, LINE_SIZE]."""
         pitch = jnp.round(lines[..., 1] * 12 + 36).astype(jnp.int32)
         full = lambda value: jnp.full(pitch.shape, value, jnp.int32)  # noqa: E731
         return LineState(pitch, full(-_LONG_AGO), full(-_LONG_AGO), full(3), full(-1), full(0))
 
 
 def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
-    """Features of whether each line plays a note, but for what other lines do, float32 [B, MAX_TRACKS, F]."""
-    step, pitch, role = note.step[:, None], note.pitch[:, None], jnp.minimum(note.role, 2)[:, None]
+    """Features of whether each line plays a note, but for what other lines do, float32 [..., MAX_TRACKS, F]."""
+    shape = state.pitch.shape
+    step, pitch, role = note.step[..., None], note.pitch[..., None], jnp.minimum(note.role, 2)[..., None]
     interval = pitch - state.pitch
-    classes = jnp.searchsorted(jnp.array(_INTERVALS), interval, side="right")
+    classes = jnp.searchsorted(jnp.array(_INTERVALS), interval, side="right", method="compare_all")
     silence = jnp.clip(step - state.step, 0, 400)
     is_now = state.step == step
     taken = jnp.where(is_now, state.taken, 0)
     known = (state.note >= 0).astype(jnp.float32)
-    deviation = (pitch - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5)
-    hot_role = jnp.broadcast_to(jax.nn.one_hot(role, 3), (*taken.shape, 3))
+    deviation = jnp.clip((pitch - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5), -4, 4)
+    of_role = jnp.where(role == 0, lines[..., 5], jnp.where(role == 1, lines[..., 6], lines[..., 7]))
     columns = [
         known,
         jnp.clip(jnp.abs(interval), 0, 24) / 12,
-        jnp.clip(deviation, -4, 4),
-        jnp.clip(deviation, -4, 4) ** 2 / 4,
+        deviation,
+        deviation**2 / 4,
         jnp.log1p(silence) / 6,
-        (silence > 96).astype(jnp.float32),
-        is_now.astype(jnp.float32),
+        silence > 96,
+        is_now,
         jnp.minimum(taken, 4) / 2,
         (taken > 0) * (lines[..., 4] < 0.15),
-        (state.end > step).astype(jnp.float32),
-        (state.role == role).astype(jnp.float32) * known,
-        jnp.broadcast_to(jnp.minimum(note.size, 8)[:, None] / 4, taken.shape),
-        jnp.broadcast_to(jnp.minimum(note.role, 6)[:, None] / 3, taken.shape),
-        jnp.take_along_axis(lines[..., 5:8], jnp.broadcast_to(role[..., None], (*taken.shape, 1)), axis=-1)[..., 0],
-        jnp.broadcast_to((step % 12 == 0).astype(jnp.float32), taken.shape),
+        state.end > step,
+        (state.role == role) * known,
+        jnp.minimum(note.size, 8)[..., None] / 4,
+        jnp.minimum(note.role, 6)[..., None] / 3,
+        of_role,
+        step % 12 == 0,
+        *(role == n for n in range(3)),
     ]
-    dense = jnp.stack([jnp.asarray(column, jnp.float32) for column in columns], axis=-1)
-    return jnp.concatenate([dense, hot_role, jax.nn.one_hot(classes, len(_INTERVALS) + 1), lines], axis=-1)
+    dense = jnp.stack([jnp.broadcast_to(jnp.asarray(x, jnp.float32), shape) for x in columns], axis=-1)
+    hot = jax.nn.one_hot(classes, len(_INTERVALS) + 1)
+    return jnp.concatenate([dense, hot, jnp.broadcast_to(lines, (*shape, lines.shape[-1]))], axis=-1)
 
 
 def others(state: LineState, plays: jax.Array, exists: jax.Array) -> jax.Array:
-    """What the lines before each line do with this note, float32 [B, MAX_TRACKS, 4]: how many play it, and whether any
-    that shared its last note does or does not.
+    """What the lines before each line do with this note, float32 [..., MAX_TRACKS, 4].
 
-    `plays` [B, MAX_TRACKS] is 0 or 1; entries from a line on do not count for it.
+    How many play it, whether any that shared its last note does, whether any of these does not, and whether it is left
+    to this line. `plays` [..., MAX_TRACKS] is 0 or 1; entries from a line on do not count for it.
     """
     plays = plays.astype(jnp.float32)
     before = jnp.tril(jnp.ones((MAX_TRACKS, MAX_TRACKS)), -1)
-    shared = (state.note[:, :, None] == state.note[:, None, :]) & (state.note >= 0)[:, :, None]
-    partners = shared * before
-    refuses = exists * (1 - plays)
+    partners = (state.note[..., :, None] == state.note[..., None, :]) & (state.note >= 0)[..., None] & (before > 0)
+    partners = partners.astype(jnp.float32)
     count = plays @ before.T
     left = exists.sum(-1, keepdims=True) - exists @ jnp.tril(jnp.ones_like(before)).T
-    return jnp.stack(
-        [
-            jnp.minimum(count, 4) / 2,
-            jnp.minimum(jnp.einsum("bkj,bj->bk", partners, plays), 1.0),
-            jnp.minimum(jnp.einsum("bkj,bj->bk", partners, refuses), 1.0),
-            (left == 0) * (count == 0.0),
-        ],
-        axis=-1,
-    )
+    columns = [
+        jnp.minimum(count, 4) / 2,
+        jnp.minimum(jnp.einsum("...kj,...j->...k", partners, plays), 1.0),
+        jnp.minimum(jnp.einsum("...kj,...j->...k", partners, exists * (1 - plays)), 1.0),
+        (left == 0) * (count == 0.0),
+    ]
+    return jnp.stack([jnp.broadcast_to(x, count.shape) for x in columns], axis=-1)
 
 
 def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -> LineState:
-    """Returns the state after a note, which the lines with `plays` bool [B, MAX_TRACKS] play."""
-    step = note.step[:, None]
-    taken = jnp.where(state.step == step, state.taken, 0) + 1
+    """Returns the state after a note [B], which the lines with `plays` bool [B, MAX_TRACKS] play."""
+    taken = jnp.where(state.step == note.step[:, None], state.taken, 0) + 1
     new = (note.pitch, note.step, note.end, jnp.minimum(note.role, 2), jnp.broadcast_to(number, note.step.shape))
     columns = [jnp.where(plays, value[:, None], old) for value, old in zip(new, state[:-1], strict=True)]
     return LineState(*columns, jnp.where(plays, taken, state.taken))
@@ -180,23 +179,37 @@ class LineNet(nn.Module):
         return nn.Dense(1)(nn.gelu(nn.Dense(self.hidden // 2)(x)))[..., 0]
 
 
-def teacher_features(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features of all notes [B, N] of which it is known who plays them, bool [B, N, MAX_TRACKS]."""
-    exists = lines[..., 0]
+def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineState:
+    """Returns the state before each of the notes [B, N], of which it is known who plays them, bool [B, N, MAX_TRACKS]."""
+    number = jnp.arange(notes.step.shape[1])[None, :, None]
+    latest = jax.lax.cummax(jnp.where(plays, number, -1), axis=1)
+    latest = jnp.pad(latest, ((0, 0), (1, 0), (0, 0)), constant_values=-1)[:, :-1]
+    known = latest >= 0
+    at = jnp.maximum(latest, 0)
+    start = LineState.start(lines[:, None])
+    values = (notes.pitch, notes.step, notes.end, jnp.minimum(notes.role, 2))
+    found = [jnp.take_along_axis(value[..., None], at, axis=1) for value in values]
+    # Notes that a line has started since the first of the chord of its latest note.
+    count = jnp.cumsum(plays, axis=1)
+    new_chord = jnp.pad(notes.step[:, 1:] != notes.step[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+    first = jax.lax.cummax(jnp.where(new_chord, number[..., 0], 0), axis=1)
+    before = jnp.take_along_axis(count - plays, first[..., None], axis=1)  # Of the chord at each note.
+    taken = jnp.take_along_axis(count - before, at, axis=1)
+    columns = [jnp.where(known, value, old) for value, old in zip(found, start[:-2], strict=True)]
+    return LineState(*columns, latest, jnp.where(known, taken, 0))
 
-    def body(state: LineState, row):
-        note, mine, number = row
-        found = describe(state, note, lines), others(state, mine, exists)
-        return take(state, note, mine, number), found
 
-    numbers = jnp.arange(notes.step.shape[1])
-    by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (notes, plays))
-    _, found = jax.lax.scan(body, LineState.start(lines), (*by_note, numbers))
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found)
+def line_logits(net: LineNet, params: Variables, notes: NoteRow, plays: jax.Array, lines: jax.Array) -> jax.Array:
+    """Log odds of every line for notes [B, N], given who plays them and the notes before, [B, N, MAX_TRACKS]."""
+    state, by_note = states_before(notes, plays, lines), lines[:, None]
+    features = describe(state, notes, by_note), others(state, plays, by_note[..., 0])
+    return net.apply({"params": params}, *features)
 
 
-def sample_lines(net: LineNet, params, notes: NoteRow, lines: jax.Array, key: jax.Array, temperature: float):
-    """Samples who plays each note, bool [B, N, MAX_TRACKS]: line after line, at least one."""
+def sample_lines(
+    net: LineNet, params: Variables, notes: NoteRow, lines: jax.Array, key: jax.Array, temperature: float
+) -> jax.Array:
+    """Samples who plays each of the notes [B, N], bool [B, N, MAX_TRACKS]: line after line, at least one."""
     exists = lines[..., 0]
 
     def body(state: LineState, row):
@@ -208,8 +221,8 @@ def sample_lines(net: LineNet, params, notes: NoteRow, lines: jax.Array, key: ja
             plays, odds = carry
             logit = net.apply({"params": params}, features, others(state, plays, exists))
             logit = jnp.where(exists > 0, logit / temperature, -1e9)
-            mine = (logit + noise)[:, k] > 0
-            return plays.at[:, k].set(mine), odds.at[:, k].set((logit + noise)[:, k])
+            mine = (logit + noise)[:, k]
+            return plays.at[:, k].set(mine > 0), odds.at[:, k].set(mine)
 
         plays, odds = jax.lax.fori_loop(0, MAX_TRACKS, decide, (jnp.zeros(exists.shape, bool), jnp.zeros(exists.shape)))
         alone = jax.nn.one_hot(odds.argmax(-1), MAX_TRACKS) > 0
@@ -217,6 +230,5 @@ def sample_lines(net: LineNet, params, notes: NoteRow, lines: jax.Array, key: ja
         return take(state, note, plays, number), plays
 
     by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), notes)
-    numbers = jnp.arange(notes.step.shape[1])
-    _, plays = jax.lax.scan(body, LineState.start(lines), (by_note, numbers))
+    _, plays = jax.lax.scan(body, LineState.start(lines), (by_note, jnp.arange(notes.step.shape[1])))
     return jnp.swapaxes(plays, 0, 1)

@@ -1,35 +1,48 @@
-"""The decoder: a causal convolutional network over the notes of a whole piece with an exact memory of aligned bars."""
+"""The composer's networks: a decoder over the notes of a whole piece, and an encoder of its phrases.
+
+The decoder writes token after token: whether the chord goes on; of a new chord the time to the next one; the pitch; the
+duration. Its trunk is causal, dilated convolutions over the tokens so far. What was played a beat and 1, 2, 4 and 8 bars
+before, and at the lag of the planned form, enters the logits of pitches, times and durations through gates, so that
+repeating music is a matter of opening a gate. Pitches and durations are also scored by their distance from those of
+earlier notes: of the same voice, of the chord, of the notes held.
+"""
 
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.composer.notes import (
     HYPER_BARS,
     MAX_BARS_LEFT,
     MAX_CHORD,
     MAX_GAP,
+    MAX_PHRASES,
+    NOTE,
+    NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
     NUM_LAGS,
     NUM_PITCHES,
     NUM_POSITIONS,
+    NUM_REFERENCES,
     NUM_ROLES,
-    PLAN_SIZE,
+    START,
     Crops,
 )
+from vae_jax.representations.pianoroll.durations import duration_classes
 
-NUM_GAPS = MAX_GAP + 2  # Steps to the next onset; the last class ends the piece.
-KERNEL, DILATIONS = 3, (1, 2, 4, 8, 16, 32, 64)
-_REACH = 28  # Semitones of an interval that are told apart.
-_NUM_REFERENCES = 4
-_NUM_PLANES = 3  # Of an aligned chord: the note of the same role, every note, every pitch class.
+NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
+DILATIONS = (1, 2, 4, 8, 16, 32, 64)
+_REACH, _NEAR = 28, 15  # Semitones of an interval that are told apart, in the logits and in the inputs.
+_ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
+_GAP_CLASSES = duration_classes(np.arange(1, MAX_GAP + 1))
 
 
 class Place(NamedTuple):
-    """Where notes start, and what is known there; [..., ...] as in `Crops`."""
+    """Where a note starts, and what is known there, [..., ...] as in `Crops`."""
 
     position: jax.Array
     bar: jax.Array
@@ -37,194 +50,318 @@ class Place(NamedTuple):
     hyper: jax.Array
     role: jax.Array
     plan: jax.Array
-    aligned: jax.Array
+    references: jax.Array
+    lengths: jax.Array
+    held: jax.Array  # bool [..., NUM_PITCHES]
+    aligned: jax.Array  # bool [..., NUM_LAGS, NUM_PITCHES]
+    aligned_role: jax.Array
+    aligned_size: jax.Array
+    condition: jax.Array  # [..., K], style, mode, latents and whether they are given.
 
 
-def _one_hot(x: jax.Array, size: int) -> jax.Array:
+def _hot(x: jax.Array, size: int) -> jax.Array:
     return jax.nn.one_hot(x.astype(jnp.int32), size)
 
 
-def planes(aligned: jax.Array, role: jax.Array) -> jax.Array:
-    """Turns aligned chords [..., L, M] into [..., L, 3, P]: the note of the same role, all notes, their pitch classes."""
-    hot = jax.nn.one_hot(aligned.astype(jnp.int32), NUM_PITCHES)
-    at_role = jax.nn.one_hot(jnp.minimum(role, MAX_CHORD - 1).astype(jnp.int32), MAX_CHORD)
-    same = jnp.einsum("...lmp,...m->...lp", hot, at_role)
-    every = hot.sum(axis=-2)
-    classes = jnp.minimum(every.reshape(*every.shape[:-1], NUM_PITCHES // 12, 12).sum(axis=-2), 1.0)
-    return jnp.stack([same, every, jnp.tile(classes, NUM_PITCHES // 12)], axis=-2)
+def _flat(*parts: jax.Array) -> jax.Array:
+    """Joins features along the last axis as float32."""
+    return jnp.concatenate([part.astype(jnp.float32) for part in parts], axis=-1)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    """Flattens the last two axes."""
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def _shift(tables: jax.Array, start: jax.Array, size: int) -> jax.Array:
+    """Takes `size` entries of each table [..., K] from `start` [...] on."""
+    take = lambda table, n: jax.lax.dynamic_slice(table, (n,), (size,))  # noqa: E731
+    flat = jax.vmap(take)(tables.reshape(-1, tables.shape[-1]), start.reshape(-1))
+    return flat.reshape(*start.shape, size)
+
+
+def by_distance(tables: jax.Array, reference: jax.Array, size: int, reach: int) -> jax.Array:
+    """Scores values 0 to size - 1 by their distance from references, summed, [..., size].
+
+    Args:
+      tables: [..., R, 2 * reach + 1], for distances of -reach and less to reach and more.
+      reference: [..., R] integers from 0 to `size`; the last stands for none.
+    """
+    ends = [(0, 0)] * (tables.ndim - 1)
+    wide = jnp.pad(tables, [*ends, (size - 1 - reach, size - 1 - reach)], mode="edge")
+    known = reference < size
+    found = _shift(wide, jnp.where(known, size - 1 - reference.astype(jnp.int32), 0), size)
+    return jnp.where(known[..., None], found, 0).sum(axis=-2)
+
+
+def _place_features(place: Place) -> jax.Array:
+    bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
+    position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
+    sizes = jnp.minimum(place.aligned_size.astype(jnp.float32), 6) / 3
+    return _flat(
+        _hot(position, NUM_POSITIONS),
+        _hot(position % 12, 12),
+        _hot(jnp.minimum(bar // 6, 32), 33),
+        _hot(jnp.minimum(-(-left // bar), MAX_BARS_LEFT), MAX_BARS_LEFT + 1),
+        _hot(place.hyper, HYPER_BARS),
+        sizes,
+        place.aligned_size > 0,
+        place.plan,
+        place.condition,
+        place.held,
+    )
+
+
+def _interval_features(pitch: jax.Array, references: jax.Array) -> jax.Array:
+    """One-hot intervals of a pitch [...] from references [..., R]; zeros where either is missing."""
+    pitch, references = pitch.astype(jnp.int32)[..., None], references.astype(jnp.int32)
+    interval = jnp.clip(pitch - references, -_NEAR, _NEAR) + _NEAR
+    known = (pitch < NUM_PITCHES) & (references < NUM_PITCHES)
+    return _rows(_hot(jnp.where(known, interval, -1), 2 * _NEAR + 1))
 
 
 class Decoder(nn.Module):
-    """The network; the dimensions of a batch come first."""
+    """The decoder; the dimensions of a batch come first."""
 
-    channels: int = 192
+    channels: int = 128
     dropout: float = 0.3
 
     def setup(self):
-        dense, embed = nn.Dense, nn.Embed
-        c = self.channels
-        self.pitch = embed(NUM_PITCHES + 1, c)
-        self.pitch_class = embed(13, c)
-        self.duration = embed(NUM_DURATIONS + 1, c)
-        self.gap = embed(NUM_GAPS, c)
-        self.interval = [embed(2 * _REACH + 2, c) for _ in range(_NUM_REFERENCES)]
-        self.place_in = self._place_tables(c)
-        self.place_out = self._place_tables(c)
-        self.features = dense(c)
-        self.layers = [(dense(c), dense(c), nn.LayerNorm()) for _ in DILATIONS]
+        dense, c = nn.Dense, self.channels
+        self.embed = dense(c)
+        self.layers = [(dense(c), nn.LayerNorm()) for _ in DILATIONS]
         self.norm = nn.LayerNorm()
         self.drop = nn.Dropout(self.dropout)
-        self.gap_hidden, self.gap_logits = dense(c), dense(NUM_GAPS)
+        self.more_place, self.more_hidden, self.more_logit = dense(c // 2), dense(c // 2), dense(1)
+        self.gap_place, self.gap_hidden, self.gap_logits = dense(c), dense(c), dense(NUM_GAPS)
         self.gap_position, self.gap_gates = dense(NUM_POSITIONS), dense(NUM_LAGS)
-        self.out_hidden, self.out_features, self.out_second = dense(2 * c), dense(2 * c), dense(2 * c)
+        self.out_place, self.out_hidden, self.out_second = dense(c), dense(2 * c), dense(2 * c)
         self.out_norm = nn.LayerNorm()
-        self.pitch_logits = dense(NUM_PITCHES)
-        self.class_logits = dense(12)
-        self.reference_logits = dense(_NUM_REFERENCES * (2 * _REACH + 2))
-        self.pitch_gates = dense(NUM_LAGS * _NUM_PLANES)
-        self.duration_hidden, self.duration_pitch = dense(c), embed(NUM_PITCHES + 1, c)
+        self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
+        self.reference_logits = dense(NUM_REFERENCES * (2 * _REACH + 1))
+        self.pitch_gates, self.held_gates = dense(NUM_LAGS * 3), dense(2)
+        self.duration_note, self.duration_hidden = dense(c), dense(c)
         self.duration_logits, self.duration_gates = dense(NUM_DURATIONS), dense(NUM_LAGS)
+        self.duration_tables = dense((NUM_DURATION_REFERENCES + 1) * (2 * NUM_DURATIONS - 1))
 
-    def _place_tables(self, c):
-        sizes = (NUM_POSITIONS, 12, 33, MAX_BARS_LEFT + 1, HYPER_BARS, NUM_ROLES)
-        return [nn.Embed(size, c) for size in sizes]
-
-    def _place(self, tables, place: Place) -> jax.Array:
-        bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
-        position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
-        columns = (
-            position,
-            position % 12,
-            jnp.minimum(bar // 6, 32),
-            jnp.minimum(-(-left // bar), MAX_BARS_LEFT),
-            place.hyper,
-            place.role,
-        )
-        return sum(table(column.astype(jnp.int32)) for table, column in zip(tables, columns, strict=True))
-
-    def embed_notes(self, gap, pitch, duration, references, aligned_duration, place: Place, condition) -> jax.Array:
-        """Embeds whole notes [..., C]; `condition` [..., K] holds the style and the mode."""
+    def embed_notes(self, pitch, duration, gap, aligned_duration, place: Place) -> jax.Array:
+        """Embeds whole tokens [..., C]."""
         p = pitch.astype(jnp.int32)
-        matched = jnp.any(place.aligned == pitch[..., None, None], axis=-1) & (p < NUM_PITCHES)[..., None]
-        has_aligned = place.aligned[..., 0] < NUM_PITCHES
-        same = aligned_duration == duration[..., None]
-        flags = jnp.concatenate([matched, has_aligned, same & matched], axis=-1).astype(jnp.float32)
-        x = self.pitch(p) + self.pitch_class(jnp.where(p < NUM_PITCHES, p % 12, 12))
-        x += self.duration(duration.astype(jnp.int32)) + self.gap(gap.astype(jnp.int32))
-        for n, table in enumerate(self.interval):
-            x += table(_interval(p, references[..., n]))
-        x += self._place(self.place_in, place)
-        return x + self.features(jnp.concatenate([flags, place.plan.astype(jnp.float32), condition], axis=-1))
+        is_note = (p < NUM_PITCHES)[..., None]
+        at = jnp.minimum(p, NUM_PITCHES - 1)[..., None, None]
+        matched = jnp.take_along_axis(place.aligned, at, axis=-1)[..., 0] & is_note
+        same = (aligned_duration == duration[..., None]) & matched
+        x = _flat(
+            _hot(p, NUM_PITCHES + 1),
+            _hot(jnp.where(p < NUM_PITCHES, p % 12, -1), 12),
+            _hot(duration, NUM_DURATIONS) * is_note,
+            _hot(gap, NUM_GAPS),
+            _hot(place.role, NUM_ROLES),
+            _interval_features(pitch, place.references),
+            matched,
+            same,
+            _place_features(place),
+        )
+        return self.embed(x)
 
-    def layer(self, n: int, taps: jax.Array) -> jax.Array:
-        """What layer n adds, from its normalised inputs at three notes, [..., 3 C]."""
-        first, second, _ = self.layers[n]
-        return second(nn.gelu(first(taps)))
+    def layer(self, n: int, x: jax.Array, earlier: jax.Array) -> jax.Array:
+        """The change of a layer to its input [..., C], given that of `DILATIONS[n]` tokens before."""
+        mix, norm = self.layers[n]
+        return norm(nn.gelu(mix(jnp.concatenate([x, earlier], axis=-1))))
 
-    def trunk(self, x: jax.Array, deterministic: bool) -> jax.Array:
-        """Runs the trunk over embedded notes [B, N, C]."""
-        x = self.drop(x, deterministic=deterministic)
+    def trunk(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Maps embedded tokens [B, N, C] to what is known after each, [B, N, C]."""
         for n, dilation in enumerate(DILATIONS):
-            y = self.layers[n][2](x)
-            taps = [jnp.pad(y, ((0, 0), (k * dilation, 0), (0, 0)))[:, : y.shape[1]] for k in range(KERNEL)]
-            x = x + self.drop(self.layer(n, jnp.concatenate(taps, axis=-1)), deterministic=deterministic)
+            earlier = jnp.pad(x, ((0, 0), (dilation, 0), (0, 0)))[:, : x.shape[1]]
+            x = x + self.drop(self.layer(n, x, earlier), deterministic=deterministic)
         return self.norm(x)
 
-    def gaps(self, h, position, bar, left, flags, is_full, deterministic: bool = True) -> jax.Array:
-        """Log probabilities of the steps to the next onset, [..., NUM_GAPS].
+    def more(self, h, place: Place, is_full, deterministic: bool = True) -> jax.Array:
+        """Log odds that the chord of the last token goes on, [...].
 
         Args:
-          h: trunk output at the last note.
-          position, bar, left: its place.
-          flags: [..., NUM_GAPS - 1, NUM_LAGS], onsets a lag before.
-          is_full: whether its chord admits no further note.
+          h: trunk output at the last token.
+          place: that of the last token, with the role of the note to come.
+          is_full: whether no pitch is left between the chord's bass and its last note.
         """
-        z = self.drop(nn.gelu(self.gap_hidden(h)), deterministic=deterministic)
+        sizes = place.aligned_size.astype(jnp.int32)
+        goes_on = sizes > jnp.minimum(place.role, MAX_CHORD)[..., None]
+        x = _flat(goes_on, sizes > 0, _hot(place.role, NUM_ROLES), place.plan, place.condition)
+        z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
+        return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0])
+
+    def gaps(self, h, place: Place, flags, earliest, deterministic: bool = True) -> jax.Array:
+        """Log probabilities of the steps from a new chord to the next one, [..., NUM_GAPS].
+
+        Args:
+          h: trunk output at the token before the chord.
+          place: that of the chord.
+          flags: [..., NUM_GAPS - 1, NUM_LAGS], chords a lag before.
+          earliest: [...], the fewest steps.
+        """
+        z = nn.gelu(self.gap_hidden(h) + self.gap_place(_place_features(place)))
+        z = self.drop(z, deterministic=deterministic)
         ahead = jnp.arange(NUM_GAPS - 1)
-        bar = jnp.maximum(bar.astype(jnp.int32), 1)[..., None]
-        index = jnp.minimum((position.astype(jnp.int32)[..., None] + ahead) % bar, NUM_POSITIONS - 1)
-        logits = self.gap_logits(z)
+        bar = jnp.maximum(place.bar.astype(jnp.int32), 1)[..., None]
+        index = jnp.minimum((place.position.astype(jnp.int32)[..., None] + ahead) % bar, NUM_POSITIONS - 1)
         later = jnp.take_along_axis(self.gap_position(z), index, axis=-1)
         later += jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
-        logits = logits.at[..., :-1].add(later)
-        outside = (ahead > 0) & (ahead >= left.astype(jnp.int32)[..., None])
-        outside |= (ahead == 0) & is_full[..., None]
+        logits = self.gap_logits(z).at[..., :-1].add(later)
+        outside = (ahead < earliest[..., None]) | (ahead >= jnp.maximum(place.left.astype(jnp.int32), 1)[..., None])
         outside = jnp.concatenate([outside, jnp.zeros_like(outside[..., :1])], axis=-1)
         return jax.nn.log_softmax(jnp.where(outside, _NEVER, logits))
 
-    def note_hidden(self, h, place: Place, gap, references, deterministic: bool = True) -> jax.Array:
-        """Hidden values for a note whose time is known, from the trunk's output at the note before."""
-        has = (place.aligned[..., 0] < NUM_PITCHES).astype(jnp.float32)
-        x = self._place(self.place_out, place) + self.gap(gap.astype(jnp.int32))
-        x += self.out_features(jnp.concatenate([has, place.plan.astype(jnp.float32)], axis=-1))[..., : self.channels]
-        for n in range(_NUM_REFERENCES):
-            x += self.pitch(references[..., n].astype(jnp.int32))
-        z = self.drop(nn.gelu(self.out_hidden(jnp.concatenate([h, x], axis=-1))), deterministic=deterministic)
+    def note_hidden(self, h, place: Place, gap, deterministic: bool = True) -> jax.Array:
+        """Hidden values for a note whose place is known, from the trunk's output at the token before."""
+        x = _flat(
+            _place_features(place),
+            _hot(gap, NUM_GAPS),
+            _hot(place.role, NUM_ROLES),
+            _rows(_hot(place.references[..., :4], NUM_PITCHES)),
+            _hot(place.aligned_role[..., -1], NUM_PITCHES),
+        )
+        z = nn.gelu(self.out_hidden(_flat(h, nn.gelu(self.out_place(x)))))
+        z = self.drop(z, deterministic=deterministic)
         return self.out_norm(z + nn.gelu(self.out_second(z)))
 
-    def pitches(self, z, place: Place, references, low, high) -> jax.Array:
-        """Log probabilities of pitches, [..., P]; those outside low < p < high are impossible."""
-        p = jnp.arange(NUM_PITCHES)
+    def pitches(self, z, place: Place, low, high) -> jax.Array:
+        """Log probabilities of pitches, [..., NUM_PITCHES]; those outside low < p < high are impossible."""
         logits = self.pitch_logits(z) + jnp.tile(self.class_logits(z), NUM_PITCHES // 12)
-        tables = self.reference_logits(z).reshape(*z.shape[:-1], _NUM_REFERENCES, -1)
-        index = _interval(p, references[..., None])
-        logits += jnp.take_along_axis(tables, index, axis=-1).sum(axis=-2)
-        gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, _NUM_PLANES)
-        logits += jnp.einsum("...lk,...lkp->...p", gates, planes(place.aligned, place.role))
+        tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
+        logits += by_distance(tables, place.references, NUM_PITCHES, _REACH)
+        gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, 3)
+        aligned = place.aligned.astype(jnp.float32)
+        logits += jnp.einsum("...l,...lp->...p", gates[..., 0], aligned)
+        logits += jnp.einsum("...l,...lp->...p", gates[..., 1], _hot(place.aligned_role, NUM_PITCHES))
+        classes = aligned.reshape(*aligned.shape[:-1], NUM_PITCHES // 12, 12).max(axis=-2)
+        logits += jnp.tile(jnp.einsum("...l,...lp->...p", gates[..., 2], classes), NUM_PITCHES // 12)
+        held = place.held.astype(jnp.float32)
+        held_classes = held.reshape(*held.shape[:-1], NUM_PITCHES // 12, 12).max(axis=-2)
+        gate = self.held_gates(z)
+        logits += gate[..., :1] * held + gate[..., 1:] * jnp.tile(held_classes, NUM_PITCHES // 12)
+        p = jnp.arange(NUM_PITCHES)
         allowed = (p > low[..., None]) & (p < high[..., None])
         return jax.nn.log_softmax(jnp.where(allowed, logits, _NEVER))
 
-    def durations(self, z, pitch, aligned_duration, deterministic: bool = True) -> jax.Array:
-        """Log probabilities of duration classes, given the pitch."""
-        y = self.drop(
-            nn.gelu(self.duration_hidden(z) + self.duration_pitch(pitch.astype(jnp.int32))), deterministic=deterministic
+    def durations(self, z, pitch, gap, aligned_duration, place: Place, deterministic: bool = True) -> jax.Array:
+        """Log probabilities of duration classes of a note whose pitch is known."""
+        of_gap = jnp.where(gap <= MAX_GAP, jnp.asarray(_GAP_CLASSES)[jnp.clip(gap.astype(jnp.int32) - 1, 0, MAX_GAP - 1)], NUM_DURATIONS)
+        x = _flat(
+            _hot(pitch, NUM_PITCHES),
+            _interval_features(pitch, place.references),
+            _rows(_hot(place.lengths, NUM_DURATIONS + 1)),
+            _hot(of_gap, NUM_DURATIONS + 1),
         )
-        hot = _one_hot(aligned_duration, NUM_DURATIONS)
-        logits = self.duration_logits(y) + jnp.einsum("...l,...ld->...d", self.duration_gates(y), hot)
+        y = nn.gelu(self.duration_hidden(z) + self.duration_note(x))
+        y = self.drop(y, deterministic=deterministic)
+        logits = self.duration_logits(y)
+        logits += jnp.einsum("...l,...ld->...d", self.duration_gates(y), _hot(aligned_duration, NUM_DURATIONS))
+        tables = self.duration_tables(y).reshape(*y.shape[:-1], NUM_DURATION_REFERENCES + 1, -1)
+        references = jnp.concatenate([place.lengths.astype(jnp.int32), of_gap[..., None]], axis=-1)
+        logits += by_distance(tables, references, NUM_DURATIONS, NUM_DURATIONS - 1)
         return jax.nn.log_softmax(logits)
 
-    def __call__(self, crops: Crops, deterministic: bool = True) -> dict[str, Any]:
-        """Returns the nats of every target note [B, N - 1] of crops."""
+    def __call__(self, crops: Crops, latents: jax.Array, deterministic: bool = True) -> dict[str, Any]:
+        """Returns the nats of crops, [B, N - 1] each: of chords going on, times, pitches and durations.
+
+        `latents` [B, N, L] are those of each token's phrase and whether they are given.
+        """
         c = crops
-        place = Place(c.position, c.bar, c.left, c.hyper, c.role, c.plan, c.aligned)
-        condition = jnp.concatenate([c.style, c.minor[..., None].astype(jnp.float32)], axis=-1)
-        condition = jnp.broadcast_to(condition[:, None], (*c.pitch.shape, condition.shape[-1]))
-        x = self.embed_notes(c.gap, c.pitch, c.duration, c.references, c.aligned_duration, place, condition)
+        place = make_place(c, latents)
+        x = self.embed_notes(c.pitch, c.duration, c.gap, c.aligned_duration, place)
         h = self.trunk(x, deterministic)[:, :-1]
-        flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, :-1]
-        flags = jnp.swapaxes(flags, -1, -2)
-        low, high, is_full = _limits(c)
-        gap_logs = self.gaps(
-            h, c.position[:, :-1], c.bar[:, :-1], c.left[:, :-1], flags, is_full[:, :-1], deterministic
+        before, here = jax.tree.map(lambda a: a[:, :-1], place), jax.tree.map(lambda a: a[:, 1:], place)
+        kind, kind_before = c.kind[:, 1:], c.kind[:, :-1]
+        is_note, is_first = kind == NOTE, c.role[:, 1:] == 0
+        low, high, is_full = limits(c.pitch, c.role, place.references)
+        following = jnp.minimum(before.role.astype(jnp.int32) + 1, NUM_ROLES - 1)
+        odds = self.more(h, before._replace(role=following), is_full[:, :-1], deterministic)
+        counts = (kind_before == NOTE) & (kind <= _LAST_KIND)
+        more = jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)) * counts
+
+        flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
+        earliest = (kind != START).astype(jnp.int32)
+        logs = self.gaps(h, here, jnp.swapaxes(flags, -1, -2), earliest, deterministic)
+        gap = _nats(logs, c.gap[:, 1:]) * ((is_note | (kind == START)) & is_first)
+
+        z = self.note_hidden(h, here, c.gap[:, 1:], deterministic)
+        pitch = _nats(self.pitches(z, here, low[:, 1:], high[:, 1:]), jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1))
+        arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here
+        duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])
+        return {"more": more, "gap": gap, "pitch": pitch * is_note, "duration": duration * is_note}
+
+
+_LAST_KIND = NOTE + 1  # Of tokens that are there.
+
+
+class PhraseEncoder(nn.Module):
+    """Encodes the phrases of crops: convolutions over the notes, a mean over those of a phrase, one over phrases."""
+
+    channels: int = 96
+    latent_dim: int = 12
+
+    @nn.compact
+    def __call__(self, crops: Crops) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and log variance of the latents of each phrase, [B, MAX_PHRASES, latent_dim]."""
+        c = crops
+        position = c.position.astype(jnp.int32)
+        x = _flat(
+            _hot(c.pitch, NUM_PITCHES),
+            _hot(jnp.where(c.pitch < NUM_PITCHES, c.pitch % 12, 12), 12),
+            _hot(c.duration, NUM_DURATIONS),
+            _hot(c.gap, NUM_GAPS),
+            _hot(jnp.minimum(c.role, 2), 3),
+            _hot(position, NUM_POSITIONS),
+            _interval_features(c.pitch, c.references),
         )
-        after = jax.tree.map(lambda a: a[:, 1:], place)
-        z = self.note_hidden(h, after, c.gap[:, 1:], c.references[:, 1:], deterministic)
-        pitch_logs = self.pitches(z, after, c.references[:, 1:], low[:, 1:], high[:, 1:])
-        duration_logs = self.durations(z, c.pitch[:, 1:], c.aligned_duration[:, 1:], deterministic)
-        weight = c.weight[:, 1:].astype(jnp.float32)
-        is_note = weight * (c.pitch[:, 1:] < NUM_PITCHES)
-        take = lambda logs, index: -jnp.take_along_axis(logs, index.astype(jnp.int32)[..., None], axis=-1)[..., 0]  # noqa: E731
-        return {
-            "gap": take(gap_logs, c.gap[:, 1:]) * weight,
-            "pitch": take(pitch_logs, jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1)) * is_note,
-            "duration": take(duration_logs, c.duration[:, 1:]) * is_note,
-        }
+        is_note = (c.kind == NOTE).astype(jnp.float32)[..., None]
+        x = nn.Dense(self.channels)(x) * is_note
+        for dilation in _ENCODER_DILATIONS:
+            y = nn.Conv(self.channels, (3,), kernel_dilation=dilation)(nn.gelu(nn.LayerNorm()(x)))
+            x = (x + y) * is_note
+        members = _hot(c.phrase, MAX_PHRASES) * is_note
+        count = members.sum(axis=1)[..., None]
+        pooled = jnp.einsum("bnp,bnc->bpc", members, x) / jnp.maximum(count, 1)
+        pooled = nn.gelu(nn.Dense(self.channels)(nn.LayerNorm()(pooled)))
+        moments = nn.Dense(2 * self.latent_dim)(pooled) * (count > 0)
+        mean, log_variance = jnp.split(moments, 2, axis=-1)
+        return mean, jnp.clip(log_variance, -8.0, 2.0)
 
 
-def _interval(pitch, reference) -> jax.Array:
-    reference = reference.astype(jnp.int32)
-    known = jnp.clip(pitch - reference, -_REACH, _REACH) + _REACH
-    return jnp.where(reference < NUM_PITCHES, known, 2 * _REACH + 1)
+def make_place(crops: Crops, latents: jax.Array) -> Place:
+    """Returns the places of all tokens of crops [B, N]."""
+    c = crops
+    condition = _flat(c.style, c.minor[..., None])
+    condition = jnp.broadcast_to(condition[:, None], (*c.pitch.shape, condition.shape[-1]))
+    bits = lambda x: jnp.unpackbits(x, axis=-1, count=NUM_PITCHES, bitorder="little") > 0  # noqa: E731
+    return Place(
+        c.position,
+        c.bar,
+        c.left,
+        c.hyper,
+        c.role,
+        c.plan,
+        c.references,
+        c.lengths,
+        bits(c.held),
+        bits(c.aligned),
+        c.aligned_role,
+        c.aligned_size,
+        _flat(condition, latents),
+    )
 
 
-def _limits(c: Crops) -> tuple[jax.Array, jax.Array, jax.Array]:
+def limits(pitch: jax.Array, role: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Between which pitches each note of a chord lies (exclusive), and whether its chord can have no further note."""
-    role = c.role.astype(jnp.int32)
-    before = c.references[..., 1].astype(jnp.int32)  # The note before.
-    soprano, bass = c.references[..., 2].astype(jnp.int32), c.references[..., 3].astype(jnp.int32)
+    role, p = role.astype(jnp.int32), pitch.astype(jnp.int32)
+    before, soprano, bass = (references[..., n].astype(jnp.int32) for n in (1, 2, 3))
     high = jnp.where(role == 0, NUM_PITCHES, jnp.where(role <= 2, soprano, before))
     low = jnp.where(role <= 1, -1, bass)
-    p = c.pitch.astype(jnp.int32)
     next_high = jnp.where(role == 1, soprano, p)
     next_low = jnp.where(role == 0, -1, jnp.where(role == 1, p, bass))
     return low, high, (next_high - next_low < 2) & (p < NUM_PITCHES)
+
+
+def _nats(logs: jax.Array, index: jax.Array) -> jax.Array:
+    """Negative log probabilities of classes [...] by `logs` [..., K]."""
+    return -(logs * _hot(index, logs.shape[-1])).sum(axis=-1)

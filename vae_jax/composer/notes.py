@@ -15,19 +15,21 @@ from vae_jax.music import quantization
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll import encoding
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
 STEPS_PER_BEAT = 12
 MIN_PITCH, NUM_PITCHES = 24, 84
-# Length of each duration class in steps: every length up to a beat, then ever coarser.
-DURATION_STEPS = np.array(
-    [*range(1, 13), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 44, 48, 60, 72, 96, 144], dtype=np.int32
-)
 NUM_DURATIONS = len(DURATION_STEPS)
-MAX_GAP = 96  # Steps to the next onset; the class after it ends the piece.
-MAX_CHORD = 8  # Notes of an earlier chord that are remembered.
+MAX_GAP = 96  # Steps to the next chord, or more; the class after it says that no chord follows.
+MAX_CHORD = 8  # Notes of an earlier chord whose roles are remembered.
+PITCH_BYTES = -(-NUM_PITCHES // 8)
 MAX_TRACKS = 16
 NUM_ROLES, NUM_POSITIONS, MAX_BARS_LEFT, HYPER_BARS = 10, 97, 16, 8
 NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
+NUM_REFERENCES = 6
+NUM_DURATION_REFERENCES = 4
+MAX_PHRASES = 64  # In a crop.
+START, NOTE, END, PADDING = range(4)  # Kinds of tokens.
 STYLE_SIZE, PLAN_SIZE = 6, 4
 
 
@@ -61,11 +63,6 @@ def in_order(step: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return order[again], role[again]
 
 
-def duration_classes(steps: np.ndarray) -> np.ndarray:
-    """Returns the duration class whose length is nearest in proportion, int64, for lengths in steps."""
-    return np.searchsorted(np.sqrt(DURATION_STEPS[1:] * DURATION_STEPS[:-1]), steps)
-
-
 def read_piece(score: Score, tonic: Tonic | None = None) -> NotePiece:
     """Reads the pitched notes of a score; its tonic is estimated unless given."""
     notes = score.notes
@@ -89,6 +86,23 @@ def read_piece(score: Score, tonic: Tonic | None = None) -> NotePiece:
     return NotePiece(step, pitch, longest[order], tracks[order], bars, bar, tonic.minor, form)
 
 
+def keep_lines(piece: NotePiece, lines: np.ndarray) -> NotePiece:
+    """Returns the notes of a piece that any of these lines (ascending numbers) plays; other lines are gone."""
+    bits = (piece.tracks[:, None] >> lines) & 1
+    kept = bits.any(axis=1)
+    rows = np.flatnonzero(kept)
+    rows = rows[in_order(piece.step[kept], piece.pitch[kept])[0]]
+    step, pitch = piece.step[rows], piece.pitch[rows]
+    return dataclasses.replace(
+        piece,
+        step=step,
+        pitch=pitch,
+        duration=piece.duration[rows],
+        tracks=(bits[rows] << np.arange(len(lines))).sum(axis=1),
+        form=measure_form(step, pitch, piece.bars, piece.bar),
+    )
+
+
 def measure_style(piece: NotePiece) -> np.ndarray:
     """Returns density, chord size, its deviation, register and length as float32 [STYLE_SIZE], about -1 to 1."""
     if not len(piece.step):
@@ -106,29 +120,34 @@ def measure_style(piece: NotePiece) -> np.ndarray:
 
 
 class Crops(NamedTuple):
-    """Crops of N notes; the first only conditions the rest. Steps count from the start of the piece."""
+    """Crops of N tokens; the first only conditions the rest. A piece is a start twice, its notes, and an end."""
 
-    gap: np.ndarray  # uint8 [N], steps from the note before, MAX_GAP + 1 after the last note of the piece.
-    pitch: np.ndarray  # uint8 [N]; NUM_PITCHES before the first note and after the last.
+    kind: np.ndarray  # uint8 [N]
+    step: np.ndarray  # int32 [N], from the start of the piece.
+    pitch: np.ndarray  # uint8 [N]; NUM_PITCHES where there is no note.
     duration: np.ndarray  # uint8 [N], class.
-    role: np.ndarray  # uint8 [N]
+    role: np.ndarray  # uint8 [N], 0 in the first note of a chord.
+    gap: np.ndarray  # uint8 [N], steps to the next chord, at most MAX_GAP; MAX_GAP + 1 where none follows.
     position: np.ndarray  # uint8 [N], steps since the bar line.
     bar: np.ndarray  # uint8 [N], steps of the bar.
     left: np.ndarray  # uint16 [N], steps to the end of the piece.
     hyper: np.ndarray  # uint8 [N], bar modulo HYPER_BARS.
-    references: np.ndarray  # uint8 [N, 4]: last pitch of the role, of the note before, soprano, bass.
-    aligned: np.ndarray  # uint8 [N, NUM_LAGS, MAX_CHORD], pitches of the chord a lag before.
+    phrase: np.ndarray  # uint8 [N], number of the phrase in the crop.
+    references: np.ndarray  # uint8 [N, NUM_REFERENCES], see `_references`.
+    lengths: np.ndarray  # uint8 [N, NUM_DURATION_REFERENCES], classes of durations to compare with.
+    held: np.ndarray  # uint8 [N, PITCH_BYTES], bits: pitches that have started earlier and still sound.
+    aligned: np.ndarray  # uint8 [N, NUM_LAGS, PITCH_BYTES], bits: pitches that start a lag before.
+    aligned_role: np.ndarray  # uint8 [N, NUM_LAGS], the pitch of this role a lag before.
     aligned_duration: np.ndarray  # uint8 [N, NUM_LAGS], class of this pitch a lag before.
-    onsets: np.ndarray  # uint8 [N, NUM_LAGS, 13], bits: whether there is an onset a lag before each later step.
+    aligned_size: np.ndarray  # uint8 [N, NUM_LAGS], notes that start a lag before.
+    onsets: np.ndarray  # uint8 [N, NUM_LAGS, 13], bits: whether a chord starts a lag before each later step.
     plan: np.ndarray  # float16 [N, PLAN_SIZE], see `plan_features`.
-    step: np.ndarray  # int32 [N]
     size: np.ndarray  # uint8 [N], notes of the chord.
     tracks: np.ndarray  # uint16 [N], a bit for each line that plays the note.
     style: np.ndarray  # float32 [STYLE_SIZE]
     lines: np.ndarray  # float32 [MAX_TRACKS, lines.LINE_SIZE]
     minor: np.ndarray  # bool
-    weight: np.ndarray  # float16 [N], of the note as a target: 0 for the first and for padding.
-    ending: np.ndarray  # float16 [N], whether the note lies in the last two bars.
+    ending: np.ndarray  # bool [N], whether the token lies in the last two bars.
 
 
 def lags_at(steps: np.ndarray, bar: int, form: Form) -> np.ndarray:
@@ -158,80 +177,113 @@ def place_at(step: np.ndarray, piece: NotePiece) -> tuple[np.ndarray, np.ndarray
 
 
 def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
-    """Features of all notes of a piece as in `Crops`: a start, the N notes, and an end: [N + 2, ...]."""
+    """Features of all tokens of a piece, as in `Crops`; [N + 3, ...] for N notes."""
     n = len(piece.step)
-    order, role = in_order(piece.step, piece.pitch)
-    step = np.concatenate([[0], piece.step, [piece.end]])
-    pitch = np.concatenate([[NUM_PITCHES], piece.pitch, [NUM_PITCHES]])
-    duration = np.concatenate([[0], duration_classes(piece.duration), [0]])
-    role = np.concatenate([[0], role, [0]])
-    gap = np.minimum(np.diff(step, prepend=0), MAX_GAP)
-    gap[-1] = MAX_GAP + 1
+    role = in_order(piece.step, piece.pitch)[1]
+    kind = np.concatenate([[START, START], np.full(n, NOTE), [END]])
+    step = np.concatenate([[0, 0], piece.step, [piece.end]])
+    pitch = np.concatenate([[NUM_PITCHES] * 2, piece.pitch, [NUM_PITCHES]])
+    duration = np.concatenate([[0, 0], duration_classes(piece.duration), [0]])
+    role = np.minimum(np.concatenate([[0, 0], role, [0]]), NUM_ROLES - 1)
+    chords, size = np.unique(piece.step, return_counts=True)
+    later = np.append(chords, piece.end + 10 * MAX_GAP)
+    following = later[np.searchsorted(chords, step, side="right")]
+    following[:2] = later[0]
+    gap = np.where(following > piece.end, MAX_GAP + 1, np.minimum(following - step, MAX_GAP))
     position, bar, left, hyper = place_at(step, piece)
-    # The chords by step, with room for reaching past the end.
+    # What starts at each step, with room for reaching past the end.
     reach = piece.end + MAX_GAP + 2
-    chords = np.full((reach, MAX_CHORD), NUM_PITCHES, np.uint8)
+    roll = np.zeros((reach, NUM_PITCHES + 1), bool)
+    roles = np.full((reach, NUM_ROLES), NUM_PITCHES, np.uint8)
     lengths = np.full((reach, NUM_PITCHES + 1), NUM_DURATIONS, np.uint8)
-    index = np.minimum(role, MAX_CHORD)[1:-1]
-    kept = index < MAX_CHORD
-    chords[piece.step[kept], index[kept]] = piece.pitch[kept]
-    lengths[piece.step, piece.pitch] = duration[1:-1]
-    has_onset = np.zeros(reach, bool)
-    has_onset[piece.step] = True
+    roll[piece.step, piece.pitch] = True
+    roles[piece.step, role[2:-1]] = piece.pitch
+    lengths[piece.step, piece.pitch] = duration[2:-1]
+    sizes = roll.sum(axis=1)
     lags = lags_at(step, piece.bar, piece.form)
     source = step[:, None] - lags
     valid = (source >= 0) & (lags > 0)
     source = np.where(valid, source, 0)
-    aligned = np.where(valid[..., None], chords[source], NUM_PITCHES)
-    aligned_duration = np.where(valid, lengths[source, np.minimum(pitch, NUM_PITCHES)[:, None]], NUM_DURATIONS)
     ahead = step[:, None] + np.arange(MAX_GAP + 1)
     ahead_lags = lags_at(ahead, piece.bar, piece.form)
     ahead_source = ahead[..., None] - ahead_lags
     ok = (ahead_source >= 0) & (ahead_lags > 0) & (ahead_source <= step[:, None, None])
-    flags = ok & has_onset[np.clip(ahead_source, 0, reach - 1)]
-    # For the note itself, whether the chord a lag before goes on (has more notes than this one so far).
-    size = (aligned < NUM_PITCHES).sum(-1)
-    flags[:, 0] = size > np.minimum(role, MAX_CHORD)[:, None] + 1
-    references = _references(pitch, role, step)
-    return {
-        "gap": gap.astype(np.uint8),
-        "pitch": pitch.astype(np.uint8),
-        "duration": duration.astype(np.uint8),
-        "role": np.minimum(role, NUM_ROLES - 1).astype(np.uint8),
-        "position": position.astype(np.uint8),
-        "bar": bar.astype(np.uint8),
-        "left": np.minimum(left, 65535).astype(np.uint16),
-        "hyper": hyper.astype(np.uint8),
-        "references": references,
-        "aligned": aligned.astype(np.uint8),
-        "aligned_duration": aligned_duration.astype(np.uint8),
+    flags = ok & (sizes > 0)[np.clip(ahead_source, 0, reach - 1)]
+    # Of the chord at hand only that it starts is known where its gap is written, which flags at its own step say.
+    bits = np.packbits(roll[:, :NUM_PITCHES], axis=-1, bitorder="little")
+    start, phrase = piece.form.start, piece.form.phrase
+    uint8 = {
+        "kind": kind,
+        "pitch": pitch,
+        "duration": duration,
+        "role": role,
+        "gap": gap,
+        "position": position,
+        "bar": bar,
+        "hyper": hyper,
+        "aligned": np.where(valid[..., None], bits[source], 0),
+        "aligned_role": np.where(valid, roles[source, role[:, None]], NUM_PITCHES),
+        "aligned_duration": np.where(valid, lengths[source, pitch[:, None]], NUM_DURATIONS),
+        "aligned_size": np.where(valid, sizes[source], 0),
         "onsets": np.packbits(flags.transpose(0, 2, 1), axis=-1, bitorder="little"),
-        "plan": plan_features(piece.form.similarity_at(step), piece.form.lag_at(step) > 0).astype(np.float16),
+        "held": np.packbits(_held(piece, reach)[step], axis=-1, bitorder="little"),
+        "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
+    }
+    references, before = _references(pitch, role, step, duration, _held(piece, reach)[step])
+    to_bar = duration_classes(np.maximum(bar - position, 1))
+    return {name: values.astype(np.uint8) for name, values in uint8.items()} | {
+        "references": references,
+        "lengths": np.concatenate([before, to_bar[:, None].astype(np.uint8)], axis=-1),
         "step": step.astype(np.int32),
-        "size": np.concatenate(
-            [[1], np.unique(piece.step, return_counts=True)[1][np.unique(piece.step, return_inverse=True)[1]], [1]]
-        ).astype(np.uint8),
-        "tracks": np.concatenate([[0], piece.tracks, [0]]).astype(np.uint16),
-        "weight": np.concatenate([[0], np.ones(n + 1)]).astype(np.float16),
-        "ending": (left <= 2 * piece.bar).astype(np.float16),
+        "left": np.minimum(left, 65535).astype(np.uint16),
+        "phrase": np.maximum((step - start) // phrase, 0),
+        "plan": plan_features(piece.form.similarity_at(step), piece.form.lag_at(step) > 0).astype(np.float16),
+        "tracks": np.concatenate([[0, 0], piece.tracks, [0]]).astype(np.uint16),
+        "ending": left <= 2 * piece.bar,
     }
 
 
-def _references(pitch: np.ndarray, role: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The last pitches of each note's role, of the note before, and soprano and bass so far, uint8 [N, 4]."""
-    found = np.full((len(pitch), 4), NUM_PITCHES, np.uint8)
+def _held(piece: NotePiece, reach: int) -> np.ndarray:
+    """Whether a note that started before each step sounds at it, bool [reach, NUM_PITCHES]."""
+    changes = np.zeros((reach + 1, NUM_PITCHES), np.int32)
+    end = np.minimum(piece.step + DURATION_STEPS[duration_classes(piece.duration)], reach)
+    np.add.at(changes, (np.minimum(piece.step + 1, end), piece.pitch), 1)
+    np.add.at(changes, (end, piece.pitch), -1)
+    return changes.cumsum(axis=0)[:reach] > 0
+
+
+def _references(
+    pitch: np.ndarray, role: np.ndarray, step: np.ndarray, duration: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each note is compared with, [N, ...] uint8.
+
+    Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held.
+    Duration classes: the last of its role, that of the note before in its chord, and of the note before that.
+    """
+    found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
+    lengths = np.full((len(pitch), NUM_DURATION_REFERENCES - 1), NUM_DURATIONS, np.uint8)
     last = np.full(NUM_ROLES, NUM_PITCHES, np.uint8)
-    for n, (p, r) in enumerate(zip(pitch.tolist(), np.minimum(role, NUM_ROLES - 1).tolist(), strict=True)):
-        found[n] = last[r], pitch[n - 1] if n else NUM_PITCHES, last[0], last[1]
+    last_duration = np.full(NUM_ROLES, NUM_DURATIONS, np.uint8)
+    any_held = held.any(axis=1)
+    highest = np.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
+    lowest = np.where(any_held, held.argmax(axis=1), NUM_PITCHES)
+    rows = zip(pitch.tolist(), role.tolist(), step.tolist(), duration.tolist(), strict=True)
+    before, chord = NUM_PITCHES, [NUM_DURATIONS, NUM_DURATIONS]
+    for n, (p, r, _, d) in enumerate(rows):
+        if r == 0:
+            chord = [NUM_DURATIONS, NUM_DURATIONS]
+        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n]
+        lengths[n] = last_duration[r], *chord
         if p < NUM_PITCHES:
-            last[r] = p
-            if r == 0:  # Of a single note: it may be the bass too, until a bass follows.
-                last[1] = p if last[1] == NUM_PITCHES else last[1]
-    return found
+            before, chord = p, [d, chord[0]]
+            last[r], last_duration[r] = p, d
+            if r == 0 and last[1] == NUM_PITCHES:  # A single note may be the bass too, until a bass follows.
+                last[1] = p
+    return found, lengths
 
 
 def crop(features: dict[str, np.ndarray], piece: NotePiece, lines: np.ndarray, length: int, hop: int) -> Crops:
-    """Cuts crops of `length` notes: every `hop` notes, and the end of the piece."""
+    """Cuts crops of `length` tokens: every `hop` tokens, and the end of the piece."""
     total = len(features["pitch"])
     starts = list(range(0, max(total - length, 0) + 1, hop))
     if starts[-1] + length < total:
@@ -240,8 +292,8 @@ def crop(features: dict[str, np.ndarray], piece: NotePiece, lines: np.ndarray, l
     is_there = rows < total
     rows = np.minimum(rows, total - 1)
     cut = {name: values[rows] for name, values in features.items()}
-    cut["weight"] = cut["weight"] * is_there
-    cut["weight"][:, 0] = 0
+    cut["kind"] = np.where(is_there, cut["kind"], PADDING).astype(np.uint8)
+    cut["phrase"] = np.minimum(cut["phrase"] - cut["phrase"][:, :1], MAX_PHRASES - 1).astype(np.uint8)
     style = np.tile(measure_style(piece), (len(starts), 1))
     repeated = np.tile(lines, (len(starts), 1, 1))
     return Crops(**cut, style=style, lines=repeated, minor=np.full(len(starts), piece.minor))

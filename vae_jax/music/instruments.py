@@ -14,6 +14,7 @@ from vae_jax.music.score import Notes, Score
 PART_NAMES = ("winds", "low brass", "high strings", "low strings", "keys", "organ", "bass", "drums")
 WINDS, LOW_BRASS, HIGH_STRINGS, LOW_STRINGS, KEYS, ORGAN, BASS, DRUMS = range(8)
 NUM_PARTS = len(PART_NAMES)
+NUM_PITCHED_PARTS = NUM_PARTS - 1
 
 TIMPANI = 47  # A General MIDI program counted from zero, like all here.
 _LOW_STRINGS_BELOW = 52  # E below middle C: a string track whose median lies below it plays the bass.

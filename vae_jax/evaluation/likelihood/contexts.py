@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.composer.onset_encoding import NUM_PITCHED_PARTS
+from vae_jax.music.instruments import NUM_PITCHED_PARTS
 from vae_jax.evaluation.likelihood.target import NUM_DURATIONS, GridPiece
 
 RADIX = 256  # Symbols and the columns of contexts are smaller.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from vae_jax.composer.onset_encoding import DURATION_STEPS
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats, part_bits
 from vae_jax.models.base import Variables

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import scipy.special
 
-from vae_jax.composer.onset_encoding import DURATION_STEPS
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.evaluation.likelihood.latent import LatentSamples, bounds, draw_latents
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
 from vae_jax.models.base import Variables

@@ -19,7 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vae_jax.composer.onset_encoding import DURATION_STEPS, NUM_PITCHED_PARTS, duration_classes
+from vae_jax.music.instruments import NUM_PITCHED_PARTS
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 from vae_jax.music import instruments
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll import encoding
