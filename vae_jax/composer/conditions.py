@@ -43,7 +43,7 @@ def read_conditions(score: Score, piece: NotePiece) -> PieceConditions:
         if piece.end > n * piece.bar
     ]
     return PieceConditions(
-        meter=meters[0] if meters else _meter_of(piece.bar),
+        meter=meters[0] if meters else meter_of(piece.bar),
         num_bars=max(round((piece.end - first) / piece.bar), 1),
         pickup=first - int(piece.bars[0]),
         pitch_class=tonic.pitch_class,
@@ -55,7 +55,7 @@ def read_conditions(score: Score, piece: NotePiece) -> PieceConditions:
     )
 
 
-def _meter_of(bar: int) -> tuple[int, int]:
+def meter_of(bar: int) -> tuple[int, int]:
     """The meter of a bar of so many steps."""
     common = math.gcd(bar, 4 * STEPS_PER_BEAT)
     denominator = 4 * STEPS_PER_BEAT // common

@@ -170,13 +170,13 @@ def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -
 class LineNet(nn.Module):
     """The log odds that a line plays a note, given what the lines before it do."""
 
-    hidden: int = 64
+    hidden: int = 48
 
     @nn.compact
     def __call__(self, features: jax.Array, seen: jax.Array) -> jax.Array:
         """Maps features [..., F] and `others` [..., 4] to log odds [...]."""
-        x = nn.gelu(nn.Dense(self.hidden)(jnp.concatenate([features, seen], axis=-1)))
-        return nn.Dense(1)(nn.gelu(nn.Dense(self.hidden // 2)(x)))[..., 0]
+        x = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([features, seen], axis=-1)))
+        return nn.Dense(1)(nn.relu(nn.Dense(self.hidden // 2)(x)))[..., 0]
 
 
 def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineState:

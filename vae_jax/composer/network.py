@@ -35,7 +35,8 @@ from vae_jax.representations.pianoroll.durations import duration_classes
 
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
-_REACH, _NEAR = 28, 15  # Semitones of an interval that are told apart, in the logits and in the inputs.
+_NEAR = 15  # Semitones of an interval that are told apart in the inputs.
+_BARS_AHEAD = 3  # In which the places of later chords are told apart.
 _ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
 _GAP_CLASSES = duration_classes(np.arange(1, MAX_GAP + 1))
@@ -80,17 +81,15 @@ def _shift(tables: jax.Array, start: jax.Array, size: int) -> jax.Array:
     return flat.reshape(*start.shape, size)
 
 
-def by_distance(tables: jax.Array, reference: jax.Array, size: int, reach: int) -> jax.Array:
+def by_distance(tables: jax.Array, reference: jax.Array, size: int) -> jax.Array:
     """Scores values 0 to size - 1 by their distance from references, summed, [..., size].
 
     Args:
-      tables: [..., R, 2 * reach + 1], for distances of -reach and less to reach and more.
+      tables: [..., R, 2 * size - 1], for distances of 1 - size to size - 1.
       reference: [..., R] integers from 0 to `size`; the last stands for none.
     """
-    ends = [(0, 0)] * (tables.ndim - 1)
-    wide = jnp.pad(tables, [*ends, (size - 1 - reach, size - 1 - reach)], mode="edge")
     known = reference < size
-    found = _shift(wide, jnp.where(known, size - 1 - reference.astype(jnp.int32), 0), size)
+    found = _shift(tables, jnp.where(known, size - 1 - reference.astype(jnp.int32), 0), size)
     return jnp.where(known[..., None], found, 0).sum(axis=-2)
 
 
@@ -128,24 +127,29 @@ class Decoder(nn.Module):
 
     def setup(self):
         dense, c = nn.Dense, self.channels
+        self.place = dense(3 * c)
         self.embed = dense(c)
         self.layers = [(dense(c), nn.LayerNorm()) for _ in DILATIONS]
         self.norm = nn.LayerNorm()
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = nn.Dropout(self.dropout, broadcast_dims=(-2,))  # The same units in all tokens of a crop.
         self.more_place, self.more_hidden, self.more_logit = dense(c // 2), dense(c // 2), dense(1)
-        self.gap_place, self.gap_hidden, self.gap_logits = dense(c), dense(c), dense(NUM_GAPS)
+        self.gap_hidden, self.gap_logits = dense(c), dense(NUM_GAPS)
         self.gap_position, self.gap_gates = dense(NUM_POSITIONS), dense(NUM_LAGS)
         self.out_place, self.out_hidden, self.out_second = dense(c), dense(2 * c), dense(2 * c)
         self.out_norm = nn.LayerNorm()
         self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
-        self.reference_logits = dense(NUM_REFERENCES * (2 * _REACH + 1))
+        self.reference_logits = dense(NUM_REFERENCES * (2 * NUM_PITCHES - 1))
         self.pitch_gates, self.held_gates = dense(NUM_LAGS * 3), dense(2)
         self.duration_note, self.duration_hidden = dense(c), dense(c)
         self.duration_logits, self.duration_gates = dense(NUM_DURATIONS), dense(NUM_LAGS)
         self.duration_tables = dense((NUM_DURATION_REFERENCES + 1) * (2 * NUM_DURATIONS - 1))
 
-    def embed_notes(self, pitch, duration, gap, aligned_duration, place: Place) -> jax.Array:
-        """Embeds whole tokens [..., C]."""
+    def see(self, place: Place) -> tuple[jax.Array, ...]:
+        """Embeds places for whole tokens, times and notes, [..., C] each."""
+        return tuple(jnp.split(self.place(_place_features(place)), 3, axis=-1))
+
+    def embed_notes(self, pitch, duration, gap, aligned_duration, place: Place, seen: jax.Array) -> jax.Array:
+        """Embeds whole tokens [..., C], given `see` of their places."""
         p = pitch.astype(jnp.int32)
         is_note = (p < NUM_PITCHES)[..., None]
         at = jnp.minimum(p, NUM_PITCHES - 1)[..., None, None]
@@ -160,9 +164,8 @@ class Decoder(nn.Module):
             _interval_features(pitch, place.references),
             matched,
             same,
-            _place_features(place),
         )
-        return self.embed(x)
+        return self.embed(x) + seen
 
     def layer(self, n: int, x: jax.Array, earlier: jax.Array) -> jax.Array:
         """The change of a layer to its input [..., C], given that of `DILATIONS[n]` tokens before."""
@@ -190,37 +193,41 @@ class Decoder(nn.Module):
         z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
         return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0])
 
-    def gaps(self, h, place: Place, flags, earliest, deterministic: bool = True) -> jax.Array:
+    def gaps(self, h, place: Place, seen, flags, earliest, deterministic: bool = True) -> jax.Array:
         """Log probabilities of the steps from a new chord to the next one, [..., NUM_GAPS].
 
         Args:
           h: trunk output at the token before the chord.
           place: that of the chord.
+          seen: `see` of it.
           flags: [..., NUM_GAPS - 1, NUM_LAGS], chords a lag before.
           earliest: [...], the fewest steps.
         """
-        z = nn.gelu(self.gap_hidden(h) + self.gap_place(_place_features(place)))
-        z = self.drop(z, deterministic=deterministic)
+        z = self.drop(nn.gelu(self.gap_hidden(h) + seen), deterministic=deterministic)
         ahead = jnp.arange(NUM_GAPS - 1)
-        bar = jnp.maximum(place.bar.astype(jnp.int32), 1)[..., None]
-        index = jnp.minimum((place.position.astype(jnp.int32)[..., None] + ahead) % bar, NUM_POSITIONS - 1)
-        later = jnp.take_along_axis(self.gap_position(z), index, axis=-1)
-        later += jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
+        bar, position = place.bar.astype(jnp.int32)[..., None], place.position.astype(jnp.int32)[..., None]
+        by_position = jnp.pad(self.gap_position(z), [(0, 0)] * (z.ndim - 1) + [(_BARS_AHEAD * NUM_POSITIONS, NUM_GAPS)])
+        later = jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
+        for n in range(_BARS_AHEAD):
+            first = _BARS_AHEAD * NUM_POSITIONS + position[..., 0] - n * bar[..., 0]
+            found = _shift(by_position, jnp.maximum(first, 0), NUM_GAPS - 1)
+            later += jnp.where((position + ahead) // jnp.maximum(bar, 1) == n, found, 0)
         logits = self.gap_logits(z).at[..., :-1].add(later)
         outside = (ahead < earliest[..., None]) | (ahead >= jnp.maximum(place.left.astype(jnp.int32), 1)[..., None])
         outside = jnp.concatenate([outside, jnp.zeros_like(outside[..., :1])], axis=-1)
         return jax.nn.log_softmax(jnp.where(outside, _NEVER, logits))
 
-    def note_hidden(self, h, place: Place, gap, deterministic: bool = True) -> jax.Array:
-        """Hidden values for a note whose place is known, from the trunk's output at the token before."""
+    def note_hidden(self, h, place: Place, seen, gap, deterministic: bool = True) -> jax.Array:
+        """Hidden values for a note whose place is known (and `see` of it), from the trunk's output at the token before."""
+        of_scale = jnp.where(place.references < NUM_PITCHES, place.references % 12, -1)
         x = _flat(
-            _place_features(place),
             _hot(gap, NUM_GAPS),
             _hot(place.role, NUM_ROLES),
-            _rows(_hot(place.references[..., :4], NUM_PITCHES)),
+            _rows(_hot(place.references[..., :2], NUM_PITCHES)),
+            _rows(_hot(of_scale, 12)),
             _hot(place.aligned_role[..., -1], NUM_PITCHES),
         )
-        z = nn.gelu(self.out_hidden(_flat(h, nn.gelu(self.out_place(x)))))
+        z = nn.gelu(self.out_hidden(_flat(h, nn.gelu(self.out_place(x) + seen))))
         z = self.drop(z, deterministic=deterministic)
         return self.out_norm(z + nn.gelu(self.out_second(z)))
 
@@ -228,7 +235,7 @@ class Decoder(nn.Module):
         """Log probabilities of pitches, [..., NUM_PITCHES]; those outside low < p < high are impossible."""
         logits = self.pitch_logits(z) + jnp.tile(self.class_logits(z), NUM_PITCHES // 12)
         tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
-        logits += by_distance(tables, place.references, NUM_PITCHES, _REACH)
+        logits += by_distance(tables, place.references, NUM_PITCHES)
         gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, 3)
         aligned = place.aligned.astype(jnp.float32)
         logits += jnp.einsum("...l,...lp->...p", gates[..., 0], aligned)
@@ -258,7 +265,7 @@ class Decoder(nn.Module):
         logits += jnp.einsum("...l,...ld->...d", self.duration_gates(y), _hot(aligned_duration, NUM_DURATIONS))
         tables = self.duration_tables(y).reshape(*y.shape[:-1], NUM_DURATION_REFERENCES + 1, -1)
         references = jnp.concatenate([place.lengths.astype(jnp.int32), of_gap[..., None]], axis=-1)
-        logits += by_distance(tables, references, NUM_DURATIONS, NUM_DURATIONS - 1)
+        logits += by_distance(tables, references, NUM_DURATIONS)
         return jax.nn.log_softmax(logits)
 
     def __call__(self, crops: Crops, latents: jax.Array, deterministic: bool = True) -> dict[str, Any]:
@@ -268,7 +275,8 @@ class Decoder(nn.Module):
         """
         c = crops
         place = make_place(c, latents)
-        x = self.embed_notes(c.pitch, c.duration, c.gap, c.aligned_duration, place)
+        as_token, as_time, as_note = self.see(place)
+        x = self.embed_notes(c.pitch, c.duration, c.gap, c.aligned_duration, place, as_token)
         h = self.trunk(x, deterministic)[:, :-1]
         before, here = jax.tree.map(lambda a: a[:, :-1], place), jax.tree.map(lambda a: a[:, 1:], place)
         kind, kind_before = c.kind[:, 1:], c.kind[:, :-1]
@@ -281,10 +289,10 @@ class Decoder(nn.Module):
 
         flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
         earliest = (kind != START).astype(jnp.int32)
-        logs = self.gaps(h, here, jnp.swapaxes(flags, -1, -2), earliest, deterministic)
+        logs = self.gaps(h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), earliest, deterministic)
         gap = _nats(logs, c.gap[:, 1:]) * ((is_note | (kind == START)) & is_first)
 
-        z = self.note_hidden(h, here, c.gap[:, 1:], deterministic)
+        z = self.note_hidden(h, here, as_note[:, 1:], c.gap[:, 1:], deterministic)
         pitch = _nats(self.pitches(z, here, low[:, 1:], high[:, 1:]), jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1))
         arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here
         duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])

@@ -190,6 +190,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     following = later[np.searchsorted(chords, step, side="right")]
     following[:2] = later[0]
     gap = np.where(following > piece.end, MAX_GAP + 1, np.minimum(following - step, MAX_GAP))
+    gap[0] = MAX_GAP + 1  # The first token knows nothing.
     position, bar, left, hyper = place_at(step, piece)
     # What starts at each step, with room for reaching past the end.
     reach = piece.end + MAX_GAP + 2
@@ -208,8 +209,8 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     ahead_lags = lags_at(ahead, piece.bar, piece.form)
     ahead_source = ahead[..., None] - ahead_lags
     ok = (ahead_source >= 0) & (ahead_lags > 0) & (ahead_source <= step[:, None, None])
+    ok[:2] = False  # Where the piece starts nothing is known, not even whether a chord starts there.
     flags = ok & (sizes > 0)[np.clip(ahead_source, 0, reach - 1)]
-    # Of the chord at hand only that it starts is known where its gap is written, which flags at its own step say.
     bits = np.packbits(roll[:, :NUM_PITCHES], axis=-1, bitorder="little")
     start, phrase = piece.form.start, piece.form.phrase
     uint8 = {

@@ -1,68 +1,92 @@
 """Sampling whole pieces note after note, in one program for a batch of pieces, with cached layer inputs."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vae_jax.composer.network import DILATIONS, KERNEL, NUM_GAPS, Decoder, Place
-from vae_jax.composer.notes import MAX_CHORD, MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+from vae_jax.composer.network import DILATIONS, NUM_GAPS, Decoder, Place, limits
+from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+from vae_jax.models.base import Variables
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
-_RING = (KERNEL - 1) * max(DILATIONS) + 1
+_RING = max(DILATIONS) + 1
+_NEVER = 10**6  # A step that no piece reaches.
+_BAR_CLASSES = duration_classes(np.arange(256).clip(1))
 
 
 class Frame(NamedTuple):
-    """What a batch of B pieces is to be: T is the length of the longest and `MAX_GAP` more steps."""
+    """What a batch of B pieces is to be: T steps, those of the longest and `MAX_GAP` more; int32 unless said otherwise.
 
-    position: jax.Array  # int32 [B, T], steps since the bar line.
-    bar: jax.Array  # int32 [B, T], steps of the bar.
-    hyper: jax.Array  # int32 [B, T], bar modulo HYPER_BARS.
-    lags: jax.Array  # int32 [B, T, NUM_LAGS], 0 where there is none.
+    Music that phrases may repeat can lie before a piece, in the steps below `start`.
+    """
+
+    start: jax.Array  # [B]
+    end: jax.Array  # [B]
+    position: jax.Array  # [B, T], steps since the bar line.
+    bar: jax.Array  # [B, T], steps of the bar.
+    hyper: jax.Array  # [B, T], bar modulo HYPER_BARS.
+    lags: jax.Array  # [B, T, NUM_LAGS], 0 where there is none.
     plan: jax.Array  # float32 [B, T, PLAN_SIZE]
-    end: jax.Array  # int32 [B]
     condition: jax.Array  # float32 [B, K], style and mode.
-    given: jax.Array  # int32 [B, M, 3], step, pitch and duration class of the first notes.
-    num_given: jax.Array  # int32 [B]
+    latents: jax.Array  # float32 [B, T, L + 1], of the phrase, and whether they are given.
+    given: jax.Array  # [B, M, 5], step, pitch, duration class, role and steps to the next chord (-1: free) of notes.
+    num_given: jax.Array  # [B], of the first notes of the piece.
+    earliest: jax.Array  # [B], step before which no chord follows those given.
+    music: "Music"
+
+
+class Music(NamedTuple):
+    """What starts at each step."""
+
+    roll: jax.Array  # bool [B, T, NUM_PITCHES]
+    roles: jax.Array  # uint8 [B, T, NUM_ROLES], pitches.
+    lengths: jax.Array  # uint8 [B, T, NUM_PITCHES], duration classes.
 
 
 class Temperatures(NamedTuple):
-    """Temperatures [B] of the time, the pitch and the duration of a note."""
+    """Temperatures of times (and of how many notes a chord has), pitches and durations; float32 scalars."""
 
-    gap: jax.Array
+    time: jax.Array
     pitch: jax.Array
     duration: jax.Array
 
 
 class Sampled(NamedTuple):
-    """Notes [B, N]: step, pitch and duration class; the first `count` of each piece."""
+    """Notes int32 [B, N]: step, pitch and duration class; the first `count` [B] of each piece."""
 
     step: jax.Array
     pitch: jax.Array
     duration: jax.Array
-    count: jax.Array  # int32 [B]
+    count: jax.Array
 
 
 class _State(NamedTuple):
-    n: jax.Array
-    step: jax.Array  # [B], of the last note.
+    n: jax.Array  # Tokens so far.
+    step: jax.Array  # [B], of the last token.
     role: jax.Array
     pitch: jax.Array
-    last: jax.Array  # [B, NUM_ROLES], last pitch of each role.
+    gap: jax.Array  # Of the last chord, a class.
+    following: jax.Array  # Step of the next chord.
+    last: jax.Array  # [B, NUM_ROLES], last pitch of each role, and its duration class.
+    last_duration: jax.Array
+    chord: jax.Array  # [B, 2], duration classes of the last two notes of the chord.
+    ends: jax.Array  # [B, NUM_PITCHES], where notes of earlier chords end, and those of this one.
+    new_ends: jax.Array
     h: jax.Array  # [B, C]
     rings: jax.Array  # [layers, B, _RING, C]
-    chords: jax.Array  # uint8 [B, T, MAX_CHORD]
-    lengths: jax.Array  # uint8 [B, T, P + 1]
-    onsets: jax.Array  # bool [B, T]
-    done: jax.Array
+    music: Music
+    done: jax.Array  # bool [B]
     notes: Sampled
 
 
 @functools.partial(jax.jit, static_argnames=("net", "max_notes"))
 def sample_pieces(
-    net: Decoder, params: Any, frame: Frame, temperatures: Temperatures, key: jax.Array, max_notes: int
+    net: Decoder, params: Variables, frame: Frame, temperatures: Temperatures, key: jax.Array, max_notes: int
 ) -> Sampled:
-    """Samples pieces of at most `max_notes` notes each; the key is consumed."""
+    """Samples pieces of at most `max_notes` notes each (the key is consumed)."""
 
     def apply(method, *args):
         return net.apply({"params": params}, *args, method=method)
@@ -71,108 +95,151 @@ def sample_pieces(
     rows = jnp.arange(batch)
 
     def place(state: _State, step: jax.Array, role: jax.Array) -> tuple[Place, jax.Array]:
+        """The place of a note, and the duration classes of every pitch at its lags, [B, NUM_LAGS, NUM_PITCHES]."""
         lag = frame.lags[rows, step]
         source = step[:, None] - lag
         valid = (lag > 0) & (source >= 0)
-        source = jnp.where(valid, source, 0)
-        aligned = jnp.where(valid[..., None], state.chords[rows[:, None], source], NUM_PITCHES)
-        aligned_lengths = jnp.where(valid[..., None], state.lengths[rows[:, None], source], NUM_DURATIONS)
-        at = frame.position[rows, step], frame.bar[rows, step], frame.end - step, frame.hyper[rows, step]
-        return Place(*at, jnp.minimum(role, NUM_ROLES - 1), frame.plan[rows, step], aligned), aligned_lengths
+        at = rows[:, None], jnp.where(valid, source, 0)
+        aligned = state.music.roll[at] & valid[..., None]
+        roles = jnp.take_along_axis(state.music.roles[at], role[:, None, None], axis=-1)[..., 0]
+        ends = jnp.where((step > state.step)[:, None], jnp.maximum(state.ends, state.new_ends), state.ends)
+        held = ends > step[:, None]
+        any_held = held.any(axis=1)
+        highest = jnp.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
+        lowest = jnp.where(any_held, held.argmax(axis=1), NUM_PITCHES)
+        references = state.last[rows, role], state.pitch, state.last[:, 0], state.last[:, 1], highest, lowest
+        position, bar = frame.position[rows, step], frame.bar[rows, step]
+        chord = jnp.where((role == 0)[:, None], NUM_DURATIONS, state.chord)
+        to_bar = jnp.asarray(_BAR_CLASSES)[jnp.maximum(bar - position, 1)]
+        lengths = jnp.concatenate([state.last_duration[rows, role][:, None], chord, to_bar[:, None]], axis=-1)
+        found = Place(
+            position=position,
+            bar=bar,
+            left=frame.end - step,
+            hyper=frame.hyper[rows, step],
+            role=role,
+            plan=frame.plan[rows, step],
+            references=jnp.stack(references, axis=-1),
+            lengths=lengths,
+            held=held,
+            aligned=aligned,
+            aligned_role=jnp.where(valid, roles, NUM_PITCHES),
+            aligned_size=aligned.sum(axis=-1),
+            condition=jnp.concatenate([frame.condition, frame.latents[rows, step]], axis=-1),
+        )
+        return found, jnp.where(valid[..., None], state.music.lengths[at], NUM_DURATIONS)
 
-    def advance(state: _State, gap, pitch, duration, references, aligned_duration, here: Place) -> _State:
-        """Puts a note into the trunk."""
-        x = apply(Decoder.embed_notes, gap, pitch, duration, references, aligned_duration, here, frame.condition)
-        rings = state.rings
-        slot = state.n % _RING
+    def advance(state: _State, pitch, duration, gap, aligned_duration, here: Place) -> _State:
+        """Puts a token into the trunk."""
+        x = apply(Decoder.embed_notes, pitch, duration, gap, aligned_duration, here, apply(Decoder.see, here)[0])
+        rings, slot = state.rings, state.n % _RING
         for k, dilation in enumerate(DILATIONS):
-            y = apply(lambda net, k=k, x=x: net.layers[k][2](x))
-            rings = rings.at[k, :, slot].set(y)
-            taps = [y, *(rings[k, :, (state.n - j * dilation) % _RING] for j in range(1, KERNEL))]
-            x = x + apply(Decoder.layer, k, jnp.concatenate(taps, axis=-1))
-        return state._replace(h=apply(lambda net, x=x: net.norm(x)), rings=rings, n=state.n + 1)
+            rings = rings.at[k, :, slot].set(x)
+            x = x + apply(Decoder.layer, k, x, rings[k, :, (state.n - dilation) % _RING])
+        return state._replace(h=apply(lambda net, x: net.norm(x), x), rings=rings, n=state.n + 1)
 
-    def next_note(state: _State) -> _State:
-        keys = jax.random.split(jax.random.fold_in(key, state.n), 3)
-        here, _ = place(state, state.step, state.role)
-        ahead = state.step[:, None] + jnp.arange(NUM_GAPS - 1)
-        ahead = jnp.minimum(ahead, num_steps - 1)
+    def sample_gap(state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
+        ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), num_steps - 1)
         lag = frame.lags[rows[:, None], ahead]
         source = ahead[..., None] - lag
-        valid = (lag > 0) & (source >= 0) & (source <= state.step[:, None, None])
-        flags = valid & state.onsets[rows[:, None, None], jnp.where(valid, source, 0)]
-        size = (here.aligned < NUM_PITCHES).sum(axis=-1)
-        flags = flags.at[:, 0].set(size > jnp.minimum(state.role, MAX_CHORD)[:, None] + 1)
-        soprano, bass = state.last[:, 0], state.last[:, 1]
-        next_high = jnp.where(state.role == 1, soprano, state.pitch)
-        next_low = jnp.where(state.role == 0, -1, jnp.where(state.role == 1, state.pitch, bass))
-        is_full = (next_high - next_low < 2) & (state.pitch < NUM_PITCHES)
-        logs = apply(Decoder.gaps, state.h, here.position, here.bar, here.left, flags, is_full)
-        gap = jax.random.categorical(keys[0], logs / temperatures.gap[:, None])
-        given = frame.given[:, jnp.minimum(state.n - 1, frame.given.shape[1] - 1)]
-        is_given = state.n - 1 < frame.num_given
-        gap = jnp.where(is_given, jnp.minimum(given[:, 0] - state.step, MAX_GAP), gap)
-        done = state.done | (gap == NUM_GAPS - 1)
-        step = jnp.where(done, state.step, state.step + gap)
-        role = jnp.where((gap == 0) & (state.n > 1), state.role + 1, 0)
+        is_now = (source == step[:, None, None]) & (state.n > 1)  # Of the chord at hand it is known that it starts.
+        valid = (lag > 0) & (source >= 0)
+        starts = state.music.roles[rows[:, None, None], jnp.where(valid, source, 0), 0] < NUM_PITCHES
+        flags = valid & (is_now | (starts & (source < step[:, None, None])))
+        logs = apply(Decoder.gaps, state.h, here, apply(Decoder.see, here)[1], flags, earliest)
+        return jax.random.categorical(key, logs / temperatures.time)
+
+    def follow(step: jax.Array, gap: jax.Array) -> jax.Array:
+        return jnp.where(gap > MAX_GAP, _NEVER, step + gap)
+
+    def next_note(state: _State) -> _State:
+        keys = jax.random.split(jax.random.fold_in(key, state.n), 4)
+        index = state.n - 2
+        given = frame.given[:, jnp.minimum(index, frame.given.shape[1] - 1)]
+        is_given = index < frame.num_given
+
+        before, _ = place(state, state.step, jnp.minimum(state.role + 1, NUM_ROLES - 1))
+        is_full = limits(state.pitch, state.role, before.references)[2]
+        odds = apply(Decoder.more, state.h, before, is_full)
+        more = jax.random.logistic(keys[0], odds.shape) < odds / temperatures.time
+        more = jnp.where(is_given, given[:, 3] > 0, more & (state.pitch < NUM_PITCHES))
+        following = jnp.where(is_given, given[:, 0], state.following)
+        done = state.done | (~more & (following >= frame.end))
+        step = jnp.where(done | more, state.step, following)
+        role = jnp.where(more, jnp.minimum(state.role + 1, NUM_ROLES - 1), 0)
         there, lengths = place(state, step, role)
-        capped = jnp.minimum(role, NUM_ROLES - 1)
-        references = jnp.stack([state.last[rows, capped], state.pitch, soprano, bass], axis=-1)
-        z = apply(Decoder.note_hidden, state.h, there, gap, references)
-        high = jnp.where(role == 0, NUM_PITCHES, jnp.where(role <= 2, soprano, state.pitch))
-        low = jnp.where(role <= 1, -1, bass)
-        logs = apply(Decoder.pitches, z, there, references, low, high)
-        pitch = jax.random.categorical(keys[1], logs / temperatures.pitch[:, None])
-        pitch = jnp.where(is_given, given[:, 1], pitch)
+        least = jnp.where(index == frame.num_given - 1, jnp.maximum(frame.earliest - step, 1), 1)
+        gap = sample_gap(state, there, step, jnp.minimum(least, MAX_GAP), keys[1])
+        gap = jnp.where(is_given & (given[:, 4] >= 0), jnp.minimum(given[:, 4], MAX_GAP), gap)
+        gap = jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.gap, gap)
+        z = apply(Decoder.note_hidden, state.h, there, apply(Decoder.see, there)[2], gap)
+        low, high, _ = limits(state.pitch, role, there.references)
+        logs = apply(Decoder.pitches, z, there, low, high)
+        pitch = jnp.where(is_given, given[:, 1], jax.random.categorical(keys[2], logs / temperatures.pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
-        logs = apply(Decoder.durations, z, pitch, aligned_duration)
-        duration = jax.random.categorical(keys[2], logs / temperatures.duration[:, None])
-        duration = jnp.where(is_given, given[:, 2], duration)
+        logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there)
+        duration = jnp.where(is_given, given[:, 2], jax.random.categorical(keys[3], logs / temperatures.duration))
 
         where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
-        chords = state.chords.at[rows, where, jnp.where(role < MAX_CHORD, role, MAX_CHORD)].set(
-            pitch.astype(jnp.uint8), mode="drop"
+        music = Music(
+            state.music.roll.at[rows, where, pitch].set(True, mode="drop"),
+            state.music.roles.at[rows, where, role].set(pitch.astype(jnp.uint8), mode="drop"),
+            state.music.lengths.at[rows, where, pitch].set(duration.astype(jnp.uint8), mode="drop"),
         )
-        at = state.n - 1
         notes = Sampled(
-            state.notes.step.at[:, at].set(step),
-            state.notes.pitch.at[:, at].set(pitch),
-            state.notes.duration.at[:, at].set(duration),
-            jnp.where(done, state.notes.count, at + 1),
+            state.notes.step.at[:, index].set(step),
+            state.notes.pitch.at[:, index].set(pitch),
+            state.notes.duration.at[:, index].set(duration),
+            jnp.where(done, state.notes.count, index + 1),
         )
-        last = state.last.at[rows, capped].set(pitch)
-        # A first note may be the bass too, until a bass follows.
+        last = state.last.at[rows, role].set(pitch)
+        # A single note may be the bass too, until a bass follows.
         last = last.at[:, 1].set(jnp.where((role == 0) & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
+        is_new = (step > state.step)[:, None]
+        new_ends = jnp.where(is_new, 0, state.new_ends)
         state = state._replace(
             step=step,
             role=role,
             pitch=pitch,
+            gap=gap,
+            following=jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.following, follow(step, gap)),
             last=last,
-            chords=chords,
-            lengths=state.lengths.at[rows, where, pitch].set(duration.astype(jnp.uint8), mode="drop"),
-            onsets=state.onsets.at[rows, where].set(True, mode="drop"),
+            last_duration=state.last_duration.at[rows, role].set(duration),
+            chord=jnp.stack([duration, jnp.where(role == 0, NUM_DURATIONS, state.chord[:, 0])], axis=-1),
+            ends=jnp.where(is_new, jnp.maximum(state.ends, state.new_ends), state.ends),
+            new_ends=new_ends.at[rows, pitch].max(step + jnp.asarray(DURATION_STEPS)[duration]),
+            music=music,
             done=done,
             notes=notes,
         )
-        return advance(state, gap, pitch, duration, references, aligned_duration, there)
+        return advance(state, pitch, duration, gap, aligned_duration, there)
 
     nothing, none = jnp.zeros(batch, jnp.int32), jnp.full(batch, NUM_PITCHES, jnp.int32)
     state = _State(
         n=jnp.zeros((), jnp.int32),
-        step=nothing,
+        step=frame.start,
         role=nothing,
         pitch=none,
+        gap=jnp.full(batch, MAX_GAP + 1, jnp.int32),
+        following=nothing,
         last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
+        last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
+        chord=jnp.full((batch, 2), NUM_DURATIONS, jnp.int32),
+        ends=jnp.zeros((batch, NUM_PITCHES), jnp.int32),
+        new_ends=jnp.zeros((batch, NUM_PITCHES), jnp.int32),
         h=jnp.zeros((batch, net.channels)),
         rings=jnp.zeros((len(DILATIONS), batch, _RING, net.channels)),
-        chords=jnp.full((batch, num_steps, MAX_CHORD), NUM_PITCHES, jnp.uint8),
-        lengths=jnp.full((batch, num_steps, NUM_PITCHES + 1), NUM_DURATIONS, jnp.uint8),
-        onsets=jnp.zeros((batch, num_steps), bool),
+        music=frame.music,
         done=jnp.zeros(batch, bool),
         notes=Sampled(*(jnp.zeros((batch, max_notes), jnp.int32) for _ in range(3)), nothing),
     )
-    here, lengths = place(state, nothing, nothing)
-    references = jnp.full((batch, 4), NUM_PITCHES, jnp.int32)
-    state = advance(state, nothing, none, nothing, references, lengths[..., NUM_PITCHES], here)
-    state = jax.lax.while_loop(lambda s: ~jnp.all(s.done) & (s.n <= max_notes), next_note, state)
+    here, _ = place(state, frame.start, nothing)
+    unknown = jnp.full((batch, NUM_LAGS), NUM_DURATIONS, jnp.int32)
+    state = advance(state, none, nothing, state.gap, unknown, here)
+    gap = sample_gap(state, here, frame.start, jnp.maximum(frame.earliest - frame.start, 0), jax.random.fold_in(key, 0))
+    first = frame.given[:, 0, 0]
+    gap = jnp.where(frame.num_given > 0, jnp.clip(first - frame.start, 0, MAX_GAP), gap)
+    state = state._replace(gap=gap, following=follow(frame.start, gap))
+    state = advance(state, none, nothing, gap, unknown, here)
+    state = jax.lax.while_loop(lambda s: ~jnp.all(s.done) & (s.n < max_notes + 2), next_note, state)
     return state.notes

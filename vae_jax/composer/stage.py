@@ -191,3 +191,13 @@ def _empty_crop() -> Crops:
     piece = notes_lib.read_piece(EMPTY)
     lines = lines_lib.line_table(())
     return arrays_lib.take(notes_lib.crop(notes_lib.make_features(piece), piece, lines, 4, 1), 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedComposer:
+    """A composer that is ready to generate."""
+
+    stage: ComposerStage
+    variables: Variables
+    form_model: FormModel  # Forms of the training pieces.
+    piece_conditions: Sequence[PieceConditions]  # Of the training pieces.
