@@ -1,7 +1,6 @@
 """Generating whole pieces with a trained composer: notes, then lines, drums and dynamics, as a Score."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -9,21 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import sampling
+from vae_jax.composer.dynamics import sample_velocities
+from vae_jax.composer.form import PHRASE_BARS
 from vae_jax.composer.lines import LineNet, NoteRow
 from vae_jax.composer.notes import (
     MAX_GAP,
+    MAX_TRACKS,
     MIN_PITCH,
     NUM_DURATIONS,
     NUM_PITCHES,
     NUM_ROLES,
     STEPS_PER_BEAT,
-    STYLE_SIZE,
     NotePiece,
 )
-from vae_jax.composer.requests import Request
+from vae_jax.composer.requests import Request, sample_request
 from vae_jax.composer.sampling import Frame, Music, Sampled, Temperatures
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models.base import Variables
@@ -34,7 +36,8 @@ from vae_jax.music.key import Tonic
 from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
-_TICKS_PER_BEAT = 480
+_TICKS_PER_STEP = 40
+_DRUM_STEPS = 2
 _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
 _ROUND_STEPS = 768  # Lengths of batches are multiples, so that few programs are compiled.
@@ -43,7 +46,7 @@ _CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 
 def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Score]:
     """Generates pieces with conditions sampled from the training pieces; the same arguments give the same pieces."""
-    requests = [composer.sample_request(np.random.default_rng([seed, n])) for n in range(num)]
+    requests = [sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
     return generate_pieces(composer, requests, seed, temperature)
 
 
@@ -59,26 +62,38 @@ def generate_pieces(
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
     config, params = composer.stage.config, composer.variables["params"]
-    scale = max(temperature, _MIN_TEMPERATURE)
-    at = lambda value: jnp.float32(max(value * scale, _MIN_TEMPERATURE))  # noqa: E731
+
+    def scaled(value: float) -> jax.Array:
+        return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
+
+    note_key, line_key, drum_key, latent_key = jax.random.split(jax.random.key(seed), 4)
+    most = max(request.piece().num_phrases for request in requests)
+    prior = np.asarray(jax.random.normal(latent_key, (len(requests), most, config.latent_dim)))
+    frame = make_frame(requests, prior)
     temperatures = Temperatures(
-        at(config.time_temperature), at(config.pitch_temperature), at(config.duration_temperature)
+        *map(scaled, (config.time_temperature, config.pitch_temperature, config.duration_temperature))
     )
-    note_key, line_key, latent_key = jax.random.split(jax.random.key(seed), 3)
-    frame = make_frame(requests, np.asarray(_draw_latents(latent_key, requests, config.latent_dim)))
-    most = -(-int((frame.end - frame.start).max()) // STEPS_PER_BEAT) * _MAX_NOTES_PER_BEAT
-    sampled = jax.device_get(
-        sampling.sample_pieces(composer.stage.decoder, params["decoder"], frame, temperatures, note_key, most)
-    )
-    sampled = sampled._replace(step=sampled.step - np.asarray(frame.start)[:, None])
-    plays = sample_tracks(params["lines"], requests, sampled, line_key, float(at(config.line_temperature)))
+    most = -(-int((frame.end - frame.start).max()) // _ROUND_STEPS) * _ROUND_STEPS
+    most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
+    decoder = composer.stage.decoder
+    sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
+    pieces = [_read_sampled(request, frame.start[n], sampled, n) for n, request in enumerate(requests)]
+    plays = _sample_tracks(params["lines"], requests, pieces, line_key, scaled(config.line_temperature))
+    hits = _sample_drums(composer, requests, pieces, drum_key, scaled(config.drum_temperature))
     rngs = [np.random.default_rng([seed, n]) for n in range(len(requests))]
-    return [make_score(request, sampled, plays, n, rngs[n]) for n, request in enumerate(requests)]
+    rows = zip(requests, pieces, plays, hits, rngs, strict=True)
+    return [
+        _make_score(request, piece, mine, beaten, composer.drums, rng) for request, piece, mine, beaten, rng in rows
+    ]
 
 
-def _draw_latents(key: jax.Array, requests: Sequence[Request], latent_dim: int) -> jax.Array:
-    most = max(request.num_phrases for request in requests) + 1
-    return jax.random.normal(key, (len(requests), most, latent_dim))
+def _read_sampled(request: Request, start: int, sampled: Sampled, n: int) -> NotePiece:
+    """The n-th sampled piece."""
+    count = int(sampled.count[n])
+    step, pitch, duration = (np.asarray(x)[n, :count].astype(np.int64) for x in sampled[:3])
+    step = step - int(start)
+    duration = np.minimum(DURATION_STEPS[duration], request.num_steps - step)
+    return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration)
 
 
 def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame:
@@ -90,7 +105,8 @@ def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame:
     longest = max(start + request.num_steps for start, request in zip(starts, requests, strict=True))
     length = -(-longest // _ROUND_STEPS) * _ROUND_STEPS + MAX_GAP + 1
     columns = [
-        _lay_out(request, start, length, prior[n]) for n, (request, start) in enumerate(zip(requests, starts, strict=True))
+        _lay_out(request, start, length, prior[n])
+        for n, (request, start) in enumerate(zip(requests, starts, strict=True))
     ]
     stacked = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
     music = Music(**{name: stacked.pop(name) for name in Music._fields})
@@ -155,76 +171,133 @@ def _opening(request: Request) -> np.ndarray:
     return np.stack([step, pitch, duration_classes(np.minimum(piece.duration[kept], longest)), role, gap], axis=1)
 
 
-@functools.partial(jax.jit)
-def _sample_lines(params: Variables, rows: NoteRow, lines: jax.Array, key: jax.Array, temperature: jax.Array):
-    return lines_lib.sample_lines(LineNet(), params, rows, lines, key, temperature)
+@jax.jit
+def _sample_lines(params, rows, lines, given, key, temperature):
+    return lines_lib.sample_lines(LineNet(), params, rows, lines, given, key, temperature)
 
 
-def sample_tracks(
-    params: Variables, requests: Sequence[Request], sampled: Sampled, key: jax.Array, temperature: float
-) -> np.ndarray:
-    """Samples which lines play each note, bool [B, N, MAX_TRACKS] (the key is consumed)."""
-    count = -(-max(int(sampled.count.max()), 1) // _ROUND_STEPS) * _ROUND_STEPS
-    step, pitch, duration = (np.asarray(x)[:, :count] for x in sampled[:3])
-    role, size = np.zeros_like(step), np.ones_like(step)
-    for b in range(len(step)):
-        n = int(sampled.count[b])
-        first, end = (np.searchsorted(step[b, :n], step[b, :n], side=side) for side in ("left", "right"))
-        role[b, :n], size[b, :n] = np.minimum(np.arange(n) - first, NUM_ROLES - 1), end - first
-    columns = (step, pitch, step + DURATION_STEPS[duration], role, size)
-    rows = NoteRow(*(jnp.asarray(column, jnp.int32) for column in columns))
+def _sample_tracks(
+    params: Variables, requests: Sequence[Request], pieces: Sequence[NotePiece], key: jax.Array, temperature: jax.Array
+) -> list[np.ndarray]:
+    """Samples which lines play each note of each piece, bool [N, MAX_TRACKS] (the key is consumed)."""
+    most = -(-max(1, *(len(piece.step) for piece in pieces)) // _ROUND_STEPS) * _ROUND_STEPS
+    columns = np.zeros((5, len(pieces), most), np.int32)
+    given = np.zeros((len(pieces), most, MAX_TRACKS), bool)
+    num_given = np.zeros(len(pieces), np.int32)
+    for b, (request, piece) in enumerate(zip(requests, pieces, strict=True)):
+        n = len(piece.step)
+        first, end = (np.searchsorted(piece.step, piece.step, side=side) for side in ("left", "right"))
+        role = np.minimum(np.arange(n) - first, NUM_ROLES - 1)
+        columns[:, b, :n] = piece.step, piece.pitch, piece.step + piece.duration, role, end - first
+        if request.opening is not None:
+            num_given[b] = num = np.count_nonzero(request.opening.step < request.opening_steps)
+            given[b, :num] = (request.opening.tracks[:num, None] >> np.arange(MAX_TRACKS)) & 1
     lines = jnp.asarray(np.stack([lines_lib.line_table(request.conditions.lines) for request in requests]))
-    return np.asarray(_sample_lines(params, rows, lines, key, jnp.float32(temperature)))
+    plays = np.asarray(_sample_lines(params, NoteRow(*columns), lines, (given, num_given), key, temperature))
+    return [plays[b, : len(piece.step)] for b, piece in enumerate(pieces)]
 
 
-def make_score(request: Request, sampled: Sampled, plays: np.ndarray, b: int, rng: np.random.Generator) -> Score:
-    """Makes the score of the b-th sampled piece."""
-    conditions, n = request.conditions, int(sampled.count[b])
-    step, pitch, duration = (np.asarray(x)[b, :n].astype(np.int64) for x in sampled[:3])
-    end = np.minimum(step + DURATION_STEPS[duration], request.num_steps)
-    note, line = np.nonzero(plays[b, :n])
+def _sample_drums(
+    composer: TrainedComposer,
+    requests: Sequence[Request],
+    pieces: Sequence[NotePiece],
+    key: jax.Array,
+    temperature: jax.Array,
+) -> list[np.ndarray]:
+    """Samples which drums start at each step of each piece, bool [T, D] (the key is consumed)."""
+    empty = [np.zeros((piece.end, len(composer.drums)), bool) for piece in pieces]
+    chosen = [n for n, request in enumerate(requests) if any(request.conditions.kit[:-1])]
+    if not chosen:
+        return empty
+    whole, openings = [], []
+    for n in chosen:
+        piece, request = pieces[n], requests[n]
+        opening = np.zeros((0, len(composer.drums)), bool) if request.drums is None else request.drums
+        if request.source is not None:
+            piece = notes_lib.join(request.source, piece)
+        elif request.opening is not None:
+            opening = opening[: request.opening_steps]
+        whole.append(piece)
+        openings.append(opening)
+    length = -(-max(piece.end for piece in whole) // _ROUND_STEPS) * _ROUND_STEPS
+    kits = [np.array(requests[n].conditions.kit, np.float32) for n in chosen]
+    frames = drums_lib.stack_frames(whole, kits, length)
+    start = np.zeros((len(chosen), length, len(composer.drums)), bool)
+    for n, opening in enumerate(openings):
+        start[n, : len(opening)] = opening
+    num = np.array([len(opening) for opening in openings], np.int32)
+    params = composer.variables["params"]["drums"]
+    rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, key, temperature, (start, num))
+    for n, found, piece in zip(chosen, np.asarray(rows), whole, strict=True):
+        empty[n] = found[piece.end - pieces[n].end : piece.end]
+    return empty
+
+
+def _make_score(
+    request: Request,
+    piece: NotePiece,
+    plays: np.ndarray,
+    hits: np.ndarray,
+    drums: np.ndarray,
+    rng: np.random.Generator,
+) -> Score:
+    """Makes the score of a piece, of which lines play its notes and of its drums."""
+    conditions, lines = request.conditions, request.conditions.lines
+    note, line = np.nonzero(plays)
+    step = piece.step[note]
+    end = _without_overlaps(step, step + piece.duration[note], piece.pitch[note], line)
     tonic = Tonic(conditions.pitch_class, conditions.minor, 1.0)
-    end = _without_overlaps(step[note], end[note], pitch[note], line)
-    scale = _TICKS_PER_BEAT // STEPS_PER_BEAT
+    pitch = np.clip(piece.pitch[note] + MIN_PITCH - key_lib.semitones_to(tonic), 0, 127)
+    hit, drum = np.nonzero(hits)
     used, order = np.unique(line, return_inverse=True)
-    lines = conditions.lines
+    columns = {
+        "step": np.concatenate([step, hit]),
+        "length": np.concatenate([end - step, np.full(len(hit), _DRUM_STEPS)]),
+        "pitch": np.concatenate([pitch, drums[drum]]),
+        "line": np.concatenate([line, np.full(len(hit), len(lines))]),
+    }
     notes = score_lib.make_notes(
-        step[note] * scale,
-        (end - step[note]) * scale,
-        np.clip(pitch[note] + MIN_PITCH - key_lib.semitones_to(tonic), 0, 127),
-        track=order,
-        channel=np.array(_CHANNELS)[order % len(_CHANNELS)],
-        velocity=_velocities(request, step[note], line, rng),
-        program=np.array([one.program for one in lines])[line],
+        columns["step"] * _TICKS_PER_STEP,
+        columns["length"] * _TICKS_PER_STEP,
+        columns["pitch"],
+        track=np.concatenate([order, np.full(len(hit), len(used))]),
+        channel=np.concatenate([np.array(_CHANNELS)[order % len(_CHANNELS)], np.full(len(hit), DRUM_CHANNEL)]),
+        velocity=sample_velocities(
+            conditions.dynamics, piece, lines, (columns["step"], columns["line"], columns["pitch"]), rng
+        ),
+        program=np.array([*(one.program for one in lines), 0])[columns["line"]],
     )
-    tempo = 60e6 / conditions.beats_per_minute
-    tempos = [Tempo(0, round(tempo))]
-    bar = bar_of(request)
-    for k, ratio in enumerate(conditions.slowing):
-        at = request.num_steps - (len(conditions.slowing) - k) * bar
-        if at > 0:
-            tempos.append(Tempo(at * scale, round(tempo / ratio)))
-    meters = [Meter(0, *conditions.meter)]
-    if pickup := request.form.start:
-        meters = [Meter(0, *conditions_lib.meter_of(pickup)), Meter(pickup * scale, *conditions.meter)]
+    names = [instruments.track_label(lines[k].part, "") for k in used]
     return score_lib.make_score(
-        _TICKS_PER_BEAT,
+        _TICKS_PER_STEP * STEPS_PER_BEAT,
         notes,
-        track_names=[instruments.track_label(lines[k].part, "") for k in used],
-        tempos=tempos,
-        meters=meters,
+        track_names=names + [instruments.track_label(instruments.DRUMS, "")] * bool(len(hit)),
+        tempos=_tempos(request),
+        meters=_meters(request),
         keys=[KeySignature(0, key_lib.fifths(tonic), tonic.minor)],
     )
 
 
-def bar_of(request: Request) -> int:
-    """Steps of a bar of a request."""
-    return request.piece().bar
+def _tempos(request: Request) -> list[Tempo]:
+    """The tempo, and that of the last bars."""
+    tempo, bars = 60e6 / request.conditions.beats_per_minute, request.bars
+    slowing = request.conditions.slowing[-max(len(bars) - 2, 0) :] if len(bars) > 2 else ()
+    starts = bars[len(bars) - 1 - len(slowing) : -1].tolist()
+    lasts = [Tempo(step * _TICKS_PER_STEP, round(tempo / ratio)) for step, ratio in zip(starts, slowing, strict=True)]
+    return [Tempo(0, round(tempo)), *lasts]
 
 
-def _velocities(request: Request, step: np.ndarray, line: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    del step, rng
-    return np.array([one.velocity for one in request.conditions.lines], np.int64)[line]
+def _meters(request: Request) -> list[Meter]:
+    """The meter of every bar that differs from the one before."""
+    lengths = np.diff(request.bars).tolist()
+    usual = request.form.phrase // PHRASE_BARS
+    of_length = {usual: request.conditions.meter}
+    meters: list[Meter] = []
+    for step, length in zip(request.bars.tolist(), lengths, strict=False):
+        meter = of_length.get(length) or conditions_lib.meter_of(length)
+        if not meters or (meters[-1].numerator, meters[-1].denominator) != meter:
+            meters.append(Meter(step * _TICKS_PER_STEP, *meter))
+    return meters
 
 
 def _without_overlaps(step: np.ndarray, end: np.ndarray, pitch: np.ndarray, line: np.ndarray) -> np.ndarray:

@@ -167,20 +167,8 @@ def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -
     return LineState(*columns, jnp.where(plays, taken, state.taken))
 
 
-class LineNet(nn.Module):
-    """The log odds that a line plays a note, given what the lines before it do."""
-
-    hidden: int = 48
-
-    @nn.compact
-    def __call__(self, features: jax.Array, seen: jax.Array) -> jax.Array:
-        """Maps features [..., F] and `others` [..., 4] to log odds [...]."""
-        x = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([features, seen], axis=-1)))
-        return nn.Dense(1)(nn.relu(nn.Dense(self.hidden // 2)(x)))[..., 0]
-
-
 def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineState:
-    """Returns the state before each of the notes [B, N], of which it is known who plays them, bool [B, N, MAX_TRACKS]."""
+    """Returns the state before each of the notes [B, N]; who plays them is `plays`, bool [B, N, MAX_TRACKS]."""
     number = jnp.arange(notes.step.shape[1])[None, :, None]
     latest = jax.lax.cummax(jnp.where(plays, number, -1), axis=1)
     latest = jnp.pad(latest, ((0, 0), (1, 0), (0, 0)), constant_values=-1)[:, :-1]
@@ -199,18 +187,46 @@ def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineSta
     return LineState(*columns, latest, jnp.where(known, taken, 0))
 
 
-def line_logits(net: LineNet, params: Variables, notes: NoteRow, plays: jax.Array, lines: jax.Array) -> jax.Array:
-    """Log odds of every line for notes [B, N], given who plays them and the notes before, [B, N, MAX_TRACKS]."""
-    state, by_note = states_before(notes, plays, lines), lines[:, None]
-    features = describe(state, notes, by_note), others(state, plays, by_note[..., 0])
-    return net.apply({"params": params}, *features)
+class LineNet(nn.Module):
+    """The log odds that a line plays a note, given what the lines before it do."""
+
+    hidden: int = 48
+
+    def setup(self):  # noqa: D102
+        self.layers = nn.Dense(self.hidden), nn.Dense(self.hidden // 2), nn.Dense(1)
+
+    def decide(self, features: jax.Array, seen: jax.Array) -> jax.Array:
+        """Maps features [..., F] and `others` [..., 4] to log odds [...]."""
+        first, second, last = self.layers
+        x = nn.relu(first(jnp.concatenate([features, seen], axis=-1)))
+        return last(nn.relu(second(x)))[..., 0]
+
+    def __call__(self, notes: NoteRow, plays: jax.Array, lines: jax.Array) -> jax.Array:
+        """Log odds of every line for notes [B, N], given who plays them and the notes before, [B, N, MAX_TRACKS]."""
+        state, by_note = states_before(notes, plays, lines), lines[:, None]
+        return self.decide(describe(state, notes, by_note), others(state, plays, by_note[..., 0]))
 
 
 def sample_lines(
-    net: LineNet, params: Variables, notes: NoteRow, lines: jax.Array, key: jax.Array, temperature: float
+    net: LineNet,
+    params: Variables,
+    notes: NoteRow,
+    lines: jax.Array,
+    given: tuple[jax.Array, jax.Array],
+    key: jax.Array,
+    temperature: jax.Array,
 ) -> jax.Array:
-    """Samples who plays each of the notes [B, N], bool [B, N, MAX_TRACKS]: line after line, at least one."""
+    """Samples who plays each of the notes [B, N], bool [B, N, MAX_TRACKS]: line after line, at least one.
+
+    Args:
+      net, params: the network.
+      notes, lines: the notes, and lines [B, MAX_TRACKS, LINE_SIZE].
+      given: who plays the first notes, bool [B, M, MAX_TRACKS], and of how many this is known, [B].
+      key: consumed.
+      temperature: of the log odds.
+    """
     exists = lines[..., 0]
+    known, num_known = given
 
     def body(state: LineState, row):
         note, number = row
@@ -219,14 +235,15 @@ def sample_lines(
 
         def decide(k, carry):
             plays, odds = carry
-            logit = net.apply({"params": params}, features, others(state, plays, exists))
-            logit = jnp.where(exists > 0, logit / temperature, -1e9)
-            mine = (logit + noise)[:, k]
+            seen = others(state, plays, exists)
+            logit = net.apply({"params": params}, features, seen, method=LineNet.decide)
+            mine = (jnp.where(exists > 0, logit / temperature, -1e9) + noise)[:, k]
             return plays.at[:, k].set(mine > 0), odds.at[:, k].set(mine)
 
         plays, odds = jax.lax.fori_loop(0, MAX_TRACKS, decide, (jnp.zeros(exists.shape, bool), jnp.zeros(exists.shape)))
         alone = jax.nn.one_hot(odds.argmax(-1), MAX_TRACKS) > 0
         plays = jnp.where(plays.any(-1, keepdims=True), plays, alone)
+        plays = jnp.where((number < num_known)[:, None], known[:, jnp.minimum(number, known.shape[1] - 1)], plays)
         return take(state, note, plays, number), plays
 
     by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), notes)

@@ -1,7 +1,7 @@
 """The composer's networks: a decoder over the notes of a whole piece, and an encoder of its phrases.
 
 The decoder writes token after token: whether the chord goes on; of a new chord the time to the next one; the pitch; the
-duration. Its trunk is causal, dilated convolutions over the tokens so far. What was played a beat and 1, 2, 4 and 8 bars
+duration. Its trunk is causal, dilated convolutions over the tokens so far. What was played a beat, 1, 2, 4 and 8 bars
 before, and at the lag of the planned form, enters the logits of pitches, times and durations through gates, so that
 repeating music is a matter of opening a gate. Pitches and durations are also scored by their distance from those of
 earlier notes: of the same voice, of the chord, of the notes held.
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vae_jax.composer.notes import (
+    GAP_CLASSES,
     HYPER_BARS,
     MAX_BARS_LEFT,
     MAX_CHORD,
@@ -31,7 +31,6 @@ from vae_jax.composer.notes import (
     START,
     Crops,
 )
-from vae_jax.representations.pianoroll.durations import duration_classes
 
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -39,7 +38,6 @@ _NEAR = 15  # Semitones of an interval that are told apart in the inputs.
 _BARS_AHEAD = 3  # In which the places of later chords are told apart.
 _ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
-_GAP_CLASSES = duration_classes(np.arange(1, MAX_GAP + 1))
 
 
 class Place(NamedTuple):
@@ -111,6 +109,14 @@ def _place_features(place: Place) -> jax.Array:
     )
 
 
+def _recall(counts: jax.Array, gates: jax.Array) -> jax.Array:
+    """Scores values by how often they occurred in two contexts, [..., K]; counts [..., 2, K], gates [..., 4]."""
+    counts = counts.astype(jnp.float32)
+    shares = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
+    planes = jnp.concatenate([jnp.log1p(counts), shares], axis=-2)
+    return jnp.einsum("...c,...ck->...k", gates, planes)
+
+
 def _interval_features(pitch: jax.Array, references: jax.Array) -> jax.Array:
     """One-hot intervals of a pitch [...] from references [..., R]; zeros where either is missing."""
     pitch, references = pitch.astype(jnp.int32)[..., None], references.astype(jnp.int32)
@@ -125,7 +131,7 @@ class Decoder(nn.Module):
     channels: int = 128
     dropout: float = 0.3
 
-    def setup(self):
+    def setup(self):  # noqa: D102
         dense, c = nn.Dense, self.channels
         self.place = dense(3 * c)
         self.embed = dense(c)
@@ -134,14 +140,15 @@ class Decoder(nn.Module):
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(-2,))  # The same units in all tokens of a crop.
         self.more_place, self.more_hidden, self.more_logit = dense(c // 2), dense(c // 2), dense(1)
         self.gap_hidden, self.gap_logits = dense(c), dense(NUM_GAPS)
-        self.gap_position, self.gap_gates = dense(NUM_POSITIONS), dense(NUM_LAGS)
+        self.gap_position, self.gap_gates, self.gap_recall = dense(NUM_POSITIONS), dense(NUM_LAGS), dense(4)
         self.out_place, self.out_hidden, self.out_second = dense(c), dense(2 * c), dense(2 * c)
         self.out_norm = nn.LayerNorm()
         self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
         self.reference_logits = dense(NUM_REFERENCES * (2 * NUM_PITCHES - 1))
-        self.pitch_gates, self.held_gates = dense(NUM_LAGS * 3), dense(2)
+        self.pitch_gates, self.held_gates, self.pitch_recall = dense(NUM_LAGS * 3), dense(2), dense(4)
         self.duration_note, self.duration_hidden = dense(c), dense(c)
         self.duration_logits, self.duration_gates = dense(NUM_DURATIONS), dense(NUM_LAGS)
+        self.duration_recall = dense(4)
         self.duration_tables = dense((NUM_DURATION_REFERENCES + 1) * (2 * NUM_DURATIONS - 1))
 
     def see(self, place: Place) -> tuple[jax.Array, ...]:
@@ -193,7 +200,7 @@ class Decoder(nn.Module):
         z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
         return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0])
 
-    def gaps(self, h, place: Place, seen, flags, earliest, deterministic: bool = True) -> jax.Array:
+    def gaps(self, h, place: Place, seen, flags, counts, earliest, deterministic: bool = True) -> jax.Array:
         """Log probabilities of the steps from a new chord to the next one, [..., NUM_GAPS].
 
         Args:
@@ -201,6 +208,7 @@ class Decoder(nn.Module):
           place: that of the chord.
           seen: `see` of it.
           flags: [..., NUM_GAPS - 1, NUM_LAGS], chords a lag before.
+          counts: [..., 2, NUM_GAPS - 1], see `Crops.gap_counts`.
           earliest: [...], the fewest steps.
         """
         z = self.drop(nn.gelu(self.gap_hidden(h) + seen), deterministic=deterministic)
@@ -208,6 +216,7 @@ class Decoder(nn.Module):
         bar, position = place.bar.astype(jnp.int32)[..., None], place.position.astype(jnp.int32)[..., None]
         by_position = jnp.pad(self.gap_position(z), [(0, 0)] * (z.ndim - 1) + [(_BARS_AHEAD * NUM_POSITIONS, NUM_GAPS)])
         later = jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
+        later += _recall(counts, self.gap_recall(z))
         for n in range(_BARS_AHEAD):
             first = _BARS_AHEAD * NUM_POSITIONS + position[..., 0] - n * bar[..., 0]
             found = _shift(by_position, jnp.maximum(first, 0), NUM_GAPS - 1)
@@ -218,7 +227,7 @@ class Decoder(nn.Module):
         return jax.nn.log_softmax(jnp.where(outside, _NEVER, logits))
 
     def note_hidden(self, h, place: Place, seen, gap, deterministic: bool = True) -> jax.Array:
-        """Hidden values for a note whose place is known (and `see` of it), from the trunk's output at the token before."""
+        """Hidden values for a note in a known place (`see` of it), from the trunk's output at the token before."""
         of_scale = jnp.where(place.references < NUM_PITCHES, place.references % 12, -1)
         x = _flat(
             _hot(gap, NUM_GAPS),
@@ -231,8 +240,11 @@ class Decoder(nn.Module):
         z = self.drop(z, deterministic=deterministic)
         return self.out_norm(z + nn.gelu(self.out_second(z)))
 
-    def pitches(self, z, place: Place, low, high) -> jax.Array:
-        """Log probabilities of pitches, [..., NUM_PITCHES]; those outside low < p < high are impossible."""
+    def pitches(self, z, place: Place, counts, low, high) -> jax.Array:
+        """Log probabilities of pitches, [..., NUM_PITCHES]; those outside low < p < high are impossible.
+
+        `counts` is as in `Crops.pitch_counts`.
+        """
         logits = self.pitch_logits(z) + jnp.tile(self.class_logits(z), NUM_PITCHES // 12)
         tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
         logits += by_distance(tables, place.references, NUM_PITCHES)
@@ -246,13 +258,17 @@ class Decoder(nn.Module):
         held_classes = held.reshape(*held.shape[:-1], NUM_PITCHES // 12, 12).max(axis=-2)
         gate = self.held_gates(z)
         logits += gate[..., :1] * held + gate[..., 1:] * jnp.tile(held_classes, NUM_PITCHES // 12)
+        logits += _recall(counts, self.pitch_recall(z))
         p = jnp.arange(NUM_PITCHES)
         allowed = (p > low[..., None]) & (p < high[..., None])
         return jax.nn.log_softmax(jnp.where(allowed, logits, _NEVER))
 
-    def durations(self, z, pitch, gap, aligned_duration, place: Place, deterministic: bool = True) -> jax.Array:
-        """Log probabilities of duration classes of a note whose pitch is known."""
-        of_gap = jnp.where(gap <= MAX_GAP, jnp.asarray(_GAP_CLASSES)[jnp.clip(gap.astype(jnp.int32) - 1, 0, MAX_GAP - 1)], NUM_DURATIONS)
+    def durations(self, z, pitch, gap, aligned_duration, place: Place, counts, deterministic: bool = True) -> jax.Array:
+        """Log probabilities of duration classes of a note whose pitch is known.
+
+        `counts` is as in `Crops.duration_counts`.
+        """
+        of_gap = jnp.asarray(GAP_CLASSES)[gap.astype(jnp.int32)]
         x = _flat(
             _hot(pitch, NUM_PITCHES),
             _interval_features(pitch, place.references),
@@ -263,6 +279,7 @@ class Decoder(nn.Module):
         y = self.drop(y, deterministic=deterministic)
         logits = self.duration_logits(y)
         logits += jnp.einsum("...l,...ld->...d", self.duration_gates(y), _hot(aligned_duration, NUM_DURATIONS))
+        logits += _recall(counts, self.duration_recall(y))
         tables = self.duration_tables(y).reshape(*y.shape[:-1], NUM_DURATION_REFERENCES + 1, -1)
         references = jnp.concatenate([place.lengths.astype(jnp.int32), of_gap[..., None]], axis=-1)
         logits += by_distance(tables, references, NUM_DURATIONS)
@@ -289,12 +306,17 @@ class Decoder(nn.Module):
 
         flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
         earliest = (kind != START).astype(jnp.int32)
-        logs = self.gaps(h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), earliest, deterministic)
+        logs = self.gaps(
+            h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), c.gap_counts[:, 1:], earliest, deterministic
+        )
         gap = _nats(logs, c.gap[:, 1:]) * ((is_note | (kind == START)) & is_first)
 
         z = self.note_hidden(h, here, as_note[:, 1:], c.gap[:, 1:], deterministic)
-        pitch = _nats(self.pitches(z, here, low[:, 1:], high[:, 1:]), jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1))
-        arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here
+        pitch = _nats(
+            self.pitches(z, here, c.pitch_counts[:, 1:], low[:, 1:], high[:, 1:]),
+            jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1),
+        )
+        arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here, c.duration_counts[:, 1:]
         duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])
         return {"more": more, "gap": gap, "pitch": pitch * is_note, "duration": duration * is_note}
 
@@ -309,8 +331,8 @@ class PhraseEncoder(nn.Module):
     latent_dim: int = 12
 
     @nn.compact
-    def __call__(self, crops: Crops) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and log variance of the latents of each phrase, [B, MAX_PHRASES, latent_dim]."""
+    def __call__(self, crops: Crops, max_phrases: int = MAX_PHRASES) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and log variance of the latents of each phrase, [B, max_phrases, latent_dim]."""
         c = crops
         position = c.position.astype(jnp.int32)
         x = _flat(
@@ -327,7 +349,7 @@ class PhraseEncoder(nn.Module):
         for dilation in _ENCODER_DILATIONS:
             y = nn.Conv(self.channels, (3,), kernel_dilation=dilation)(nn.gelu(nn.LayerNorm()(x)))
             x = (x + y) * is_note
-        members = _hot(c.phrase, MAX_PHRASES) * is_note
+        members = _hot(c.phrase, max_phrases) * is_note
         count = members.sum(axis=1)[..., None]
         pooled = jnp.einsum("bnp,bnc->bpc", members, x) / jnp.maximum(count, 1)
         pooled = nn.gelu(nn.Dense(self.channels)(nn.LayerNorm()(pooled)))

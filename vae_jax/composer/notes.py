@@ -28,6 +28,12 @@ NUM_ROLES, NUM_POSITIONS, MAX_BARS_LEFT, HYPER_BARS = 10, 97, 16, 8
 NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 6
 NUM_DURATION_REFERENCES = 4
+_WIDE = 7  # Semitones.
+_MELODY_CLASSES = 2 * _WIDE + 2
+_LONG_GAP = 24
+# Numbers of contexts of pitches, times and durations, of each kind the larger of two.
+NUM_CONTEXTS = ((NUM_PITCHES + 1) * (_MELODY_CLASSES + 2), STEPS_PER_BEAT * (_LONG_GAP + 1), 3 * (NUM_DURATIONS + 1))
+GAP_CLASSES = np.append(duration_classes(np.arange(MAX_GAP + 1).clip(1)), NUM_DURATIONS)  # As durations.
 MAX_PHRASES = 64  # In a crop.
 START, NOTE, END, PADDING = range(4)  # Kinds of tokens.
 STYLE_SIZE, PLAN_SIZE = 6, 4
@@ -50,6 +56,11 @@ class NotePiece:
     def end(self) -> int:
         """Length in steps."""
         return int(self.bars[-1])
+
+    @property
+    def num_phrases(self) -> int:
+        """Number of phrases, the pick-up in the first."""
+        return max(-(-(self.end - self.form.start) // self.form.phrase), 0) + 1  # The end is a token too.
 
 
 def in_order(step: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +114,19 @@ def keep_lines(piece: NotePiece, lines: np.ndarray) -> NotePiece:
     )
 
 
+def join(first: NotePiece, second: NotePiece) -> NotePiece:
+    """Returns two pieces after each other, in the form that all of the second repeats the first at the same place."""
+    start = first.end
+    form = Form(start, start, np.array([1]), second.form.similarity[:1])
+    columns = {
+        name: np.concatenate([getattr(first, name), getattr(second, name) + (start if name == "step" else 0)])
+        for name in ("step", "pitch", "duration", "tracks")
+        if len(getattr(second, name)) == len(second.step)
+    }
+    bars = np.concatenate([first.bars, start + second.bars[1:]])
+    return dataclasses.replace(second, **columns, bars=bars, form=form)
+
+
 def measure_style(piece: NotePiece) -> np.ndarray:
     """Returns density, chord size, its deviation, register and length as float32 [STYLE_SIZE], about -1 to 1."""
     if not len(piece.step):
@@ -119,6 +143,40 @@ def measure_style(piece: NotePiece) -> np.ndarray:
     return np.array(values, np.float32)
 
 
+def pitch_contexts(role, last, melody, before):
+    """Numbers of the contexts under which pitches are counted, a pair below `NUM_PITCH_CONTEXTS`.
+
+    The last pitch of the role; and of a soprano the one before too, as an interval, of others the note before.
+
+    Args:
+      role, last, before: of the note: its role, the last pitch of this role and the pitch of the note before.
+      melody: interval class of the last two sopranos, see `melody_class`.
+    """
+    kind = (role > 0) * 1 + (role > 1) * 1
+    first = kind * (NUM_PITCHES + 1) + last
+    soprano = last * _MELODY_CLASSES + melody
+    others = (NUM_PITCHES + 1) * (_MELODY_CLASSES + kind - 1) + before
+    return first, (kind == 0) * soprano + (kind > 0) * others
+
+
+def melody_class(interval, is_known):
+    """Class of an interval in semitones, 0 where it is not known."""
+    small = interval * (abs(interval) <= _WIDE) + _WIDE * (interval > _WIDE) - _WIDE * (interval < -_WIDE)
+    return (small + _WIDE + 1) * is_known
+
+
+def gap_contexts(position, gap):
+    """Contexts under which times are counted: the position in the bar; that in the beat with the time before."""
+    short = gap * (gap < _LONG_GAP) + _LONG_GAP * (gap >= _LONG_GAP)
+    return position, (position % STEPS_PER_BEAT) * (_LONG_GAP + 1) + short
+
+
+def duration_contexts(role, gap_class, before):
+    """Contexts under which durations are counted: the role with the time to the next chord, and with its last one."""
+    kind = (role > 0) * 1 + (role > 1) * 1
+    return kind * (NUM_DURATIONS + 1) + gap_class, kind * (NUM_DURATIONS + 1) + before
+
+
 class Crops(NamedTuple):
     """Crops of N tokens; the first only conditions the rest. A piece is a start twice, its notes, and an end."""
 
@@ -132,7 +190,7 @@ class Crops(NamedTuple):
     bar: np.ndarray  # uint8 [N], steps of the bar.
     left: np.ndarray  # uint16 [N], steps to the end of the piece.
     hyper: np.ndarray  # uint8 [N], bar modulo HYPER_BARS.
-    phrase: np.ndarray  # uint8 [N], number of the phrase in the crop.
+    phrase: np.ndarray  # int16 [N], number of the phrase in the crop.
     references: np.ndarray  # uint8 [N, NUM_REFERENCES], see `_references`.
     lengths: np.ndarray  # uint8 [N, NUM_DURATION_REFERENCES], classes of durations to compare with.
     held: np.ndarray  # uint8 [N, PITCH_BYTES], bits: pitches that have started earlier and still sound.
@@ -140,6 +198,9 @@ class Crops(NamedTuple):
     aligned_role: np.ndarray  # uint8 [N, NUM_LAGS], the pitch of this role a lag before.
     aligned_duration: np.ndarray  # uint8 [N, NUM_LAGS], class of this pitch a lag before.
     aligned_size: np.ndarray  # uint8 [N, NUM_LAGS], notes that start a lag before.
+    pitch_counts: np.ndarray  # uint8 [N, 2, NUM_PITCHES], how often each pitch followed in the two contexts so far,
+    gap_counts: np.ndarray  # uint8 [N, 2, MAX_GAP + 1], each time of a chord,
+    duration_counts: np.ndarray  # uint8 [N, 2, NUM_DURATIONS] and each duration.
     onsets: np.ndarray  # uint8 [N, NUM_LAGS, 13], bits: whether a chord starts a lag before each later step.
     plan: np.ndarray  # float16 [N, PLAN_SIZE], see `plan_features`.
     size: np.ndarray  # uint8 [N], notes of the chord.
@@ -226,6 +287,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "aligned_role": np.where(valid, roles[source, role[:, None]], NUM_PITCHES),
         "aligned_duration": np.where(valid, lengths[source, pitch[:, None]], NUM_DURATIONS),
         "aligned_size": np.where(valid, sizes[source], 0),
+        **_count(pitch, role, duration, gap, position, kind == NOTE),
         "onsets": np.packbits(flags.transpose(0, 2, 1), axis=-1, bitorder="little"),
         "held": np.packbits(_held(piece, reach)[step], axis=-1, bitorder="little"),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
@@ -242,6 +304,40 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "tracks": np.concatenate([[0, 0], piece.tracks, [0]]).astype(np.uint16),
         "ending": left <= 2 * piece.bar,
     }
+
+
+def _count(
+    pitch: np.ndarray,
+    role: np.ndarray,
+    duration: np.ndarray,
+    gap: np.ndarray,
+    position: np.ndarray,
+    is_note: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """How often what each token may hold occurred before in the piece in the same contexts: see `Crops`."""
+    sizes = (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS)
+    tables = [np.zeros((2, contexts, size), np.uint8) for contexts, size in zip(NUM_CONTEXTS, sizes, strict=True)]
+    found = [np.zeros((len(pitch), 2, size), np.uint8) for size in sizes]
+    last, last_duration = np.full(NUM_ROLES, NUM_PITCHES), np.full(NUM_ROLES, NUM_DURATIONS)
+    melody, before, last_gap = 0, NUM_PITCHES, MAX_GAP + 1
+    both = np.arange(2)
+    for n, (p, r, d, g) in enumerate(zip(pitch, role, duration, gap, strict=True)):
+        contexts = (
+            pitch_contexts(r, last[r], melody, before),
+            gap_contexts(position[n], last_gap),
+            duration_contexts(r, GAP_CLASSES[g], last_duration[r]),
+        )
+        values = (p, g, d)
+        for k, (table, context, value) in enumerate(zip(tables, contexts, values, strict=True)):
+            found[k][n] = table[both, context]
+            counts = is_note[n] and (k != 1 or (r == 0 and g <= MAX_GAP))
+            if counts:
+                table[both, context, value] = np.minimum(table[both, context, value], 254) + 1
+        if is_note[n]:
+            if r == 0:
+                melody, last_gap = melody_class(p - last[0], last[0] < NUM_PITCHES), g
+            last[r], last_duration[r], before = p, d, p
+    return dict(zip(("pitch_counts", "gap_counts", "duration_counts"), found, strict=True))
 
 
 def _held(piece: NotePiece, reach: int) -> np.ndarray:
@@ -283,8 +379,21 @@ def _references(
     return found, lengths
 
 
-def crop(features: dict[str, np.ndarray], piece: NotePiece, lines: np.ndarray, length: int, hop: int) -> Crops:
-    """Cuts crops of `length` tokens: every `hop` tokens, and the end of the piece."""
+def whole(piece: NotePiece, lines: np.ndarray) -> Crops:
+    """Returns a piece as one crop, with all of its phrases."""
+    features = make_features(piece)
+    return crop(features, piece, lines, len(features["pitch"]), 1, piece.num_phrases)
+
+
+def crop(
+    features: dict[str, np.ndarray],
+    piece: NotePiece,
+    lines: np.ndarray,
+    length: int,
+    hop: int,
+    max_phrases: int = MAX_PHRASES,
+) -> Crops:
+    """Cuts crops of `length` tokens and so many phrases: every `hop` tokens, and the end of the piece."""
     total = len(features["pitch"])
     starts = list(range(0, max(total - length, 0) + 1, hop))
     if starts[-1] + length < total:
@@ -294,7 +403,7 @@ def crop(features: dict[str, np.ndarray], piece: NotePiece, lines: np.ndarray, l
     rows = np.minimum(rows, total - 1)
     cut = {name: values[rows] for name, values in features.items()}
     cut["kind"] = np.where(is_there, cut["kind"], PADDING).astype(np.uint8)
-    cut["phrase"] = np.minimum(cut["phrase"] - cut["phrase"][:, :1], MAX_PHRASES - 1).astype(np.uint8)
+    cut["phrase"] = np.minimum(cut["phrase"] - cut["phrase"][:, :1], max_phrases - 1).astype(np.int16)
     style = np.tile(measure_style(piece), (len(starts), 1))
     repeated = np.tile(lines, (len(starts), 1, 1))
     return Crops(**cut, style=style, lines=repeated, minor=np.full(len(starts), piece.minor))

@@ -2,19 +2,22 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
 from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
 from vae_jax.composer.form import PHRASE_BARS, Form, FormModel
 from vae_jax.composer.notes import NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
-from vae_jax.music import key as key_lib
+from vae_jax.composer.stage import TrainedComposer, encode_phrases
+from vae_jax.data.corpus import Piece
 from vae_jax.music import quantization
 from vae_jax.music.key import Tonic
-from vae_jax.music.score import Score
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 
 MAX_BARS = 1000
 _SAMPLED_BARS, _TEMPOS = (8, 64), (40.0, 200.0)  # Limits.
@@ -25,22 +28,18 @@ class Request:
     """A piece to generate."""
 
     conditions: PieceConditions
-    bars: np.ndarray  # int64, steps at which its bars start, the first of them a pick-up where there is one, and the end.
+    bars: np.ndarray  # int64, steps at which bars start, a pick-up first where there is one, and the end.
     form: Form
     opening: NotePiece | None = None  # Music that it begins with, at the same steps, and its length in steps.
     opening_steps: int = 0
     source: NotePiece | None = None  # Music that its phrases repeat, at the same steps, instead of the form's.
-    latents: np.ndarray | None = None  # float32 [U + 1, L], of its phrases; drawn from the prior where none are given.
+    latents: np.ndarray | None = None  # float32 [U, L], of its phrases; drawn from the prior where none are given.
+    drums: np.ndarray | None = None  # bool [T, D], those of the opening or the source.
 
     @property
     def num_steps(self) -> int:
         """Length of the piece."""
         return int(self.bars[-1])
-
-    @property
-    def num_phrases(self) -> int:
-        """Phrases of the piece, the pick-up in the first."""
-        return max(-(-(self.num_steps - self.form.start) // self.form.phrase), 1)
 
     def piece(self) -> NotePiece:
         """Returns the piece without notes."""
@@ -68,8 +67,7 @@ def bar_steps(meter: tuple[int, int]) -> int:
 
 
 def sample_request(
-    known: list[PieceConditions],
-    forms: FormModel,
+    composer: TrainedComposer,
     rng: np.random.Generator,
     *,
     num_bars: int | None = None,
@@ -82,6 +80,7 @@ def sample_request(
     Length (within limits), meter, key and tempo are those of the piece unless given; with a key given, it is a piece in
     its mode, and with a meter given one in this meter, where there is one.
     """
+    known = list(composer.conditions)
     if key is not None:
         known = [one for one in known if one.minor == key.minor] or known
     if meter is not None:
@@ -98,7 +97,7 @@ def sample_request(
         pickup=pickup,
         num_bars=num_bars or int(np.clip(conditions.num_bars, *_SAMPLED_BARS)),
     )
-    return _with_sampled_form(conditions, forms, rng)
+    return _with_sampled_form(conditions, composer.forms, rng)
 
 
 def _with_sampled_form(conditions: PieceConditions, forms: FormModel, rng: np.random.Generator) -> Request:
@@ -110,57 +109,99 @@ def _with_sampled_form(conditions: PieceConditions, forms: FormModel, rng: np.ra
     return Request(conditions, bars, Form(pickup, PHRASE_BARS * bar, back, similarity))
 
 
+def style_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator, **given: Any) -> Request:
+    """Requests a piece in the style, with the instruments, drums and dynamics of another; `given` as above."""
+    _, conditions = _read(composer, piece)
+    return sample_request(dataclasses.replace(composer, conditions=[conditions]), rng, **given)
+
+
 def continuation_request(
-    score: Score, name: str, forms: FormModel, prompt_bars: int, num_bars: int, rng: np.random.Generator
+    composer: TrainedComposer, piece: Piece, prompt_bars: int, num_bars: int, rng: np.random.Generator
 ) -> Request:
     """Requests a piece that begins with the first full bars of another, and its pick-up.
 
     Raises UserError where the other has too few bars, or changes meter in them.
     """
-    piece, conditions = read_piece(score, name)
-    bars = piece.bars[piece.bars >= quantization.first_downbeat(piece.bars)]
+    opening, conditions = _read(composer, piece)
+    bars = opening.bars[opening.bars >= quantization.first_downbeat(opening.bars)]
     if prompt_bars >= len(bars):
-        raise UserError(f"{name} has only {len(bars) - 1} full bars; --prompt_bars={prompt_bars}")
+        raise UserError(f"{piece.path} has only {quantity(len(bars) - 1, 'full bar')}; --prompt_bars={prompt_bars}")
     if prompt_bars >= num_bars:
         raise UserError(f"--bars={num_bars} leaves nothing to compose after --prompt_bars={prompt_bars}")
-    bar = bar_steps(conditions.meter)
-    if int(bars[prompt_bars] - bars[0]) != prompt_bars * bar:
-        raise UserError(f"{name} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
-    if int(bars[0]) > bar:
-        raise UserError(f"{name} starts with more than a bar of another meter")
-    end = round(int(bars[prompt_bars]) * score.ticks_per_beat / STEPS_PER_BEAT)
-    tempo = round(score.mean_tempo(0, end), 1)
+    if int(bars[prompt_bars] - bars[0]) != prompt_bars * bar_steps(conditions.meter):
+        raise UserError(f"{piece.path} changes meter in its first {prompt_bars} bars; give fewer --prompt_bars")
+    end = round(int(bars[prompt_bars]) * piece.score.ticks_per_beat / STEPS_PER_BEAT)
+    tempo = round(piece.score.mean_tempo(0, end), 1)
     conditions = dataclasses.replace(conditions, beats_per_minute=tempo, pickup=int(bars[0]), num_bars=num_bars)
-    request = _with_sampled_form(conditions, forms, rng)
-    return dataclasses.replace(request, opening=piece, opening_steps=int(bars[prompt_bars]))
-
-
-def variation_request(score: Score, name: str, amount: float, latents: np.ndarray) -> Request:
-    """Requests a variation of a piece: every phrase repeats the original's, the less closely the larger the amount.
-
-    `latents` [U + 1, L] are those of its phrases.
-    """
-    piece, conditions = read_piece(score, name)
-    if conditions.num_bars > MAX_BARS:
-        raise UserError(f"{name} has {conditions.num_bars:,} bars; a piece of {MAX_BARS:,} at most can be varied")
-    form = dataclasses.replace(
-        piece.form, back=np.zeros_like(piece.form.back), similarity=np.full(len(piece.form.back), 1.0 - amount)
+    return dataclasses.replace(
+        _with_sampled_form(conditions, composer.forms, rng),
+        opening=opening,
+        opening_steps=int(bars[prompt_bars]),
+        drums=drums_lib.read_drums(piece.score, opening, composer.drums),
     )
-    source = piece if amount < 1 else None
-    return Request(conditions, piece.bars, form, source=source, latents=latents)
 
 
-def read_piece(score: Score, name: str) -> tuple[NotePiece, PieceConditions]:
-    """Returns a piece and its conditions. Raises UserError where it has no pitched notes, or too long bars."""
-    piece = notes_lib.read_piece(score)
-    if not len(piece.step):
-        raise UserError(f"{name} holds no pitched notes to go on from")
-    conditions = conditions_lib.read_conditions(score, piece)
+def variation_request(composer: TrainedComposer, piece: Piece, amount: float, seed: int) -> Request:
+    """Requests a variation: every phrase repeats the original's, the less closely the larger the amount (0 to 1).
+
+    The latents of the phrases move along the great circle from the original's to others drawn from the prior.
+    """
+    source, conditions = _read(composer, piece)
+    if conditions.num_bars > MAX_BARS:
+        raise UserError(f"{piece.path} has {conditions.num_bars:,} bars; a piece of {MAX_BARS:,} at most can be varied")
+    latents = encode_phrases(composer, source)
+    noise = np.random.default_rng(seed).standard_normal(latents.shape)
+    latents = np.cos(amount * np.pi / 2) * latents + np.sin(amount * np.pi / 2) * noise
+    return _repeat(composer, piece, source, conditions, 1 - amount, latents)
+
+
+def interpolation_request(composer: TrainedComposer, start: Piece, end: Piece, share: float) -> Request:
+    """Requests a piece between two others; `share` is 0 for the first and 1 for the second.
+
+    It has the meter, length and instruments of the nearer one and repeats it the less closely the farther it is; style
+    and latents of its phrases lie in between.
+    """
+    pieces = [_read(composer, piece) for piece in (start, end)]
+    near = int(share > 0.5)
+    source, conditions = pieces[near]
+    latents = [encode_phrases(composer, one) for one, _ in pieces]
+    # Phrases of the other piece at the same share of its length.
+    rows = np.linspace(0, len(latents[1 - near]) - 1, len(latents[near])).round().astype(int)
+    other = share if near == 0 else 1 - share
+    mixed = (1 - other) * latents[near] + other * latents[1 - near][rows]
+    style = (1 - other) * np.array(conditions.style) + other * np.array(pieces[1 - near][1].style)
+    conditions = dataclasses.replace(conditions, style=tuple(style.tolist()))
+    return _repeat(composer, (start, end)[near], source, conditions, 1 - 2 * other, mixed)
+
+
+def _repeat(
+    composer: TrainedComposer,
+    piece: Piece,
+    source: NotePiece,
+    conditions: PieceConditions,
+    similarity: float,
+    latents: np.ndarray,
+) -> Request:
+    form = Form(
+        source.form.start,
+        source.form.phrase,
+        np.zeros_like(source.form.back),
+        np.full(len(source.form.back), similarity),
+    )
+    request = Request(conditions, source.bars, form, latents=latents.astype(np.float32))
+    if similarity <= 0:
+        return request
+    return dataclasses.replace(request, source=source, drums=drums_lib.read_drums(piece.score, source, composer.drums))
+
+
+def _read(composer: TrainedComposer, piece: Piece) -> tuple[NotePiece, PieceConditions]:
+    """Returns a piece and its conditions. Raises UserError where it has no pitched notes, or bars are too long."""
+    found = notes_lib.read_piece(piece.score)
+    if not len(found.step):
+        raise UserError(f"{piece.path} holds no pitched notes")
+    conditions = conditions_lib.read_conditions(piece.score, found, composer.drums)
     if not bar_steps(conditions.meter):
-        raise UserError(f"{name}: bars of {conditions.meter[0]}/{conditions.meter[1]} are too long or not on the grid")
-    return piece, conditions
-
-
-def in_key(tonic: Tonic) -> int:
-    """Semitones to transpose notes in C by."""
-    return -key_lib.semitones_to(tonic)
+        raise UserError(
+            f"{piece.path}: bars of {conditions.meter[0]}/{conditions.meter[1]} are too long or not on the grid"
+        )
+    return found, conditions

@@ -8,7 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer.network import DILATIONS, NUM_GAPS, Decoder, Place, limits
-from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+from vae_jax.composer.notes import (
+    GAP_CLASSES,
+    MAX_GAP,
+    NUM_CONTEXTS,
+    NUM_DURATIONS,
+    NUM_LAGS,
+    NUM_PITCHES,
+    NUM_ROLES,
+    duration_contexts,
+    gap_contexts,
+    melody_class,
+    pitch_contexts,
+)
 from vae_jax.models.base import Variables
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
@@ -72,6 +84,9 @@ class _State(NamedTuple):
     following: jax.Array  # Step of the next chord.
     last: jax.Array  # [B, NUM_ROLES], last pitch of each role, and its duration class.
     last_duration: jax.Array
+    last_gap: jax.Array  # [B], of the chord before this one.
+    melody: jax.Array  # [B], see `notes.melody_class`.
+    counts: tuple[jax.Array, ...]  # uint8 [B, 2, contexts, values] of pitches, times and durations.
     chord: jax.Array  # [B, 2], duration classes of the last two notes of the chord.
     ends: jax.Array  # [B, NUM_PITCHES], where notes of earlier chords end, and those of this one.
     new_ends: jax.Array
@@ -138,6 +153,16 @@ def sample_pieces(
             x = x + apply(Decoder.layer, k, x, rings[k, :, (state.n - dilation) % _RING])
         return state._replace(h=apply(lambda net, x: net.norm(x), x), rings=rings, n=state.n + 1)
 
+    def recall(table: jax.Array, contexts: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return table[rows[:, None], jnp.arange(2), jnp.stack(contexts, axis=-1)]
+
+    def count(
+        table: jax.Array, contexts: tuple[jax.Array, jax.Array], value: jax.Array, counts: jax.Array
+    ) -> jax.Array:
+        at = rows[:, None], jnp.arange(2), jnp.stack(contexts, axis=-1)
+        at += (jnp.where(counts, value, table.shape[-1])[:, None],)  # Out of bounds: dropped.
+        return table.at[at].set(jnp.minimum(table[at], 254) + 1, mode="drop")
+
     def sample_gap(state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), num_steps - 1)
         lag = frame.lags[rows[:, None], ahead]
@@ -146,7 +171,8 @@ def sample_pieces(
         valid = (lag > 0) & (source >= 0)
         starts = state.music.roles[rows[:, None, None], jnp.where(valid, source, 0), 0] < NUM_PITCHES
         flags = valid & (is_now | (starts & (source < step[:, None, None])))
-        logs = apply(Decoder.gaps, state.h, here, apply(Decoder.see, here)[1], flags, earliest)
+        counts = recall(state.counts[1], gap_contexts(here.position, state.last_gap))
+        logs = apply(Decoder.gaps, state.h, here, apply(Decoder.see, here)[1], flags, counts, earliest)
         return jax.random.categorical(key, logs / temperatures.time)
 
     def follow(step: jax.Array, gap: jax.Array) -> jax.Array:
@@ -174,10 +200,16 @@ def sample_pieces(
         gap = jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.gap, gap)
         z = apply(Decoder.note_hidden, state.h, there, apply(Decoder.see, there)[2], gap)
         low, high, _ = limits(state.pitch, role, there.references)
-        logs = apply(Decoder.pitches, z, there, low, high)
+        contexts = [pitch_contexts(role, state.last[rows, role], state.melody, state.pitch)]
+        logs = apply(Decoder.pitches, z, there, recall(state.counts[0], contexts[0]), low, high)
         pitch = jnp.where(is_given, given[:, 1], jax.random.categorical(keys[2], logs / temperatures.pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
-        logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there)
+        contexts += [
+            gap_contexts(there.position, state.last_gap),
+            duration_contexts(role, jnp.asarray(GAP_CLASSES)[gap], state.last_duration[rows, role]),
+        ]
+        known = recall(state.counts[2], contexts[2])
+        logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, known)
         duration = jnp.where(is_given, given[:, 2], jax.random.categorical(keys[3], logs / temperatures.duration))
 
         where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
@@ -196,6 +228,10 @@ def sample_pieces(
         # A single note may be the bass too, until a bass follows.
         last = last.at[:, 1].set(jnp.where((role == 0) & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
         is_new = (step > state.step)[:, None]
+        is_first, everywhere = role == 0, jnp.ones(batch, bool)
+        masks = everywhere, is_first & (gap <= MAX_GAP), everywhere
+        rows_of_counts = zip(state.counts, contexts, (pitch, gap, duration), masks, strict=True)
+        interval = melody_class(pitch - state.last[:, 0], state.last[:, 0] < NUM_PITCHES)
         new_ends = jnp.where(is_new, 0, state.new_ends)
         state = state._replace(
             step=step,
@@ -205,6 +241,9 @@ def sample_pieces(
             following=jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.following, follow(step, gap)),
             last=last,
             last_duration=state.last_duration.at[rows, role].set(duration),
+            last_gap=jnp.where(is_first, gap, state.last_gap),
+            melody=jnp.where(is_first, interval, state.melody),
+            counts=tuple(count(*row) for row in rows_of_counts),
             chord=jnp.stack([duration, jnp.where(role == 0, NUM_DURATIONS, state.chord[:, 0])], axis=-1),
             ends=jnp.where(is_new, jnp.maximum(state.ends, state.new_ends), state.ends),
             new_ends=new_ends.at[rows, pitch].max(step + jnp.asarray(DURATION_STEPS)[duration]),
@@ -224,6 +263,12 @@ def sample_pieces(
         following=nothing,
         last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
+        last_gap=jnp.full(batch, MAX_GAP + 1, jnp.int32),
+        melody=nothing,
+        counts=tuple(
+            jnp.zeros((batch, 2, contexts, size), jnp.uint8)
+            for contexts, size in zip(NUM_CONTEXTS, (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS), strict=True)
+        ),
         chord=jnp.full((batch, 2), NUM_DURATIONS, jnp.int32),
         ends=jnp.zeros((batch, NUM_PITCHES), jnp.int32),
         new_ends=jnp.zeros((batch, NUM_PITCHES), jnp.int32),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,16 @@ import numpy as np
 import optax
 
 from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import form as form_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
+from vae_jax.composer.drums import DrumCrops, DrumNet
 from vae_jax.composer.form import FormModel
-from vae_jax.composer.lines import LineNet, NoteRow
+from vae_jax.composer.lines import Line, LineNet, NoteRow
 from vae_jax.composer.network import Decoder, PhraseEncoder
-from vae_jax.composer.notes import MAX_TRACKS, NOTE, NUM_DURATIONS, NUM_PITCHES, Crops
+from vae_jax.composer.notes import MAX_TRACKS, NOTE, NUM_DURATIONS, NUM_PITCHES, Crops, NotePiece
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
@@ -34,6 +37,7 @@ from vae_jax.training.experiment import Experiment, TrainedRun
 from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.trainable import Metrics, Trainable
 
+_KNOWN = "pieces.json"  # Of the composer's folder: what is known of the training pieces.
 _KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from those of the first stage.
 
 
@@ -56,11 +60,47 @@ class ComposerConfig(config.Section):
     pitch_temperature: float = config.number(at_least=0)
     duration_temperature: float = config.number(at_least=0)
     line_temperature: float = config.number(at_least=0)
+    drum_temperature: float = config.number(at_least=0)
+    num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
     num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
 
 
+class ComposerExamples(NamedTuple):
+    """Examples of the composer: crops of notes, and as many crops of drums, which need not be of the same pieces."""
+
+    notes: Crops
+    drums: DrumCrops
+
+    @classmethod
+    def of(
+        cls, scores: Sequence[Score], drums: np.ndarray, config: ComposerConfig, seed: Sequence[int], copies: int = 0
+    ) -> "ComposerExamples":
+        """Cuts scores, the `copies` of them without some of their lines too."""
+        notes, hits = [], []
+        for n, score in enumerate(scores):
+            rng = np.random.default_rng([*seed, n])
+            tonic = key_lib.estimate_tonic(score.notes)
+            piece = notes_lib.read_piece(score, tonic)
+            lines = lines_lib.read_lines(score, piece, tonic)
+            notes.append(make_crops(piece, lines, config.crop_notes, config.crop_hop))
+            rows = drums_lib.read_drums(score, piece, drums)
+            if rows.any():
+                hits.append(drums_lib.crop_drums(drums_lib.thin_drums(drums_lib.make_drum_features(rows, piece), rng)))
+            for _ in range(copies if len(lines) > 1 else 0):
+                keep = np.sort(rng.choice(len(lines), rng.integers(1, len(lines)), replace=False))
+                fewer = notes_lib.keep_lines(piece, keep)
+                if len(fewer.step):
+                    some = tuple(lines[k] for k in keep)
+                    notes.append(make_crops(fewer, some, config.crop_notes, config.crop_hop))
+        crops = arrays_lib.concatenate(notes)
+        none = _no_drums(len(drums))
+        beaten = arrays_lib.concatenate(hits) if hits else jax.tree.map(lambda x: x[None], none)
+        rows = np.arange(arrays_lib.num_examples(crops)) % arrays_lib.num_examples(beaten)
+        return cls(crops, arrays_lib.take(beaten, rows))
+
+
 @dataclasses.dataclass(frozen=True)
-class ComposerStage(Trainable[Crops]):
+class ComposerStage(Trainable[ComposerExamples]):
     """The composer that a config describes."""
 
     config: ComposerConfig
@@ -77,30 +117,38 @@ class ComposerStage(Trainable[Crops]):
         """The network of the latents."""
         return PhraseEncoder(self.config.channels // 2, self.config.latent_dim)
 
-    def init(self, key: jax.Array, dataset: Dataset[Crops] | None) -> Variables:
+    @property
+    def drum_net(self) -> DrumNet:
+        """The network of the drums."""
+        return DrumNet(self.config.num_drums)
+
+    def init(self, key: jax.Array, dataset: Dataset[ComposerExamples] | None) -> Variables:
         """Draws the parameters (the key is consumed)."""
         del dataset
-        crops = jax.tree.map(lambda x: jnp.asarray(x[None]), _empty_crop())
+        piece = notes_lib.read_piece(EMPTY)
+        crops = jax.tree.map(jnp.asarray, make_crops(piece, (), 4, 1))
+        drums = jax.tree.map(lambda x: jnp.asarray(x[None]), _no_drums(self.config.num_drums))
 
         def draw(key: jax.Array) -> Variables:
-            keys = jax.random.split(key, 3)
-            rows, plays, lines = line_inputs(crops)
-            state = lines_lib.states_before(rows, plays, lines)
-            features = lines_lib.describe(state, rows, lines[:, None]), lines_lib.others(state, plays, lines[:, None, :, 0])
+            keys = jax.random.split(key, 4)
             latents = jnp.zeros((*crops.pitch.shape, self.config.latent_dim + 1))
             return {
                 "params": {
                     "decoder": self.decoder.init(keys[0], crops, latents)["params"],
                     "encoder": self.encoder.init(keys[1], crops)["params"],
-                    "lines": LineNet().init(keys[2], *features)["params"],
+                    "lines": LineNet().init(keys[2], *line_inputs(crops))["params"],
+                    "drums": self.drum_net.init(keys[3], *drums_lib.drum_inputs(self.drum_net, drums))["params"],
                 }
             }
 
         return step.draw_variables(draw, key)
 
-    def loss(self, variables: Variables, batch: Crops, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
+    def loss(
+        self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, Metrics]:
         """Nats a token of crops, [B], and its terms; what is given is forgotten at random in training only."""
-        form_key, style_key, latent_key, noise_key, dropout_key = jax.random.split(key, 5)
+        form_key, style_key, latent_key, noise_key, dropout_key, drum_key = jax.random.split(key, 6)
+        batch, drums = batch
         shape, scale = batch.pitch.shape[:1], 0.0
         has_latents = jnp.ones(shape, bool)
         if train:
@@ -124,12 +172,14 @@ class ComposerStage(Trainable[Crops]):
         size = batch.pitch.shape[1] - 1  # Crops count by their tokens.
         terms = {name: values.sum(axis=1) / size for name, values in nats.items()} | {"kl": kl / size}
         total = sum((weight * values).sum(axis=1) for values in nats.values())
-        return (total + self.config.kl_weight * kl) / size, terms
+        beaten = drums_lib.drum_nats(self.drum_net, params["drums"], drums, drum_key if train else None).sum(axis=1)
+        total += beaten
+        return (total + self.config.kl_weight * kl) / size, terms | {"drums": beaten / size}
 
     def line_nats(self, params: Variables, batch: Crops) -> jax.Array:
         """Nats of which lines play each note, [B, N - 1]."""
         rows, plays, lines = line_inputs(batch)
-        logits = lines_lib.line_logits(LineNet(), params, rows, plays, lines)
+        logits = LineNet().apply({"params": params}, rows, plays, lines)
         counts = (batch.kind == NOTE)[..., None] * lines[:, None, :, 0] * plays.any(-1, keepdims=True)
         return (optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32)) * counts).sum(-1)[:, 1:]
 
@@ -154,7 +204,8 @@ def forget(crops: Crops, no_form: jax.Array, no_style: jax.Array) -> Crops:
 
     def without(values: jax.Array, nothing: int) -> jax.Array:
         last = values[:, :, -1]
-        return values.at[:, :, -1].set(jnp.where(mask.reshape(-1, *[1] * (last.ndim - 1)), jnp.asarray(nothing, last.dtype), last))
+        where = mask.reshape(-1, *[1] * (last.ndim - 1))
+        return values.at[:, :, -1].set(jnp.where(where, jnp.asarray(nothing, last.dtype), last))
 
     return crops._replace(
         plan=jnp.where(mask[..., None], 0, crops.plan),
@@ -175,22 +226,17 @@ def line_inputs(crops: Crops) -> tuple[NoteRow, jax.Array, jax.Array]:
     return NoteRow(*(jnp.asarray(column, jnp.int32) for column in columns)), plays, jnp.asarray(crops.lines)
 
 
-def make_crops(score: Score, length: int, hop: int, keep: np.ndarray | None = None) -> Crops | None:
-    """Returns the crops of a score; None where it has no pitched note. Only the lines `keep` of it where given."""
-    tonic = key_lib.estimate_tonic(score.notes)
-    piece = notes_lib.read_piece(score, tonic)
-    lines = lines_lib.read_lines(score, piece, tonic)
-    if keep is not None:
-        piece, lines = notes_lib.keep_lines(piece, keep), tuple(lines[n] for n in keep)
-    if not len(piece.step):
-        return None
+def make_crops(piece: NotePiece, lines: tuple[Line, ...], length: int, hop: int) -> Crops:
+    """Returns the crops of a piece and its lines."""
     return notes_lib.crop(notes_lib.make_features(piece), piece, lines_lib.line_table(lines), length, hop)
 
 
-def _empty_crop() -> Crops:
+def _no_drums(num_drums: int) -> DrumCrops:
+    """A crop of drums that counts nothing."""
     piece = notes_lib.read_piece(EMPTY)
-    lines = lines_lib.line_table(())
-    return arrays_lib.take(notes_lib.crop(notes_lib.make_features(piece), piece, lines, 4, 1), 0)
+    features = drums_lib.make_drum_features(np.zeros((piece.end, num_drums), bool), piece)
+    crops = drums_lib.crop_drums(features._replace(weight=np.zeros_like(features.weight)))
+    return arrays_lib.take(crops, 0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,5 +245,87 @@ class TrainedComposer:
 
     stage: ComposerStage
     variables: Variables
-    form_model: FormModel  # Forms of the training pieces.
-    piece_conditions: Sequence[PieceConditions]  # Of the training pieces.
+    forms: FormModel  # Of the training pieces.
+    conditions: Sequence[PieceConditions]  # Of the training pieces.
+    drums: np.ndarray  # [D], MIDI pitches.
+
+
+def build_stage(experiment: Experiment) -> ComposerStage:
+    """Builds the second stage that a config describes. Raises UserError where the config has none."""
+    raw = experiment.raw.get("composer")
+    if raw is None:
+        raise UserError(f"config {experiment.name} has no composer section: this run cannot compose")
+    own = {name: value for name, value in raw.items() if name not in ("optimizer", "train")}
+    return ComposerStage(
+        config=config.make_section(ComposerConfig, own, "config.composer"),
+        optimizer_config=config.make_section(OptimizerConfig, raw["optimizer"], "config.composer.optimizer"),
+        train=config.make_section(TrainConfig, raw["train"], "config.composer.train"),
+    )
+
+
+def _key(experiment: Experiment) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(experiment.seed), _KEY_STREAM)
+
+
+def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder: RunFolder) -> TrainedComposer:
+    """Trains the second stage of a run, or goes on with it, in the run's `composer` folder.
+
+    Raises UserError where no training piece has pitched notes.
+    """
+    stage = build_stage(experiment)
+    training, held_out = ([corpus.pieces[n].score for n in index] for index in (split.train, split.held_out))
+    training = [score for score in training if not score.notes.is_drum.all()]
+    if not training:
+        raise UserError("the composer needs training pieces with pitched notes")
+    drums = drums_lib.choose_drums(training, stage.config.num_drums)
+    pieces = [notes_lib.read_piece(score) for score in training]
+    composer = TrainedComposer(
+        stage,
+        {},
+        form_lib.fit_forms([piece.form for piece in pieces]),
+        [conditions_lib.read_conditions(score, piece, drums) for score, piece in zip(training, pieces, strict=True)],
+        drums,
+    )
+    if sharding.is_main_process():
+        known = {name: to_json(getattr(composer, name)) for name in ("forms", "conditions")}
+        files.write_json(folder.composer.path / _KNOWN, known | {"drums": drums.tolist()})
+    seed, copies = experiment.seed, stage.config.dropped_lines_copies
+    examples = ComposerExamples.of(training, drums, stage.config, [seed, 0], copies)
+    tests = ComposerExamples.of(held_out, drums, stage.config, [seed, 1]) if held_out else None
+    state = loop.fit(
+        stage,
+        Dataset(ArrayExamples(examples), tests),
+        stage.train,
+        folder.composer,
+        key=_key(experiment),
+        order_seed=seed,
+    )
+    return dataclasses.replace(composer, variables=state.trained_variables)
+
+
+def load_composer(run: TrainedRun) -> TrainedComposer:
+    """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
+    stage = build_stage(run.experiment)
+    folder = run.folder.composer
+    abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))
+    restored = checkpointing.restore(folder.checkpoints, abstract)
+    if restored is None:
+        raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
+    path = folder.path / _KNOWN
+    known = files.read_json(path)
+    try:
+        forms = from_json(FormModel, known["forms"])
+        conditions = [from_json(PieceConditions, packed) for packed in known["conditions"]]
+        drums = np.array(known["drums"], np.int64).reshape(stage.config.num_drums)
+        if not conditions:
+            raise ValueError("no pieces")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
+    return TrainedComposer(stage, sharding.local(restored[0]).trained_variables, forms, conditions, drums)
+
+
+def encode_phrases(composer: TrainedComposer, piece: NotePiece) -> np.ndarray:
+    """Returns the posterior means of the latents of a piece's phrases, float32 [U, L]."""
+    crop = notes_lib.whole(piece, lines_lib.line_table(()))
+    params = {"params": composer.variables["params"]["encoder"]}
+    return np.asarray(composer.stage.encoder.apply(params, crop, piece.num_phrases)[0][0])

@@ -1,0 +1,282 @@
+"""Drums: which of D drums start at each step, given the pitched notes and all earlier drums.
+
+The drums of a step are Bernoulli variables, each given those before it in the step. Weights for what a drum itself did
+before are shared by all drums: a pattern goes on alike whoever plays it.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.composer.notes import HYPER_BARS, MAX_BARS_LEFT, STEPS_PER_BEAT, NotePiece, place_at
+from vae_jax.music.score import Score
+from vae_jax.representations.pianoroll import encoding
+
+_RECENT = (1, 2, 3, 4, 6, 8, 9, 12, 24)
+_BARS_BACK = (1, 2, 3, 4, 8)
+NUM_LAGS = len(_RECENT) + len(_BARS_BACK) + 1  # Recent steps, bars back, and the lag of the form.
+_FIRST_DRUM = 35  # Of General MIDI.
+_MAX_BEATS = 8
+_SIZES = (STEPS_PER_BEAT, _MAX_BEATS, _MAX_BEATS + 1, HYPER_BARS, MAX_BARS_LEFT + 1)  # Of the columns of `place`.
+_MANY = 16  # Starts so far; more count as so many, lest a fill feed on itself.
+_RANDOM_PAST = 0.06  # Share of crops, see `_random_past`.
+_KIT_GIVEN = 0.5  # Share of crops whose kit is known in training.
+
+
+class DrumContext(NamedTuple):
+    """What is known of T steps before their drums; leading axes are those of a batch."""
+
+    place: np.ndarray  # uint8 [T, 5]: step in the beat, beat in the bar, beats of the bar, bar in eight, bars left.
+    notes: np.ndarray  # uint8 [T, 7]: notes that start, whether the highest or the lowest voice does, and more.
+    plan: np.ndarray  # uint8 [T, 2]: whether there is a plan, and the planned similarity times 255.
+    kit: np.ndarray  # float32 [D + 1], see `measure_kit`.
+
+
+class DrumCrops(NamedTuple):
+    """Crops of T steps; `past` and `counts` are features of the drums before each step."""
+
+    rows: np.ndarray  # uint8 [T, D], whether a drum starts.
+    past: np.ndarray  # uint8 [T, ...], bits: `rows` at each lag, [NUM_LAGS, D].
+    counts: np.ndarray  # uint8 [T, D], how often each drum started before, at most _MANY.
+    context: DrumContext
+    weight: np.ndarray  # uint8 [T], 0 for padding.
+
+
+def choose_drums(scores: Sequence[Score], num: int = 12) -> np.ndarray:
+    """Returns the `num` drums that most notes play as MIDI pitches, int64 ascending; others where there are fewer."""
+    pitches = [score.notes.pitch[score.notes.is_drum] for score in scores]
+    counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *pitches]), minlength=128)
+    fallback = np.roll(np.arange(128), -_FIRST_DRUM)
+    order = fallback[np.argsort(-counts[fallback], kind="stable")]
+    return np.sort(order[:num])
+
+
+def read_drums(score: Score, piece: NotePiece, drums: np.ndarray) -> np.ndarray:
+    """Reads which drums start at each step of a piece, bool [T, D]; others are left out."""
+    rows = np.zeros((piece.end, len(drums)), bool)
+    _, steps, _ = encoding.quantize_notes(score, STEPS_PER_BEAT)
+    hit = score.notes.is_drum[:, None] & (score.notes.pitch[:, None] == drums)
+    note, drum = np.nonzero(hit)
+    rows[steps[note], drum] = True
+    return rows
+
+
+def measure_kit(rows: np.ndarray, piece: NotePiece) -> np.ndarray:
+    """Returns how much a piece uses each drum, and a 1 that says so, float32 [D + 1]; all 0 stands for unknown."""
+    rate = rows.sum(axis=0) * piece.bar / max(piece.end, 1)
+    return np.append(np.log1p(16 * rate) / 2, 1.0).astype(np.float32)
+
+
+def drum_lags(piece: NotePiece) -> np.ndarray:
+    """Returns the lags of every step, int32 [T, NUM_LAGS]; 0 where the music before does not reach so far back."""
+    steps = np.arange(piece.end)
+    fixed = np.array([*_RECENT, *(bars * piece.bar for bars in _BARS_BACK)])
+    lags = np.concatenate([np.tile(fixed, (len(steps), 1)), piece.form.lag_at(steps)[:, None]], axis=1)
+    return np.where(lags <= steps[:, None], lags, 0).astype(np.int32)
+
+
+def make_context(piece: NotePiece, kit: np.ndarray) -> DrumContext:
+    """Makes the context of all steps of a piece."""
+    steps = np.arange(piece.end)
+    position, bar, left, hyper = place_at(steps, piece)
+    columns = (
+        position % STEPS_PER_BEAT,
+        np.minimum(position // STEPS_PER_BEAT, _MAX_BEATS - 1),
+        np.minimum(bar // STEPS_PER_BEAT, _MAX_BEATS),
+        hyper,
+        np.minimum(-(-left // piece.bar), MAX_BARS_LEFT),
+    )
+    plan = np.stack([piece.form.lag_at(steps) > 0, np.clip(piece.form.similarity_at(steps), 0, 1) * 255], axis=1)
+    return DrumContext(np.stack(columns, axis=1).astype(np.uint8), _describe_notes(piece), plan.astype(np.uint8), kit)
+
+
+def _describe_notes(piece: NotePiece) -> np.ndarray:
+    """Describes the pitched notes at every step, uint8 [T, 7]."""
+    length = np.minimum(piece.duration, piece.end - piece.step)
+    sounding = np.repeat(piece.step, length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    pitch = np.repeat(piece.pitch, length)
+    top, bottom = np.full(piece.end, -1), np.full(piece.end, 255)
+    np.maximum.at(top, sounding, pitch)
+    np.minimum.at(bottom, sounding, pitch)
+    columns = np.zeros((7, piece.end))
+    size, soprano, bass, longest, density, height, wait = columns
+    np.add.at(size, piece.step, 1)
+    soprano[piece.step[piece.pitch == top[piece.step]]] = 1
+    bass[piece.step[piece.pitch == bottom[piece.step]]] = 1
+    np.maximum.at(longest, piece.step, np.minimum(piece.duration, 255))
+    total = np.concatenate([[0], np.cumsum(size)])
+    steps = np.arange(piece.end)
+    near = np.clip(steps + piece.bar, 0, piece.end), np.clip(steps - piece.bar, 0, piece.end)
+    mean = max(len(piece.step) / max(piece.end, 1), 1e-3)
+    density[:] = np.clip((total[near[0]] - total[near[1]]) / (near[0] - near[1]) / mean * 64, 0, 255)
+    usual = piece.pitch.mean() if len(piece.pitch) else 0
+    height[:] = np.where(top >= 0, np.clip(top - usual + 64, 0, 255), 0)
+    onsets = np.append(np.unique(piece.step), piece.end)
+    wait[:] = np.minimum(onsets[np.searchsorted(onsets, steps, side="right").clip(0, len(onsets) - 1)] - steps, 255)
+    return columns.T.astype(np.uint8)
+
+
+def past_rows(rows: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    """Returns the rows [..., NUM_LAGS, D] at lags [T, NUM_LAGS] before each step; zeros at a lag of 0."""
+    source = np.maximum(np.arange(len(lags))[:, None] - lags, 0)
+    return rows[source] & (lags > 0)[..., None]
+
+
+def make_drum_features(rows: np.ndarray, piece: NotePiece) -> DrumCrops:
+    """Makes the features of all steps of a piece with drums bool [T, D]."""
+    past = past_rows(rows, drum_lags(piece)).reshape(len(rows), -1)
+    counts = np.minimum(np.cumsum(rows, axis=0) - rows, _MANY).astype(np.uint8)
+    context = make_context(piece, measure_kit(rows, piece))
+    weight = np.ones(len(rows), np.uint8)
+    return DrumCrops(rows.astype(np.uint8), np.packbits(past, axis=-1), counts, context, weight)
+
+
+def thin_drums(features: DrumCrops, rng: np.random.Generator, factor: int = 6) -> DrumCrops:
+    """Leaves out steps at which nothing starts at random, all but one in `factor`, which then counts for as many."""
+    is_quiet = (features.rows.max(axis=-1) == 0) & (features.context.notes[:, 0] == 0)
+    index = np.flatnonzero(~is_quiet | (rng.integers(factor, size=len(is_quiet)) == 0))
+    cut = jax.tree.map(lambda x: x[index], features._replace(context=features.context[:3]))
+    context = DrumContext(*cut.context, features.context.kit)
+    return cut._replace(context=context, weight=np.where(is_quiet, factor, 1)[index].astype(np.uint8))
+
+
+def crop_drums(features: DrumCrops, length: int = 768) -> DrumCrops:
+    """Cuts features into crops [C, length, ...], one after the other, the last one padded with steps of weight 0."""
+    total = len(features.weight)
+    index = np.arange(-(-total // length) * length).reshape(-1, length)
+    cut = jax.tree.map(lambda x: x[np.minimum(index, total - 1)], features._replace(context=features.context[:3]))
+    kit = np.tile(features.context.kit, (len(index), 1))
+    return cut._replace(context=DrumContext(*cut.context, kit), weight=cut.weight * (index < total))
+
+
+class DrumNet(nn.Module):
+    """Log odds that each of D drums starts. Dropout, of units and of the kit, is on where there is a key for it."""
+
+    num_drums: int
+    hidden: int = 48
+    shared: int = 16  # Hidden units of each drum.
+    dropout: float = 0.2
+
+    @nn.compact
+    def __call__(self, rows: jax.Array, past: jax.Array, counts: jax.Array, context: DrumContext) -> jax.Array:
+        """Maps rows and counts [B, T, D] and past [B, T, NUM_LAGS, D] to log odds [B, T, D], each given rows before."""
+        train = self.has_rng("dropout")
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        kit = context.kit[:, None]
+        if train:
+            kit = kit * jax.random.bernoulli(self.make_rng("dropout"), _KIT_GIVEN, (len(kit), 1, 1))
+            past = past.astype(bool) | _random_past(self.make_rng("dropout"), past.shape)
+        kit = jnp.broadcast_to(kit, (*rows.shape[:2], kit.shape[-1]))
+        counts = jnp.log1p(counts.astype(jnp.float32))
+        past, rows = past.astype(jnp.float32), rows.astype(jnp.float32)
+        known = jnp.concatenate([kit, counts > 0, counts / 3, past.max(axis=-1), _dense(context)], axis=-1)
+        x = drop(nn.gelu(nn.Dense(self.hidden)(known)))
+        own = jnp.stack([counts > 0, counts / 3, kit[..., :-1]], axis=-1)
+        own = jnp.concatenate([jnp.swapaxes(past, -1, -2), own], axis=-1)
+        small = nn.initializers.normal(0.1)
+        embedding = self.param("embedding", small, (self.num_drums, self.shared))
+        earlier = self.param("earlier", small, (self.num_drums, self.shared))
+        weights = self.param("weights", small, (self.num_drums, self.num_drums))
+        before = jnp.einsum("bte,de,eh->btdh", rows, jnp.tril(jnp.ones_like(weights), -1), earlier)
+        hidden = nn.Dense(self.shared)(own) + nn.Dense(self.shared)(x)[..., None, :] + embedding
+        hidden = nn.relu(hidden + before)
+        logits = nn.Dense(self.num_drums, bias_init=nn.initializers.constant(-6.0))(x)
+        return logits + nn.Dense(1)(hidden)[..., 0] + rows @ jnp.tril(weights, -1).T
+
+
+def _random_past(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Starts at random that some crops remember of some drums, bool [B, T, NUM_LAGS, D].
+
+    A network trained on real pieces alone copies a false start again and again, until all steps are full.
+    """
+    crop, lag, drum = jax.random.split(key, 3)
+    rate = jax.random.uniform(crop, (shape[0], 1, 1, 1), minval=1 - 1 / _RANDOM_PAST)
+    rate = jnp.where(rate > 0, 1 - rate / 2, 0.0)  # None, or between a half and one.
+    return (jax.random.uniform(lag, (*shape[:3], 1)) < rate) & jax.random.bernoulli(
+        drum, 0.3, (shape[0], 1, 1, shape[3])
+    )
+
+
+def _dense(context: DrumContext) -> jax.Array:
+    """The context but for the kit as float32 [B, T, F]."""
+    place, notes, plan = (jnp.asarray(x, jnp.int32) for x in context[:3])
+    size, soprano, bass, longest, density, height, wait = jnp.moveaxis(notes.astype(jnp.float32), -1, 0)
+    dense = jnp.stack(
+        [
+            *(size > 0, size / 4, soprano, bass, jnp.log1p(longest) / 3, longest >= 36, density / 64 - 1),
+            *((height - 64) / 12, jnp.log1p(wait) / 3, plan[..., 0], plan[..., 1] / 255, plan[..., 1] > 217),
+        ],
+        axis=-1,
+    )
+    hot = [jax.nn.one_hot(place[..., n], size) for n, size in enumerate(_SIZES)]
+    return jnp.concatenate([dense.astype(jnp.float32), *hot], axis=-1)
+
+
+def drum_inputs(net: DrumNet, crops: DrumCrops) -> tuple[jax.Array, jax.Array, jax.Array, DrumContext]:
+    """Returns the arguments of the network."""
+    bits = jnp.unpackbits(jnp.asarray(crops.past), axis=-1)[..., : NUM_LAGS * net.num_drums]
+    past = bits.reshape(*crops.rows.shape[:2], NUM_LAGS, net.num_drums)
+    return crops.rows, past, crops.counts, crops.context
+
+
+def drum_nats(net: DrumNet, params: Any, crops: DrumCrops, key: jax.Array | None = None) -> jax.Array:
+    """Returns the negative log likelihood of the drums of every step in nats, [B, T]; a key switches dropout on."""
+    rngs = None if key is None else {"dropout": key}
+    logits = net.apply({"params": params}, *drum_inputs(net, crops), rngs=rngs)
+    nats = jax.nn.softplus(logits) - logits * crops.rows
+    return nats.sum(axis=-1) * crops.weight
+
+
+def stack_frames(
+    pieces: Sequence[NotePiece], kits: Sequence[np.ndarray], length: int
+) -> tuple[DrumContext, np.ndarray]:
+    """Stacks the contexts [B, T, ...] and the lags [B, T, NUM_LAGS] of pieces, padded to T = `length` steps."""
+
+    def pad(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, ((0, length - len(values)), *[(0, 0)] * (values.ndim - 1)))
+
+    contexts = [make_context(piece, kit) for piece, kit in zip(pieces, kits, strict=True)]
+    columns = [np.stack([pad(context[n]) for context in contexts]) for n in range(3)]
+    return DrumContext(*columns, np.stack(kits)), np.stack([pad(drum_lags(piece)) for piece in pieces])
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def sample_drums(
+    net: DrumNet,
+    params: Any,
+    frames: tuple[DrumContext, jax.Array],
+    key: jax.Array,
+    temperature: float = 1.0,
+    given: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """Samples the drums of B pieces, bool [B, T, D]; the key is consumed.
+
+    Args:
+      frames: of `stack_frames`.
+      given: drums bool [B, T, D] and how many of their first steps [B] the pieces start with.
+    """
+    context, lags = frames
+    batch, length, _ = lags.shape
+    index = jnp.arange(batch)[:, None]
+    start, num = given or (jnp.zeros((batch, length, net.num_drums), bool), jnp.zeros(batch, jnp.int32))
+
+    def body(carry, t):
+        rows, counts = carry
+        lag = lags[:, t]
+        past = rows[index, jnp.maximum(t - lag, 0)] & (lag > 0)[..., None]
+        noise = jax.random.logistic(jax.random.fold_in(key, t), counts.shape) * temperature
+        here = DrumContext(*(x[:, t][:, None] for x in context[:3]), context.kit)
+        now = jnp.zeros(counts.shape, bool)
+        for drum in range(net.num_drums):
+            logits = net.apply({"params": params}, now[:, None], past[:, None], counts[:, None], here)[:, 0]
+            now = now.at[:, drum].set((logits + noise)[:, drum] > 0)
+        now = jnp.where((t < num)[:, None], start[:, t], now)
+        return (rows.at[:, t].set(now), jnp.minimum(counts + now, _MANY)), None
+
+    empty = jnp.zeros((batch, length, net.num_drums), bool), jnp.zeros((batch, net.num_drums), jnp.int32)
+    return jax.lax.scan(body, empty, jnp.arange(length))[0][0]
