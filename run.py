@@ -79,7 +79,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
-        composer = stage.train_composer(setup, inference, state.trained_variables, source, split, folder)
+        composer = stage.train_composer(setup, source, split, folder)
     if not sharding.is_main_process():
         return
 
@@ -89,7 +89,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
-        results |= artifacts.write_compositions(folder, setup, composer, source, split)
+        results |= artifacts.write_compositions(folder, setup, composer, inference, source, split)
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)

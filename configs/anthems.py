@@ -64,27 +64,36 @@ def get_config() -> ConfigDict:
     config.train.average_decay = 0.99
 
     config.composer = ConfigDict()  # The second stage.
-    config.composer.hidden = 256
+    config.composer.channels = 128
     config.composer.dropout = 0.3
-    config.composer.max_onsets = 32
-    config.composer.max_pitches = 8
+    config.composer.latent_dim = 12  # Of a phrase of two bars.
+    config.composer.kl_weight = 1.0
+    config.composer.crop_notes = 448  # Tokens of a training example.
+    config.composer.crop_hop = 224
+    config.composer.dropped_lines_copies = 1  # Of every piece, without some of its tracks.
+    config.composer.forget_form = 0.3
+    config.composer.forget_style = 0.4
+    config.composer.forget_latents = 0.5
+    config.composer.forget_memories = 0.3
+    config.composer.ending_weight = 6.0  # Of the last two bars.
+    config.composer.time_temperature = 1.0
+    config.composer.pitch_temperature = 1.0
+    config.composer.duration_temperature = 1.0
+    config.composer.line_temperature = 0.8
+    config.composer.least_probability = 0.05
+    config.composer.drum_temperature = 0.9
     config.composer.num_drums = 12
-    config.composer.dropped_parts_copies = 2  # Of every piece, without some of its parts.
-    config.composer.latent_noise = 0.3
-    config.composer.forget_link = 0.15
-    config.composer.step_temperature = 0.93
-    config.composer.note_temperature = 0.88
-    config.composer.last_note_temperature = 0.5  # In the last phrase: more endings on the tonic.
     config.composer.num_scored = 64  # Pieces composed for the scores.
-    config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
-    config.composer.optimizer.learning_rate = 2e-3
-    config.composer.optimizer.clip_norm = (
-        1000.0  # The loss is a sum over a window; its gradients' norms are in the hundreds.
-    )
+    config.composer.optimizer = ConfigDict()
+    config.composer.optimizer.name = "adamw"
+    config.composer.optimizer.learning_rate = 3e-3
+    config.composer.optimizer.warmup_steps = 30
+    config.composer.optimizer.clip_norm = 1.0
+    config.composer.optimizer.b2 = 0.99
+    config.composer.optimizer.weight_decay = 0.05
     config.composer.train = ConfigDict(config.train.to_dict())
-    config.composer.train.batch_size = 64
-    config.composer.train.num_epochs = 2  # About 1,180 updates; more overfit.
-    config.composer.train.min_steps = 800
-    config.composer.train.average_decay = 0.998
-    config.composer.train.checkpoint_every_epochs = 1
+    config.composer.train.batch_size = 8
+    config.composer.train.num_epochs = 6
+    config.composer.train.min_steps = 400
+    config.composer.train.checkpoint_every_epochs = 2
     return config

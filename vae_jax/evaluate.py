@@ -65,7 +65,7 @@ def main() -> None:
     if composer is None:
         return
     composed, _ = composer_lib.score_composer(
-        composer, source, split, run.folder, args.num, args.seed, with_bots=args.bots
+        composer, run.inference(), source, split, args.num, args.seed, with_bots=args.bots
     )
     results |= {"composed": composed}
     files.write_json(run.folder.metrics, results)

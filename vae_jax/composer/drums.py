@@ -5,7 +5,7 @@ before are shared by all drums: a pattern goes on alike whoever plays it.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,8 +23,8 @@ NUM_LAGS = len(_RECENT) + len(_BARS_BACK) + 1  # Recent steps, bars back, and th
 _FIRST_DRUM = 35  # Of General MIDI.
 _MAX_BEATS = 8
 _SIZES = (STEPS_PER_BEAT, _MAX_BEATS, _MAX_BEATS + 1, HYPER_BARS, MAX_BARS_LEFT + 1)  # Of the columns of `place`.
-_MANY = 16  # Starts so far; more count as so many, lest a fill feed on itself.
-_RANDOM_PAST = 0.06  # Share of crops, see `_random_past`.
+_MANY = 16  # Starts so far that count.
+_RANDOM_PAST = 0.05  # Share of crops, see `_random_past`.
 _KIT_GIVEN = 0.5  # Share of crops whose kit is known in training.
 
 
@@ -34,6 +34,7 @@ class DrumContext(NamedTuple):
     place: np.ndarray  # uint8 [T, 5]: step in the beat, beat in the bar, beats of the bar, bar in eight, bars left.
     notes: np.ndarray  # uint8 [T, 7]: notes that start, whether the highest or the lowest voice does, and more.
     plan: np.ndarray  # uint8 [T, 2]: whether there is a plan, and the planned similarity times 255.
+    time: np.ndarray  # uint16 [T, 2], steps so far and steps left.
     kit: np.ndarray  # float32 [D + 1], see `measure_kit`.
 
 
@@ -42,13 +43,13 @@ class DrumCrops(NamedTuple):
 
     rows: np.ndarray  # uint8 [T, D], whether a drum starts.
     past: np.ndarray  # uint8 [T, ...], bits: `rows` at each lag, [NUM_LAGS, D].
-    counts: np.ndarray  # uint8 [T, D], how often each drum started before, at most _MANY.
+    counts: np.ndarray  # uint16 [T, D], how often each drum started before.
     context: DrumContext
     weight: np.ndarray  # uint8 [T], 0 for padding.
 
 
 def choose_drums(scores: Sequence[Score], num: int = 12) -> np.ndarray:
-    """Returns the `num` drums that most notes play as MIDI pitches, int64 ascending; others where there are fewer."""
+    """Returns the `num` drums with most notes as MIDI pitches, int64 ascending; filled up where there are fewer."""
     pitches = [score.notes.pitch[score.notes.is_drum] for score in scores]
     counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *pitches]), minlength=128)
     fallback = np.roll(np.arange(128), -_FIRST_DRUM)
@@ -67,9 +68,8 @@ def read_drums(score: Score, piece: NotePiece, drums: np.ndarray) -> np.ndarray:
 
 
 def measure_kit(rows: np.ndarray, piece: NotePiece) -> np.ndarray:
-    """Returns how much a piece uses each drum, and a 1 that says so, float32 [D + 1]; all 0 stands for unknown."""
-    rate = rows.sum(axis=0) * piece.bar / max(piece.end, 1)
-    return np.append(np.log1p(16 * rate) / 2, 1.0).astype(np.float32)
+    """Returns how often a piece uses each drum, starts a beat, and a 1, float32 [D + 1]; all 0 stands for unknown."""
+    return np.append(rows.sum(axis=0) * STEPS_PER_BEAT / max(piece.end, 1), 1.0).astype(np.float32)
 
 
 def drum_lags(piece: NotePiece) -> np.ndarray:
@@ -92,7 +92,9 @@ def make_context(piece: NotePiece, kit: np.ndarray) -> DrumContext:
         np.minimum(-(-left // piece.bar), MAX_BARS_LEFT),
     )
     plan = np.stack([piece.form.lag_at(steps) > 0, np.clip(piece.form.similarity_at(steps), 0, 1) * 255], axis=1)
-    return DrumContext(np.stack(columns, axis=1).astype(np.uint8), _describe_notes(piece), plan.astype(np.uint8), kit)
+    time = np.minimum(np.stack([steps, left], axis=1), 65535).astype(np.uint16)
+    place = np.stack(columns, axis=1).astype(np.uint8)
+    return DrumContext(place, _describe_notes(piece), plan.astype(np.uint8), time, kit)
 
 
 def _describe_notes(piece: NotePiece) -> np.ndarray:
@@ -130,7 +132,7 @@ def past_rows(rows: np.ndarray, lags: np.ndarray) -> np.ndarray:
 def make_drum_features(rows: np.ndarray, piece: NotePiece) -> DrumCrops:
     """Makes the features of all steps of a piece with drums bool [T, D]."""
     past = past_rows(rows, drum_lags(piece)).reshape(len(rows), -1)
-    counts = np.minimum(np.cumsum(rows, axis=0) - rows, _MANY).astype(np.uint8)
+    counts = np.minimum(np.cumsum(rows, axis=0) - rows, 65535).astype(np.uint16)
     context = make_context(piece, measure_kit(rows, piece))
     weight = np.ones(len(rows), np.uint8)
     return DrumCrops(rows.astype(np.uint8), np.packbits(past, axis=-1), counts, context, weight)
@@ -139,23 +141,34 @@ def make_drum_features(rows: np.ndarray, piece: NotePiece) -> DrumCrops:
 def thin_drums(features: DrumCrops, rng: np.random.Generator, factor: int = 6) -> DrumCrops:
     """Leaves out steps at which nothing starts at random, all but one in `factor`, which then counts for as many."""
     is_quiet = (features.rows.max(axis=-1) == 0) & (features.context.notes[:, 0] == 0)
-    index = np.flatnonzero(~is_quiet | (rng.integers(factor, size=len(is_quiet)) == 0))
-    cut = jax.tree.map(lambda x: x[index], features._replace(context=features.context[:3]))
-    context = DrumContext(*cut.context, features.context.kit)
-    return cut._replace(context=context, weight=np.where(is_quiet, factor, 1)[index].astype(np.uint8))
+    weighted = features._replace(weight=np.where(is_quiet, factor, 1).astype(np.uint8))
+    return _take(weighted, np.flatnonzero(~is_quiet | (rng.integers(factor, size=len(is_quiet)) == 0)))
 
 
 def crop_drums(features: DrumCrops, length: int = 768) -> DrumCrops:
     """Cuts features into crops [C, length, ...], one after the other, the last one padded with steps of weight 0."""
     total = len(features.weight)
     index = np.arange(-(-total // length) * length).reshape(-1, length)
-    cut = jax.tree.map(lambda x: x[np.minimum(index, total - 1)], features._replace(context=features.context[:3]))
-    kit = np.tile(features.context.kit, (len(index), 1))
-    return cut._replace(context=DrumContext(*cut.context, kit), weight=cut.weight * (index < total))
+    cut = _take(features, np.minimum(index, total - 1))
+    context = cut.context._replace(kit=np.tile(features.context.kit, (len(index), 1)))
+    return cut._replace(context=context, weight=cut.weight * (index < total))
+
+
+def _take(features: DrumCrops, index: np.ndarray) -> DrumCrops:
+    """Returns the features at some steps."""
+    rows, past, counts, context, weight = features
+    context = _map_steps(lambda x: x[index], context)
+    return DrumCrops(rows[index], past[index], counts[index], context, weight[index])
+
+
+def _map_steps(function: Callable[..., Any], *contexts: DrumContext) -> DrumContext:
+    """Applies a function to those arrays of contexts that have an axis of steps; the kit is the first one's."""
+    place, notes, plan, time = (function(*columns) for columns in list(zip(*contexts, strict=True))[:-1])
+    return DrumContext(place, notes, plan, time, contexts[0].kit)
 
 
 class DrumNet(nn.Module):
-    """Log odds that each of D drums starts. Dropout, of units and of the kit, is on where there is a key for it."""
+    """Log odds that each of D drums starts. Where there is a key for dropout it is on, and histories are disturbed."""
 
     num_drums: int
     hidden: int = 48
@@ -164,19 +177,19 @@ class DrumNet(nn.Module):
 
     @nn.compact
     def __call__(self, rows: jax.Array, past: jax.Array, counts: jax.Array, context: DrumContext) -> jax.Array:
-        """Maps rows and counts [B, T, D] and past [B, T, NUM_LAGS, D] to log odds [B, T, D], each given rows before."""
+        """Maps rows and counts [B, T, D] and past bool [B, T, NUM_LAGS, D] to log odds [B, T, D], which depend on those
+        of the rows that stand before."""
         train = self.has_rng("dropout")
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        kit = context.kit[:, None]
+        kit = jnp.asarray(context.kit)[:, None]
         if train:
-            kit = kit * jax.random.bernoulli(self.make_rng("dropout"), _KIT_GIVEN, (len(kit), 1, 1))
-            past = past.astype(bool) | _random_past(self.make_rng("dropout"), past.shape)
-        kit = jnp.broadcast_to(kit, (*rows.shape[:2], kit.shape[-1]))
-        counts = jnp.log1p(counts.astype(jnp.float32))
-        past, rows = past.astype(jnp.float32), rows.astype(jnp.float32)
-        known = jnp.concatenate([kit, counts > 0, counts / 3, past.max(axis=-1), _dense(context)], axis=-1)
+            given, memory = jax.random.split(self.make_rng("dropout"))
+            kit = jnp.where(jax.random.bernoulli(given, _KIT_GIVEN, (len(kit), 1, 1)), kit, 0.0)
+            past = past | _random_past(memory, past.shape)
+        rows, past, counts = (jnp.asarray(x, jnp.float32) for x in (rows, past, counts))
+        own = _describe_counts(counts, kit, context.time)
+        known = jnp.concatenate([own.reshape(*rows.shape[:2], -1), past.max(axis=-1), _describe(context)], axis=-1)
         x = drop(nn.gelu(nn.Dense(self.hidden)(known)))
-        own = jnp.stack([counts > 0, counts / 3, kit[..., :-1]], axis=-1)
         own = jnp.concatenate([jnp.swapaxes(past, -1, -2), own], axis=-1)
         small = nn.initializers.normal(0.1)
         embedding = self.param("embedding", small, (self.num_drums, self.shared))
@@ -184,9 +197,20 @@ class DrumNet(nn.Module):
         weights = self.param("weights", small, (self.num_drums, self.num_drums))
         before = jnp.einsum("bte,de,eh->btdh", rows, jnp.tril(jnp.ones_like(weights), -1), earlier)
         hidden = nn.Dense(self.shared)(own) + nn.Dense(self.shared)(x)[..., None, :] + embedding
-        hidden = nn.relu(hidden + before)
         logits = nn.Dense(self.num_drums, bias_init=nn.initializers.constant(-6.0))(x)
-        return logits + nn.Dense(1)(hidden)[..., 0] + rows @ jnp.tril(weights, -1).T
+        return logits + nn.Dense(1)(nn.relu(hidden + before))[..., 0] + rows @ jnp.tril(weights, -1).T
+
+
+def _describe_counts(counts: jax.Array, kit: jax.Array, time: np.ndarray) -> jax.Array:
+    """Features of how often drums started so far and will have to for a kit [B, 1, D + 1], [B, T, D, 6]."""
+    is_known = jnp.broadcast_to(kit[..., -1:], counts.shape)
+    so_far, left = jnp.moveaxis(jnp.asarray(time, jnp.float32) / STEPS_PER_BEAT, -1, 0)[..., None]
+    missing = jnp.maximum(kit[..., :-1] * (so_far + left) - counts, 0)
+    is_over = jnp.where(missing < 0.5, is_known, 0.0)
+    rates = (jnp.log1p(64 * rate) / 2 for rate in (kit[..., :-1], missing / jnp.maximum(left, 1)))
+    level, rate = (jnp.broadcast_to(rate, counts.shape) for rate in rates)
+    started = jnp.asarray(counts > 0, jnp.float32)
+    return jnp.stack([started, jnp.log1p(jnp.minimum(counts, _MANY)) / 3, is_known, level, rate, is_over], axis=-1)
 
 
 def _random_past(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -202,34 +226,34 @@ def _random_past(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     )
 
 
-def _dense(context: DrumContext) -> jax.Array:
-    """The context but for the kit as float32 [B, T, F]."""
-    place, notes, plan = (jnp.asarray(x, jnp.int32) for x in context[:3])
-    size, soprano, bass, longest, density, height, wait = jnp.moveaxis(notes.astype(jnp.float32), -1, 0)
-    dense = jnp.stack(
-        [
-            *(size > 0, size / 4, soprano, bass, jnp.log1p(longest) / 3, longest >= 36, density / 64 - 1),
-            *((height - 64) / 12, jnp.log1p(wait) / 3, plan[..., 0], plan[..., 1] / 255, plan[..., 1] > 217),
-        ],
-        axis=-1,
+def _describe(context: DrumContext) -> jax.Array:
+    """Features of the context but for counts, float32 [B, T, F]."""
+    size, soprano, bass, longest, density, height, wait = jnp.moveaxis(jnp.asarray(context.notes, jnp.float32), -1, 0)
+    planned, similarity = jnp.moveaxis(jnp.asarray(context.plan, jnp.float32), -1, 0)
+    columns = (
+        *(size > 0, size / 4, soprano, bass, jnp.log1p(longest) / 3, longest >= 36, density / 64 - 1),
+        *((height - 64) / 12, jnp.log1p(wait) / 3, planned, similarity / 255, similarity > 217),
     )
-    hot = [jax.nn.one_hot(place[..., n], size) for n, size in enumerate(_SIZES)]
-    return jnp.concatenate([dense.astype(jnp.float32), *hot], axis=-1)
+    dense = jnp.stack([jnp.asarray(column, jnp.float32) for column in columns], axis=-1)
+    place = jnp.asarray(context.place, jnp.int32)
+    return jnp.concatenate([dense, *(jax.nn.one_hot(place[..., n], size) for n, size in enumerate(_SIZES))], axis=-1)
 
 
-def drum_inputs(net: DrumNet, crops: DrumCrops) -> tuple[jax.Array, jax.Array, jax.Array, DrumContext]:
-    """Returns the arguments of the network."""
-    bits = jnp.unpackbits(jnp.asarray(crops.past), axis=-1)[..., : NUM_LAGS * net.num_drums]
-    past = bits.reshape(*crops.rows.shape[:2], NUM_LAGS, net.num_drums)
-    return crops.rows, past, crops.counts, crops.context
+def net_inputs(crops: DrumCrops) -> tuple[jax.Array, jax.Array, jax.Array, DrumContext]:
+    """Returns what `DrumNet` is called with, for crops [B, T, ...]."""
+    shape = (*crops.rows.shape[:2], NUM_LAGS, crops.rows.shape[-1])
+    bits = jnp.unpackbits(jnp.asarray(crops.past), axis=-1, count=shape[-2] * shape[-1])
+    return jnp.asarray(crops.rows), bits.reshape(shape).astype(bool), jnp.asarray(crops.counts), crops.context
 
 
 def drum_nats(net: DrumNet, params: Any, crops: DrumCrops, key: jax.Array | None = None) -> jax.Array:
-    """Returns the negative log likelihood of the drums of every step in nats, [B, T]; a key switches dropout on."""
-    rngs = None if key is None else {"dropout": key}
-    logits = net.apply({"params": params}, *drum_inputs(net, crops), rngs=rngs)
-    nats = jax.nn.softplus(logits) - logits * crops.rows
-    return nats.sum(axis=-1) * crops.weight
+    """Returns the negative log likelihood of the drums of each step times its weight in nats, [B, T]; a key switches
+    dropout on."""
+    logits = jnp.asarray(
+        net.apply({"params": params}, *net_inputs(crops), rngs=None if key is None else {"dropout": key})
+    )
+    nats = jax.nn.softplus(logits) - logits * jnp.asarray(crops.rows, jnp.float32)
+    return nats.sum(axis=-1) * jnp.asarray(crops.weight, jnp.float32)
 
 
 def stack_frames(
@@ -241,8 +265,8 @@ def stack_frames(
         return np.pad(values, ((0, length - len(values)), *[(0, 0)] * (values.ndim - 1)))
 
     contexts = [make_context(piece, kit) for piece, kit in zip(pieces, kits, strict=True)]
-    columns = [np.stack([pad(context[n]) for context in contexts]) for n in range(3)]
-    return DrumContext(*columns, np.stack(kits)), np.stack([pad(drum_lags(piece)) for piece in pieces])
+    context = _map_steps(lambda *columns: np.stack([pad(column) for column in columns]), *contexts)
+    return context._replace(kit=np.stack(kits)), np.stack([pad(drum_lags(piece)) for piece in pieces])
 
 
 @functools.partial(jax.jit, static_argnames="net")
@@ -254,7 +278,7 @@ def sample_drums(
     temperature: float = 1.0,
     given: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
-    """Samples the drums of B pieces, bool [B, T, D]; the key is consumed.
+    """Samples the drums of B pieces, bool [B, T, D], none after the end of a piece; the key is consumed.
 
     Args:
       frames: of `stack_frames`.
@@ -270,13 +294,15 @@ def sample_drums(
         lag = lags[:, t]
         past = rows[index, jnp.maximum(t - lag, 0)] & (lag > 0)[..., None]
         noise = jax.random.logistic(jax.random.fold_in(key, t), counts.shape) * temperature
-        here = DrumContext(*(x[:, t][:, None] for x in context[:3]), context.kit)
+        here = _map_steps(lambda x: x[:, t][:, None], context)
         now = jnp.zeros(counts.shape, bool)
         for drum in range(net.num_drums):
-            logits = net.apply({"params": params}, now[:, None], past[:, None], counts[:, None], here)[:, 0]
+            logits = jnp.asarray(net.apply({"params": params}, now[:, None], past[:, None], counts[:, None], here))[
+                :, 0
+            ]
             now = now.at[:, drum].set((logits + noise)[:, drum] > 0)
-        now = jnp.where((t < num)[:, None], start[:, t], now)
-        return (rows.at[:, t].set(now), jnp.minimum(counts + now, _MANY)), None
+        now = jnp.where((t < num)[:, None], start[:, t], now) & (here.time[..., 1] > 0)
+        return (rows.at[:, t].set(now), counts + now.astype(jnp.int32)), None
 
     empty = jnp.zeros((batch, length, net.num_drums), bool), jnp.zeros((batch, net.num_drums), jnp.int32)
     return jax.lax.scan(body, empty, jnp.arange(length))[0][0]

@@ -71,7 +71,10 @@ def generate_pieces(
     prior = np.asarray(jax.random.normal(latent_key, (len(requests), most, config.latent_dim)))
     frame = make_frame(requests, prior)
     temperatures = Temperatures(
-        *map(scaled, (config.time_temperature, config.pitch_temperature, config.duration_temperature))
+        scaled(config.time_temperature),
+        scaled(config.pitch_temperature),
+        scaled(config.duration_temperature),
+        jnp.float32(config.least_probability),
     )
     most = -(-int((frame.end - frame.start).max()) // _ROUND_STEPS) * _ROUND_STEPS
     most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
@@ -132,6 +135,7 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         lags[:, -1] = start
         has_plan = np.ones(length, bool)
     latents = prior if request.latents is None else request.latents
+    mode = request.conditions.minor if request.mode is None else request.mode
     phrase = np.clip((own - piece.form.start) // piece.form.phrase, 0, len(latents) - 1)
     roll = np.zeros((length, NUM_PITCHES), bool)
     roles = np.full((length, NUM_ROLES), NUM_PITCHES, np.uint8)
@@ -149,7 +153,7 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         "hyper": hyper.astype(np.int32),
         "lags": lags.astype(np.int32),
         "plan": notes_lib.plan_features(piece.form.similarity_at(own), has_plan).astype(np.float32),
-        "condition": np.array([*request.conditions.style, request.conditions.minor], np.float32),
+        "condition": np.array([*request.conditions.style, mode], np.float32),
         "latents": np.concatenate([latents[phrase], np.ones((length, 1))], axis=-1).astype(np.float32),
         "roll": roll,
         "roles": roles,

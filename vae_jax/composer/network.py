@@ -21,6 +21,7 @@ from vae_jax.composer.notes import (
     MAX_GAP,
     MAX_PHRASES,
     NOTE,
+    NUM_CONTEXTS,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
     NUM_LAGS,
@@ -35,6 +36,7 @@ from vae_jax.composer.notes import (
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
 _NEAR = 15  # Semitones of an interval that are told apart in the inputs.
+_MAX_BEATS_LEFT = 16
 _BARS_AHEAD = 3  # In which the places of later chords are told apart.
 _ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
@@ -100,6 +102,7 @@ def _place_features(place: Place) -> jax.Array:
         _hot(position % 12, 12),
         _hot(jnp.minimum(bar // 6, 32), 33),
         _hot(jnp.minimum(-(-left // bar), MAX_BARS_LEFT), MAX_BARS_LEFT + 1),
+        _hot(jnp.minimum(left // 6, 2 * _MAX_BEATS_LEFT), 2 * _MAX_BEATS_LEFT + 1),
         _hot(place.hyper, HYPER_BARS),
         sizes,
         place.aligned_size > 0,
@@ -110,7 +113,7 @@ def _place_features(place: Place) -> jax.Array:
 
 
 def _recall(counts: jax.Array, gates: jax.Array) -> jax.Array:
-    """Scores values by how often they occurred in two contexts, [..., K]; counts [..., 2, K], gates [..., 4]."""
+    """Scores values by how often they occurred in C contexts, [..., K]; counts [..., C, K], gates [..., 2 C]."""
     counts = counts.astype(jnp.float32)
     shares = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
     planes = jnp.concatenate([jnp.log1p(counts), shares], axis=-2)
@@ -139,16 +142,25 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(-2,))  # The same units in all tokens of a crop.
         self.more_place, self.more_hidden, self.more_logit = dense(c // 2), dense(c // 2), dense(1)
+        self.more_recall = dense(2 * len(NUM_CONTEXTS[3]))
         self.gap_hidden, self.gap_logits = dense(c), dense(NUM_GAPS)
-        self.gap_position, self.gap_gates, self.gap_recall = dense(NUM_POSITIONS), dense(NUM_LAGS), dense(4)
+        self.gap_position, self.gap_gates, self.gap_recall = (
+            dense(NUM_POSITIONS),
+            dense(NUM_LAGS),
+            dense(2 * len(NUM_CONTEXTS[1])),
+        )
         self.out_place, self.out_hidden, self.out_second = dense(c), dense(2 * c), dense(2 * c)
         self.out_norm = nn.LayerNorm()
         self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
         self.reference_logits = dense(NUM_REFERENCES * (2 * NUM_PITCHES - 1))
-        self.pitch_gates, self.held_gates, self.pitch_recall = dense(NUM_LAGS * 3), dense(2), dense(4)
+        self.pitch_gates, self.held_gates, self.pitch_recall = (
+            dense(NUM_LAGS * 3),
+            dense(2),
+            dense(2 * len(NUM_CONTEXTS[0])),
+        )
         self.duration_note, self.duration_hidden = dense(c), dense(c)
         self.duration_logits, self.duration_gates = dense(NUM_DURATIONS), dense(NUM_LAGS)
-        self.duration_recall = dense(4)
+        self.duration_recall = dense(2 * len(NUM_CONTEXTS[2]))
         self.duration_tables = dense((NUM_DURATION_REFERENCES + 1) * (2 * NUM_DURATIONS - 1))
 
     def see(self, place: Place) -> tuple[jax.Array, ...]:
@@ -186,19 +198,21 @@ class Decoder(nn.Module):
             x = x + self.drop(self.layer(n, x, earlier), deterministic=deterministic)
         return self.norm(x)
 
-    def more(self, h, place: Place, is_full, deterministic: bool = True) -> jax.Array:
+    def more(self, h, place: Place, counts, is_full, deterministic: bool = True) -> jax.Array:
         """Log odds that the chord of the last token goes on, [...].
 
         Args:
           h: trunk output at the last token.
           place: that of the last token, with the role of the note to come.
+          counts: as in `Crops.more_counts`.
           is_full: whether no pitch is left between the chord's bass and its last note.
         """
         sizes = place.aligned_size.astype(jnp.int32)
         goes_on = sizes > jnp.minimum(place.role, MAX_CHORD)[..., None]
         x = _flat(goes_on, sizes > 0, _hot(place.role, NUM_ROLES), place.plan, place.condition)
         z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
-        return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0])
+        known = _recall(counts, self.more_recall(z))
+        return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0] + known[..., 1] - known[..., 0])
 
     def gaps(self, h, place: Place, seen, flags, counts, earliest, deterministic: bool = True) -> jax.Array:
         """Log probabilities of the steps from a new chord to the next one, [..., NUM_GAPS].
@@ -208,7 +222,7 @@ class Decoder(nn.Module):
           place: that of the chord.
           seen: `see` of it.
           flags: [..., NUM_GAPS - 1, NUM_LAGS], chords a lag before.
-          counts: [..., 2, NUM_GAPS - 1], see `Crops.gap_counts`.
+          counts: as in `Crops.gap_counts`.
           earliest: [...], the fewest steps.
         """
         z = self.drop(nn.gelu(self.gap_hidden(h) + seen), deterministic=deterministic)
@@ -300,7 +314,7 @@ class Decoder(nn.Module):
         is_note, is_first = kind == NOTE, c.role[:, 1:] == 0
         low, high, is_full = limits(c.pitch, c.role, place.references)
         following = jnp.minimum(before.role.astype(jnp.int32) + 1, NUM_ROLES - 1)
-        odds = self.more(h, before._replace(role=following), is_full[:, :-1], deterministic)
+        odds = self.more(h, before._replace(role=following), c.more_counts[:, :-1], is_full[:, :-1], deterministic)
         counts = (kind_before == NOTE) & (kind <= _LAST_KIND)
         more = jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)) * counts
 

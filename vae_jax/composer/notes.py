@@ -5,7 +5,7 @@ step, and in a chord soprano, bass, then inner voices from above: the index of a
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,11 +28,18 @@ NUM_ROLES, NUM_POSITIONS, MAX_BARS_LEFT, HYPER_BARS = 10, 97, 16, 8
 NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 6
 NUM_DURATION_REFERENCES = 4
-_WIDE = 7  # Semitones.
+_WIDE, _SPAN = 7, 40  # Semitones.
 _MELODY_CLASSES = 2 * _WIDE + 2
 _LONG_GAP = 24
-# Numbers of contexts of pitches, times and durations, of each kind the larger of two.
-NUM_CONTEXTS = ((NUM_PITCHES + 1) * (_MELODY_CLASSES + 2), STEPS_PER_BEAT * (_LONG_GAP + 1), 3 * (NUM_DURATIONS + 1))
+_ANY_PITCH, _ANY_DURATION = NUM_PITCHES + 1, NUM_DURATIONS + 1
+# Numbers of the contexts under which pitches, times, durations and whether a chord goes on are counted.
+NUM_CONTEXTS = (
+    (3 * _ANY_PITCH, (_MELODY_CLASSES + 2) * _ANY_PITCH, (33 + 2 * (_SPAN + 2)) * _ANY_PITCH),
+    (NUM_POSITIONS, STEPS_PER_BEAT * (_LONG_GAP + 1), (_LONG_GAP + 1) ** 2),
+    (3 * _ANY_DURATION, 3 * _ANY_DURATION, _ANY_DURATION**2, _ANY_DURATION**2),
+    (NUM_ROLES * (NUM_ROLES + 1), NUM_ROLES * NUM_POSITIONS),
+)
+NUM_COUNTED = (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS, 2)  # Values.
 GAP_CLASSES = np.append(duration_classes(np.arange(MAX_GAP + 1).clip(1)), NUM_DURATIONS)  # As durations.
 MAX_PHRASES = 64  # In a crop.
 START, NOTE, END, PADDING = range(4)  # Kinds of tokens.
@@ -143,38 +150,66 @@ def measure_style(piece: NotePiece) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def pitch_contexts(role, last, melody, before):
-    """Numbers of the contexts under which pitches are counted, a pair below `NUM_PITCH_CONTEXTS`.
+class Recent(NamedTuple):
+    """What the contexts of counts look at; integers, or arrays of batches."""
 
-    The last pitch of the role; and of a soprano the one before too, as an interval, of others the note before.
+    last: Any  # Last pitch of the note's role.
+    before: Any  # Pitch of the note before.
+    soprano: Any  # Last pitch of the soprano.
+    melody: Any  # Interval class of the last two sopranos, see `melody_class`.
+    gap: Any  # Steps between the last two chords, and between the two before.
+    gap_before: Any
+    duration: Any  # Duration class of the last note of the role, and of the note above in the chord.
+    above: Any
+    size: Any  # Notes of the chord before.
 
-    Args:
-      role, last, before: of the note: its role, the last pitch of this role and the pitch of the note before.
-      melody: interval class of the last two sopranos, see `melody_class`.
+
+def pitch_contexts(recent: Recent, role: Any, position: Any) -> tuple[Any, ...]:
+    """Contexts of a pitch: its role and the last of this role; with what else is near.
+
+    That is for a soprano the interval before, and the place in the bar; for others the note before, and how far it is
+    below the soprano.
     """
     kind = (role > 0) * 1 + (role > 1) * 1
-    first = kind * (NUM_PITCHES + 1) + last
-    soprano = last * _MELODY_CLASSES + melody
-    others = (NUM_PITCHES + 1) * (_MELODY_CLASSES + kind - 1) + before
-    return first, (kind == 0) * soprano + (kind > 0) * others
+    above = kind > 0
+    first = kind * _ANY_PITCH + recent.last
+    second = recent.melody * (1 - above) + (_MELODY_CLASSES + kind - 1) * above
+    span = _clip(recent.soprano - recent.before * (kind > 1) - recent.last * (kind < 2), 0, _SPAN)
+    third = (position // 3) * (1 - above) + (33 + (kind - 1) * (_SPAN + 2) + span) * above
+    value = recent.last * (1 - above) + recent.before * above
+    return first, second * _ANY_PITCH + value, third * _ANY_PITCH + (recent.soprano * above + recent.last * (1 - above))
 
 
-def melody_class(interval, is_known):
-    """Class of an interval in semitones, 0 where it is not known."""
-    small = interval * (abs(interval) <= _WIDE) + _WIDE * (interval > _WIDE) - _WIDE * (interval < -_WIDE)
-    return (small + _WIDE + 1) * is_known
+def gap_contexts(recent: Recent, position: Any) -> tuple[Any, ...]:
+    """Contexts of a time: the place in the bar; that in the beat and the time before; the two times before."""
+    short, before = _clip(recent.gap, 0, _LONG_GAP), _clip(recent.gap_before, 0, _LONG_GAP)
+    return position, position % STEPS_PER_BEAT * (_LONG_GAP + 1) + short, before * (_LONG_GAP + 1) + short
 
 
-def gap_contexts(position, gap):
-    """Contexts under which times are counted: the position in the bar; that in the beat with the time before."""
-    short = gap * (gap < _LONG_GAP) + _LONG_GAP * (gap >= _LONG_GAP)
-    return position, (position % STEPS_PER_BEAT) * (_LONG_GAP + 1) + short
-
-
-def duration_contexts(role, gap_class, before):
-    """Contexts under which durations are counted: the role with the time to the next chord, and with its last one."""
+def duration_contexts(recent: Recent, role: Any, gap: Any) -> tuple[Any, ...]:
+    """Contexts of a duration: role or time to the next chord, with the last duration of the role or that above."""
     kind = (role > 0) * 1 + (role > 1) * 1
-    return kind * (NUM_DURATIONS + 1) + gap_class, kind * (NUM_DURATIONS + 1) + before
+    return (
+        kind * _ANY_DURATION + gap,
+        kind * _ANY_DURATION + recent.duration,
+        gap * _ANY_DURATION + recent.above,
+        gap * _ANY_DURATION + recent.duration,
+    )
+
+
+def more_contexts(recent: Recent, role: Any, position: Any) -> tuple[Any, ...]:
+    """Contexts of whether a chord goes on to a role: the size of the chord before; the place in the bar."""
+    return role * (NUM_ROLES + 1) + _clip(recent.size, 0, NUM_ROLES), role * NUM_POSITIONS + position
+
+
+def melody_class(interval: Any, is_known: Any) -> Any:
+    """Class of an interval in semitones, 0 where it is not known."""
+    return (_clip(interval, -_WIDE, _WIDE) + _WIDE + 1) * is_known
+
+
+def _clip(value: Any, low: int, high: int) -> Any:
+    """Clips integers and arrays of any kind."""
+    return value * ((value >= low) & (value <= high)) + low * (value < low) + high * (value > high)
 
 
 class Crops(NamedTuple):
@@ -198,9 +233,11 @@ class Crops(NamedTuple):
     aligned_role: np.ndarray  # uint8 [N, NUM_LAGS], the pitch of this role a lag before.
     aligned_duration: np.ndarray  # uint8 [N, NUM_LAGS], class of this pitch a lag before.
     aligned_size: np.ndarray  # uint8 [N, NUM_LAGS], notes that start a lag before.
-    pitch_counts: np.ndarray  # uint8 [N, 2, NUM_PITCHES], how often each pitch followed in the two contexts so far,
-    gap_counts: np.ndarray  # uint8 [N, 2, MAX_GAP + 1], each time of a chord,
-    duration_counts: np.ndarray  # uint8 [N, 2, NUM_DURATIONS] and each duration.
+    # How often each value occurred in each context of the piece so far, uint8 [N, contexts, values]:
+    pitch_counts: np.ndarray
+    gap_counts: np.ndarray
+    duration_counts: np.ndarray
+    more_counts: np.ndarray  # Of the role after the token's own.
     onsets: np.ndarray  # uint8 [N, NUM_LAGS, 13], bits: whether a chord starts a lag before each later step.
     plan: np.ndarray  # float16 [N, PLAN_SIZE], see `plan_features`.
     size: np.ndarray  # uint8 [N], notes of the chord.
@@ -287,7 +324,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "aligned_role": np.where(valid, roles[source, role[:, None]], NUM_PITCHES),
         "aligned_duration": np.where(valid, lengths[source, pitch[:, None]], NUM_DURATIONS),
         "aligned_size": np.where(valid, sizes[source], 0),
-        **_count(pitch, role, duration, gap, position, kind == NOTE),
+        **_count(pitch, role, duration, gap, position, kind),
         "onsets": np.packbits(flags.transpose(0, 2, 1), axis=-1, bitorder="little"),
         "held": np.packbits(_held(piece, reach)[step], axis=-1, bitorder="little"),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
@@ -307,37 +344,49 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
 
 
 def _count(
-    pitch: np.ndarray,
-    role: np.ndarray,
-    duration: np.ndarray,
-    gap: np.ndarray,
-    position: np.ndarray,
-    is_note: np.ndarray,
+    pitch: np.ndarray, role: np.ndarray, duration: np.ndarray, gap: np.ndarray, position: np.ndarray, kind: np.ndarray
 ) -> dict[str, np.ndarray]:
     """How often what each token may hold occurred before in the piece in the same contexts: see `Crops`."""
-    sizes = (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS)
-    tables = [np.zeros((2, contexts, size), np.uint8) for contexts, size in zip(NUM_CONTEXTS, sizes, strict=True)]
-    found = [np.zeros((len(pitch), 2, size), np.uint8) for size in sizes]
-    last, last_duration = np.full(NUM_ROLES, NUM_PITCHES), np.full(NUM_ROLES, NUM_DURATIONS)
-    melody, before, last_gap = 0, NUM_PITCHES, MAX_GAP + 1
-    both = np.arange(2)
-    for n, (p, r, d, g) in enumerate(zip(pitch, role, duration, gap, strict=True)):
-        contexts = (
-            pitch_contexts(r, last[r], melody, before),
-            gap_contexts(position[n], last_gap),
-            duration_contexts(r, GAP_CLASSES[g], last_duration[r]),
-        )
-        values = (p, g, d)
-        for k, (table, context, value) in enumerate(zip(tables, contexts, values, strict=True)):
-            found[k][n] = table[both, context]
-            counts = is_note[n] and (k != 1 or (r == 0 and g <= MAX_GAP))
-            if counts:
-                table[both, context, value] = np.minimum(table[both, context, value], 254) + 1
-        if is_note[n]:
+    tables = [
+        [np.zeros((contexts, size), np.uint8) for contexts in numbers]
+        for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
+    ]
+    found = [
+        np.zeros((len(pitch), len(numbers), size), np.uint8)
+        for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
+    ]
+    last, last_duration = [NUM_PITCHES] * NUM_ROLES, [NUM_DURATIONS] * NUM_ROLES
+    before, melody, gaps, above, sizes = NUM_PITCHES, 0, (MAX_GAP + 1, MAX_GAP + 1), NUM_DURATIONS, (0, 0)
+
+    def count(n: int, which: int, contexts: tuple[int, ...], value: int, counts: bool) -> None:
+        for k, context in enumerate(contexts):
+            row = tables[which][k][context]
+            found[which][n, k] = row
+            if counts and row[value] < 255:
+                row[value] += 1
+
+    columns = (pitch, role, duration, gap, position, kind)
+    for n, (p, r, d, g, at, what) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        is_note = what == NOTE
+        if r == 0:
+            above = NUM_DURATIONS
+        recent = Recent(last[r], before, last[0], melody, *gaps, last_duration[r], above, sizes[r == 0])
+        if n:  # Whether the chord of the token before went on.
+            following = min(int(role[n - 1]) + 1, NUM_ROLES - 1)
+            size = sizes[0]
+            contexts = more_contexts(recent._replace(size=size), following, int(position[n - 1]))
+            count(n - 1, 3, contexts, int(r > 0), bool(kind[n - 1] == NOTE))
+        if r == 0:
+            sizes = sizes[1], 0
+        recent = recent._replace(size=sizes[0])
+        count(n, 0, pitch_contexts(recent, r, at), min(p, NUM_PITCHES - 1), is_note)
+        count(n, 1, gap_contexts(recent, at), min(g, MAX_GAP), is_note and r == 0 and g <= MAX_GAP)
+        count(n, 2, duration_contexts(recent, r, int(GAP_CLASSES[g])), d, is_note)
+        if is_note:
             if r == 0:
-                melody, last_gap = melody_class(p - last[0], last[0] < NUM_PITCHES), g
-            last[r], last_duration[r], before = p, d, p
-    return dict(zip(("pitch_counts", "gap_counts", "duration_counts"), found, strict=True))
+                melody, gaps = melody_class(p - last[0], last[0] < NUM_PITCHES), (g, gaps[0])
+            last[r], last_duration[r], before, above, sizes = p, d, p, d, (sizes[0], sizes[1] + 1)
+    return dict(zip(("pitch_counts", "gap_counts", "duration_counts", "more_counts"), found, strict=True))
 
 
 def _held(piece: NotePiece, reach: int) -> np.ndarray:
@@ -379,10 +428,11 @@ def _references(
     return found, lengths
 
 
-def whole(piece: NotePiece, lines: np.ndarray) -> Crops:
-    """Returns a piece as one crop, with all of its phrases."""
+def whole(piece: NotePiece, lines: np.ndarray, round_to: int = 1) -> Crops:
+    """Returns a piece as one crop, with all of its phrases; its length is padded to a multiple."""
     features = make_features(piece)
-    return crop(features, piece, lines, len(features["pitch"]), 1, piece.num_phrases)
+    length = -(-len(features["pitch"]) // round_to) * round_to
+    return crop(features, piece, lines, length, length, piece.num_phrases)
 
 
 def crop(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from typing import Any
 
 import numpy as np
 
@@ -34,6 +33,7 @@ class Request:
     opening_steps: int = 0
     source: NotePiece | None = None  # Music that its phrases repeat, at the same steps, instead of the form's.
     latents: np.ndarray | None = None  # float32 [U, L], of its phrases; drawn from the prior where none are given.
+    mode: float | None = None  # How minor it is to be, if not as its conditions say: 0 major, 1 minor.
     drums: np.ndarray | None = None  # bool [T, D], those of the opening or the source.
 
     @property
@@ -109,10 +109,9 @@ def _with_sampled_form(conditions: PieceConditions, forms: FormModel, rng: np.ra
     return Request(conditions, bars, Form(pickup, PHRASE_BARS * bar, back, similarity))
 
 
-def style_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator, **given: Any) -> Request:
-    """Requests a piece in the style, with the instruments, drums and dynamics of another; `given` as above."""
-    _, conditions = _read(composer, piece)
-    return sample_request(dataclasses.replace(composer, conditions=[conditions]), rng, **given)
+def in_style(composer: TrainedComposer, piece: Piece) -> TrainedComposer:
+    """Returns a composer that knows one piece: requests take its style, instruments, drums and dynamics."""
+    return dataclasses.replace(composer, conditions=[_read(composer, piece)[1]])
 
 
 def continuation_request(
@@ -141,7 +140,7 @@ def continuation_request(
     )
 
 
-def variation_request(composer: TrainedComposer, piece: Piece, amount: float, seed: int) -> Request:
+def variation_request(composer: TrainedComposer, piece: Piece, amount: float, rng: np.random.Generator) -> Request:
     """Requests a variation: every phrase repeats the original's, the less closely the larger the amount (0 to 1).
 
     The latents of the phrases move along the great circle from the original's to others drawn from the prior.
@@ -150,7 +149,7 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float, se
     if conditions.num_bars > MAX_BARS:
         raise UserError(f"{piece.path} has {conditions.num_bars:,} bars; a piece of {MAX_BARS:,} at most can be varied")
     latents = encode_phrases(composer, source)
-    noise = np.random.default_rng(seed).standard_normal(latents.shape)
+    noise = rng.standard_normal(latents.shape)
     latents = np.cos(amount * np.pi / 2) * latents + np.sin(amount * np.pi / 2) * noise
     return _repeat(composer, piece, source, conditions, 1 - amount, latents)
 

@@ -12,13 +12,16 @@ from vae_jax.composer.notes import (
     GAP_CLASSES,
     MAX_GAP,
     NUM_CONTEXTS,
+    NUM_COUNTED,
     NUM_DURATIONS,
     NUM_LAGS,
     NUM_PITCHES,
     NUM_ROLES,
+    Recent,
     duration_contexts,
     gap_contexts,
     melody_class,
+    more_contexts,
     pitch_contexts,
 )
 from vae_jax.models.base import Variables
@@ -59,11 +62,16 @@ class Music(NamedTuple):
 
 
 class Temperatures(NamedTuple):
-    """Temperatures of times (and of how many notes a chord has), pitches and durations; float32 scalars."""
+    """Temperatures of times (and of how many notes a chord has), pitches and durations; float32 scalars.
+
+    What has less than `least` times the probability of the likeliest value is not sampled (min-p sampling, Nguyen et
+    al. 2024).
+    """
 
     time: jax.Array
     pitch: jax.Array
     duration: jax.Array
+    least: jax.Array
 
 
 class Sampled(NamedTuple):
@@ -84,9 +92,10 @@ class _State(NamedTuple):
     following: jax.Array  # Step of the next chord.
     last: jax.Array  # [B, NUM_ROLES], last pitch of each role, and its duration class.
     last_duration: jax.Array
-    last_gap: jax.Array  # [B], of the chord before this one.
+    gaps: jax.Array  # [B, 2], after this chord and the one before.
+    sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
     melody: jax.Array  # [B], see `notes.melody_class`.
-    counts: tuple[jax.Array, ...]  # uint8 [B, 2, contexts, values] of pitches, times and durations.
+    counts: tuple[tuple[jax.Array, ...], ...]  # uint8 [B, contexts, values], as `NUM_CONTEXTS`.
     chord: jax.Array  # [B, 2], duration classes of the last two notes of the chord.
     ends: jax.Array  # [B, NUM_PITCHES], where notes of earlier chords end, and those of this one.
     new_ends: jax.Array
@@ -108,6 +117,11 @@ def sample_pieces(
 
     batch, num_steps = frame.position.shape
     rows = jnp.arange(batch)
+
+    def choose(key: jax.Array, logs: jax.Array, temperature: jax.Array) -> jax.Array:
+        """Samples from log probabilities, the least likely left out."""
+        least = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(temperatures.least, 1e-9))
+        return jax.random.categorical(key, jnp.where(logs >= least, logs / temperature, -jnp.inf))
 
     def place(state: _State, step: jax.Array, role: jax.Array) -> tuple[Place, jax.Array]:
         """The place of a note, and the duration classes of every pitch at its lags, [B, NUM_LAGS, NUM_PITCHES]."""
@@ -153,17 +167,35 @@ def sample_pieces(
             x = x + apply(Decoder.layer, k, x, rings[k, :, (state.n - dilation) % _RING])
         return state._replace(h=apply(lambda net, x: net.norm(x), x), rings=rings, n=state.n + 1)
 
-    def recall(table: jax.Array, contexts: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return table[rows[:, None], jnp.arange(2), jnp.stack(contexts, axis=-1)]
+    def recall(state: _State, which: int, contexts: tuple[jax.Array, ...]) -> jax.Array:
+        pairs = zip(state.counts[which], contexts, strict=True)
+        return jnp.stack([table[rows, context] for table, context in pairs], axis=1)
 
     def count(
-        table: jax.Array, contexts: tuple[jax.Array, jax.Array], value: jax.Array, counts: jax.Array
-    ) -> jax.Array:
-        at = rows[:, None], jnp.arange(2), jnp.stack(contexts, axis=-1)
-        at += (jnp.where(counts, value, table.shape[-1])[:, None],)  # Out of bounds: dropped.
-        return table.at[at].set(jnp.minimum(table[at], 254) + 1, mode="drop")
+        state: _State, which: int, contexts: tuple[jax.Array, ...], value: jax.Array, counts: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        tables = []
+        for table, context in zip(state.counts[which], contexts, strict=True):
+            at = rows, context, jnp.where(counts, value, table.shape[-1])  # Out of bounds: dropped.
+            tables.append(table.at[at].set(jnp.minimum(table[at], 254) + 1, mode="drop"))
+        return tuple(tables)
 
-    def sample_gap(state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
+    def look_back(state: _State, role: jax.Array) -> Recent:
+        return Recent(
+            last=state.last[rows, role],
+            before=state.pitch,
+            soprano=state.last[:, 0],
+            melody=state.melody,
+            gap=state.gaps[:, 0],
+            gap_before=state.gaps[:, 1],
+            duration=state.last_duration[rows, role],
+            above=jnp.where(role == 0, NUM_DURATIONS, state.chord[:, 0]),
+            size=jnp.where(role == 0, state.sizes[:, 1], state.sizes[:, 0]),
+        )
+
+    def sample_gap(
+        state: _State, here: Place, step: jax.Array, earliest: jax.Array, may_end: jax.Array, key: jax.Array
+    ) -> jax.Array:
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), num_steps - 1)
         lag = frame.lags[rows[:, None], ahead]
         source = ahead[..., None] - lag
@@ -171,9 +203,10 @@ def sample_pieces(
         valid = (lag > 0) & (source >= 0)
         starts = state.music.roles[rows[:, None, None], jnp.where(valid, source, 0), 0] < NUM_PITCHES
         flags = valid & (is_now | (starts & (source < step[:, None, None])))
-        counts = recall(state.counts[1], gap_contexts(here.position, state.last_gap))
+        counts = recall(state, 1, gap_contexts(look_back(state, here.role), here.position))
         logs = apply(Decoder.gaps, state.h, here, apply(Decoder.see, here)[1], flags, counts, earliest)
-        return jax.random.categorical(key, logs / temperatures.time)
+        logs = logs.at[:, -1].add(jnp.where(may_end, 0.0, -jnp.inf))
+        return choose(key, logs, temperatures.time)
 
     def follow(step: jax.Array, gap: jax.Array) -> jax.Array:
         return jnp.where(gap > MAX_GAP, _NEVER, step + gap)
@@ -184,9 +217,11 @@ def sample_pieces(
         given = frame.given[:, jnp.minimum(index, frame.given.shape[1] - 1)]
         is_given = index < frame.num_given
 
-        before, _ = place(state, state.step, jnp.minimum(state.role + 1, NUM_ROLES - 1))
+        next_role = jnp.minimum(state.role + 1, NUM_ROLES - 1)
+        before, _ = place(state, state.step, next_role)
         is_full = limits(state.pitch, state.role, before.references)[2]
-        odds = apply(Decoder.more, state.h, before, is_full)
+        going_on = more_contexts(look_back(state, next_role), next_role, before.position)
+        odds = apply(Decoder.more, state.h, before, recall(state, 3, going_on), is_full)
         more = jax.random.logistic(keys[0], odds.shape) < odds / temperatures.time
         more = jnp.where(is_given, given[:, 3] > 0, more & (state.pitch < NUM_PITCHES))
         following = jnp.where(is_given, given[:, 0], state.following)
@@ -194,23 +229,22 @@ def sample_pieces(
         step = jnp.where(done | more, state.step, following)
         role = jnp.where(more, jnp.minimum(state.role + 1, NUM_ROLES - 1), 0)
         there, lengths = place(state, step, role)
-        least = jnp.where(index == frame.num_given - 1, jnp.maximum(frame.earliest - step, 1), 1)
-        gap = sample_gap(state, there, step, jnp.minimum(least, MAX_GAP), keys[1])
+        # After the opening there is at least a note.
+        is_last = index == frame.num_given - 1
+        least = jnp.where(is_last, jnp.clip(frame.earliest - step, 1, MAX_GAP), 1)
+        gap = sample_gap(state, there, step, least, ~is_last, keys[1])
         gap = jnp.where(is_given & (given[:, 4] >= 0), jnp.minimum(given[:, 4], MAX_GAP), gap)
         gap = jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.gap, gap)
         z = apply(Decoder.note_hidden, state.h, there, apply(Decoder.see, there)[2], gap)
         low, high, _ = limits(state.pitch, role, there.references)
-        contexts = [pitch_contexts(role, state.last[rows, role], state.melody, state.pitch)]
-        logs = apply(Decoder.pitches, z, there, recall(state.counts[0], contexts[0]), low, high)
-        pitch = jnp.where(is_given, given[:, 1], jax.random.categorical(keys[2], logs / temperatures.pitch))
+        recent = look_back(state, role)
+        by_pitch, by_gap = pitch_contexts(recent, role, there.position), gap_contexts(recent, there.position)
+        logs = apply(Decoder.pitches, z, there, recall(state, 0, by_pitch), low, high)
+        pitch = jnp.where(is_given, given[:, 1], choose(keys[2], logs, temperatures.pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
-        contexts += [
-            gap_contexts(there.position, state.last_gap),
-            duration_contexts(role, jnp.asarray(GAP_CLASSES)[gap], state.last_duration[rows, role]),
-        ]
-        known = recall(state.counts[2], contexts[2])
-        logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, known)
-        duration = jnp.where(is_given, given[:, 2], jax.random.categorical(keys[3], logs / temperatures.duration))
+        by_duration = duration_contexts(recent, role, jnp.asarray(GAP_CLASSES)[gap])
+        logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, recall(state, 2, by_duration))
+        duration = jnp.where(is_given, given[:, 2], choose(keys[3], logs, temperatures.duration))
 
         where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
         music = Music(
@@ -229,8 +263,12 @@ def sample_pieces(
         last = last.at[:, 1].set(jnp.where((role == 0) & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
         is_new = (step > state.step)[:, None]
         is_first, everywhere = role == 0, jnp.ones(batch, bool)
-        masks = everywhere, is_first & (gap <= MAX_GAP), everywhere
-        rows_of_counts = zip(state.counts, contexts, (pitch, gap, duration), masks, strict=True)
+        counts = (
+            count(state, 0, by_pitch, pitch, everywhere),
+            count(state, 1, by_gap, gap, is_first & (gap <= MAX_GAP)),
+            count(state, 2, by_duration, duration, everywhere),
+            count(state, 3, going_on, more.astype(jnp.int32), state.pitch < NUM_PITCHES),
+        )
         interval = melody_class(pitch - state.last[:, 0], state.last[:, 0] < NUM_PITCHES)
         new_ends = jnp.where(is_new, 0, state.new_ends)
         state = state._replace(
@@ -241,9 +279,16 @@ def sample_pieces(
             following=jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.following, follow(step, gap)),
             last=last,
             last_duration=state.last_duration.at[rows, role].set(duration),
-            last_gap=jnp.where(is_first, gap, state.last_gap),
+            gaps=jnp.where(is_first[:, None], jnp.stack([gap, state.gaps[:, 0]], axis=-1), state.gaps),
+            sizes=jnp.stack(
+                [
+                    jnp.where(is_first, state.sizes[:, 1], state.sizes[:, 0]),
+                    jnp.where(is_first, 1, state.sizes[:, 1] + 1),
+                ],
+                axis=-1,
+            ),
             melody=jnp.where(is_first, interval, state.melody),
-            counts=tuple(count(*row) for row in rows_of_counts),
+            counts=counts,
             chord=jnp.stack([duration, jnp.where(role == 0, NUM_DURATIONS, state.chord[:, 0])], axis=-1),
             ends=jnp.where(is_new, jnp.maximum(state.ends, state.new_ends), state.ends),
             new_ends=new_ends.at[rows, pitch].max(step + jnp.asarray(DURATION_STEPS)[duration]),
@@ -263,11 +308,12 @@ def sample_pieces(
         following=nothing,
         last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
-        last_gap=jnp.full(batch, MAX_GAP + 1, jnp.int32),
+        gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
+        sizes=jnp.zeros((batch, 2), jnp.int32),
         melody=nothing,
         counts=tuple(
-            jnp.zeros((batch, 2, contexts, size), jnp.uint8)
-            for contexts, size in zip(NUM_CONTEXTS, (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS), strict=True)
+            tuple(jnp.zeros((batch, contexts, size), jnp.uint8) for contexts in numbers)
+            for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
         ),
         chord=jnp.full((batch, 2), NUM_DURATIONS, jnp.int32),
         ends=jnp.zeros((batch, NUM_PITCHES), jnp.int32),
@@ -281,7 +327,8 @@ def sample_pieces(
     here, _ = place(state, frame.start, nothing)
     unknown = jnp.full((batch, NUM_LAGS), NUM_DURATIONS, jnp.int32)
     state = advance(state, none, nothing, state.gap, unknown, here)
-    gap = sample_gap(state, here, frame.start, jnp.maximum(frame.earliest - frame.start, 0), jax.random.fold_in(key, 0))
+    earliest = jnp.clip(frame.earliest - frame.start, 0, MAX_GAP)
+    gap = sample_gap(state, here, frame.start, earliest, jnp.zeros(batch, bool), jax.random.fold_in(key, 0))
     first = frame.given[:, 0, 0]
     gap = jnp.where(frame.num_given > 0, jnp.clip(first - frame.start, 0, MAX_GAP), gap)
     state = state._replace(gap=gap, following=follow(frame.start, gap))

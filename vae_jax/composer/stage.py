@@ -19,7 +19,7 @@ from vae_jax.composer.drums import DrumCrops, DrumNet
 from vae_jax.composer.form import FormModel
 from vae_jax.composer.lines import Line, LineNet, NoteRow
 from vae_jax.composer.network import Decoder, PhraseEncoder
-from vae_jax.composer.notes import MAX_TRACKS, NOTE, NUM_DURATIONS, NUM_PITCHES, Crops, NotePiece
+from vae_jax.composer.notes import MAX_TRACKS, NOTE, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, Crops, NotePiece
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
@@ -55,11 +55,13 @@ class ComposerConfig(config.Section):
     forget_form: float = config.number(at_least=0, at_most=1)  # How often in training the form is not given,
     forget_style: float = config.number(at_least=0, at_most=1)  # the style,
     forget_latents: float = config.number(at_least=0, at_most=1)  # and the latents.
+    forget_memories: float = config.number(at_least=0, at_most=1)  # And each kind of counts and each fixed lag.
     ending_weight: float = config.number(at_least=0)  # Of the notes of the last two bars, others have 1.
     time_temperature: float = config.number(at_least=0)  # Of sampling.
     pitch_temperature: float = config.number(at_least=0)
     duration_temperature: float = config.number(at_least=0)
     line_temperature: float = config.number(at_least=0)
+    least_probability: float = config.number(at_least=0, at_most=1)  # In proportion to that of the likeliest.
     drum_temperature: float = config.number(at_least=0)
     num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
     num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
@@ -137,7 +139,7 @@ class ComposerStage(Trainable[ComposerExamples]):
                     "decoder": self.decoder.init(keys[0], crops, latents)["params"],
                     "encoder": self.encoder.init(keys[1], crops)["params"],
                     "lines": LineNet().init(keys[2], *line_inputs(crops))["params"],
-                    "drums": self.drum_net.init(keys[3], *drums_lib.drum_inputs(self.drum_net, drums))["params"],
+                    "drums": self.drum_net.init(keys[3], *drums_lib.net_inputs(drums))["params"],
                 }
             }
 
@@ -147,7 +149,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
     ) -> tuple[jax.Array, Metrics]:
         """Nats a token of crops, [B], and its terms; what is given is forgotten at random in training only."""
-        form_key, style_key, latent_key, noise_key, dropout_key, drum_key = jax.random.split(key, 6)
+        form_key, style_key, latent_key, memory_key, noise_key, dropout_key, drum_key = jax.random.split(key, 7)
         batch, drums = batch
         shape, scale = batch.pitch.shape[:1], 0.0
         has_latents = jnp.ones(shape, bool)
@@ -158,11 +160,12 @@ class ComposerStage(Trainable[ComposerExamples]):
                 for key, rate in zip((form_key, style_key, latent_key), rates, strict=True)
             ]
             batch, has_latents = forget(batch, *masks[:2]), ~masks[2]
+            batch = _forget_memories(batch, self.config.forget_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
         mean, log_variance = self.encoder.apply({"params": params["encoder"]}, batch)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
-        kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=(1, 2)) * has_latents
+        kl = kl_nats(mean, log_variance) * has_latents
         latents = of_tokens(z, batch, has_latents)
         nats = self.decoder.apply(
             {"params": params["decoder"]}, batch, latents, not train, rngs={"dropout": dropout_key} if train else None
@@ -186,6 +189,11 @@ class ComposerStage(Trainable[ComposerExamples]):
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the config's optimiser."""
         return self.optimizer_config.make(num_steps)
+
+
+def kl_nats(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Divergence of the latents [B, U, L] of pieces from the standard normal prior, [B]."""
+    return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=(1, 2))
 
 
 def of_tokens(z: jax.Array, crops: Crops, has_latents: jax.Array) -> jax.Array:
@@ -215,6 +223,31 @@ def forget(crops: Crops, no_form: jax.Array, no_style: jax.Array) -> Crops:
         aligned_size=without(crops.aligned_size, 0),
         onsets=without(crops.onsets, 0),
         style=jnp.where(no_style[:, None], 0, crops.style),
+    )
+
+
+def _forget_memories(crops: Crops, rate: float, key: jax.Array) -> Crops:
+    """Returns crops without some kinds of counts and some fixed lags, each at a rate, lest all be left to them."""
+    names = "pitch_counts", "gap_counts", "duration_counts", "more_counts"
+    shape, num_fixed = crops.pitch.shape[:1], NUM_LAGS - 1
+    lost = jax.random.bernoulli(key, rate, (*shape, num_fixed + len(names)))
+    counts = {
+        name: jnp.where(lost[:, num_fixed + n, None, None, None], 0, getattr(crops, name))
+        for n, name in enumerate(names)
+    }
+    no_lag = jnp.concatenate([lost[:, :num_fixed], jnp.zeros((*shape, 1), bool)], axis=-1)[:, None]
+
+    def without(values: jax.Array, nothing: int) -> jax.Array:
+        where = no_lag.reshape(*no_lag.shape, *[1] * (values.ndim - 3))
+        return jnp.where(where, jnp.asarray(nothing, values.dtype), values)
+
+    return crops._replace(
+        aligned=without(crops.aligned, 0),
+        aligned_role=without(crops.aligned_role, NUM_PITCHES),
+        aligned_duration=without(crops.aligned_duration, NUM_DURATIONS),
+        aligned_size=without(crops.aligned_size, 0),
+        onsets=without(crops.onsets, 0),
+        **counts,
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from vae_jax.composer import attributes
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
@@ -76,16 +75,20 @@ def constant_losses(results: Json) -> dict[str, float]:
 
 
 def write_compositions(
-    folder: RunFolder, experiment: Experiment, composer: TrainedComposer, corpus: Corpus, split: Split
-) -> dict[str, Json | None]:
-    """Composes and scores pieces, fits the attribute directions, writes both; returns the scores of both."""
-    seed, stage = experiment.sample.seed, composer.stage
-    composed, pieces = composer_lib.score_composer(composer, corpus, split, folder, stage.config.num_scored, seed)
-    scores = [piece.score for piece in pieces[: experiment.sample.num]]
-    write_scores(folder.compositions, "composition", scores, stage.representation)
-    directions, effect = composer_lib.fit_attributes(composer, corpus, split, seed)
-    attributes.save(folder.attributes, directions)
-    return {"composed": composed, "attributes": effect}
+    folder: RunFolder,
+    experiment: Experiment,
+    composer: TrainedComposer,
+    inference: Inference,
+    corpus: Corpus,
+    split: Split,
+) -> dict[str, Json]:
+    """Composes and scores pieces, writes some of them, measures attributes; returns the scores of both."""
+    seed = experiment.sample.seed
+    composed, pieces = composer_lib.score_composer(
+        composer, inference, corpus, split, composer.stage.config.num_scored, seed
+    )
+    write_scores(folder.compositions, "composition", pieces[: experiment.sample.num])
+    return {"composed": composed, "attributes": composer_lib.measure_attributes(composer, seed)}
 
 
 def write_reconstructions(
@@ -97,11 +100,13 @@ def write_reconstructions(
         _write_midi_and_plot(folder, name, _pair(name, one), figure)
 
 
-def write_scores(folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation) -> None:
-    """Writes each piece as `<kind>_<number>.mid`, with a plot."""
+def write_scores(
+    folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation | None = None
+) -> None:
+    """Writes each piece as `<kind>_<number>.mid`, with a plot, a roll unless the representation has no grid."""
     for n, score in enumerate(scores):
         name = f"{kind}_{n:03d}"
-        figure = plots.plot_score(score, name, as_roll=representation.grid is not None)
+        figure = plots.plot_score(score, name, as_roll=representation is None or representation.grid is not None)
         _write_midi_and_plot(folder, name, {name: score}, figure)
 
 

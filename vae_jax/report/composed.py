@@ -17,12 +17,12 @@ _MEASURES = {
 def describe(composed: Json) -> Json:
     """Returns the `statistics` of composed pieces, what `_two_sample_tests` returns, and `tables` of all else."""
     features, musicology = composed.get("features", {}), composed.get("musicology", {})
-    baseline = composed.get("gaussian_ar1", {})
+    baseline = composed.get("vae_prior", {})
     groups = [("Musicology", musicology.get("rows", {}), musicology.get("left_out", {})), ("Features", features, {})]
     tables = {
         "features": {name: _select(found, lambda key: key.startswith("overlap_")) for name, found in features.items()},
-        **_select(composed, lambda key: key not in (*_SHOWN, "gaussian_ar1")),
-        "gaussian_ar1": _select(baseline, lambda key: key not in ("musicology", "two_sample")),
+        **_select(composed, lambda key: key not in (*_SHOWN, "vae_prior")),
+        "vae_prior": _select(baseline, lambda key: key not in ("musicology", "two_sample")),
     }
     return {
         "statistics": [_statistics(*group) for group in groups if group[1] or group[2]],
@@ -35,7 +35,7 @@ def _two_sample_tests(results: Json, baseline: Json | None) -> Json:
     """Returns the `judges` of composed and real pieces by view, the `top_features` that tell them apart, the `measures`
     of all tests, that of the baseline's pieces too, and `remarks` on them."""
     tests = {name: found for name, found in results.items() if "views" in found}
-    tests |= {"gaussian_ar1": baseline} if baseline else {}
+    tests |= {"vae_prior": baseline} if baseline else {}
     composed = tests.get("composed", {"views": {}, "top_features": []})
     classifiers = [(view, name) for view in composed["views"] for name in ("logistic", "boosting")]
     faults = [(name, fault) for name, found in results.get("faults", {}).items() for fault in found]

@@ -53,7 +53,6 @@ class RunFolder:
     metrics = _Place("metrics.json")  # The final evaluation.
     timing = _Place("timing.json")  # How long the main job took.
     latents = _Place("latents.npz")  # The posterior of every example of the corpus.
-    attributes = _Place("attributes.npz")  # Directions in latent space that change attributes of the music.
     plots = _Place("plots")
     reconstructions = _Place("reconstructions")  # Originals and reconstructions as MIDI and pictures.
     training_reconstructions = _Place("reconstructions/training")  # The same of training pieces, MIDI alone.

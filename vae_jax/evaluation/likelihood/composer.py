@@ -1,113 +1,101 @@
-"""The composer's likelihood: whole pieces, window after window from the first downbeat, each given those before it."""
+"""The composer's likelihood: whole pieces, note after note; with latents, the evidence lower bound."""
 
 from __future__ import annotations
 
-import copy
-import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.composer import conditioning, dataset
-from vae_jax.composer.dataset import ComposerExamples
-from vae_jax.composer.network import NO_LINK
-from vae_jax.composer.onset_encoding import OnsetLists
+from vae_jax.composer import drums as drums_lib
+from vae_jax.composer import lines as lines_lib
+from vae_jax.composer import notes as notes_lib
+from vae_jax.composer import stage as stage_lib
+from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NOTE, NUM_PITCHES, STEPS_PER_BEAT, Crops
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
-from vae_jax.evaluation.likelihood.target import TERMS, GridPiece, LikelihoodModel, PieceNats
-from vae_jax.representations import arrays
+from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
+from vae_jax.music import key as key_lib
 
-_BATCH = 64
-_STYLE = "the shares of the parts, mode, density, chord sizes, register and note length of the whole piece"
-_RETURNS = "which earlier window the next one resembles most, and how closely"
+GRID = {"steps_per_beat": STEPS_PER_BEAT, "min_pitch": MIN_PITCH, "num_pitches": NUM_PITCHES, "normalize_tonic": True}
+_ROUND = 512  # Lengths of pieces are multiples, so that few programs are compiled.
+_LINES = "the tracks: instrument, register and activity of each"
+_FORM = "which phrase of two bars repeats which earlier one, and how closely"
 
 
 class ComposerLikelihood(LikelihoodModel):
-    """The composer, an autoregressive model of windows."""
+    """The composer with nothing or the form given, or with its latents.
 
-    remarks = ("pick-ups and notes that exceed its lists have their training frequencies",)
+    Its parts are tracks, which are more than parts, so that theirs is an upper bound.
+    """
 
-    def __init__(self, composer: TrainedComposer, frequencies: Frequencies):
-        """Takes the composer, and the frequencies of what it leaves out."""
-        self.given: tuple[str, ...] = (_STYLE, _RETURNS)
-        self._composer, self._frequencies, self._with_returns = composer, frequencies, True
-        self._loss = jax.jit(lambda variables, batch, key: composer.stage.loss(variables, batch, key, False)[1])
-        self._examples = functools.lru_cache(maxsize=1)(self._make_examples)
+    remarks = (
+        "parts: which tracks play each note, an upper bound for the parts",
+        "drums that are not among the composer's have their training frequencies",
+    )
 
-    def without_returns(self) -> ComposerLikelihood:
-        """Returns the row in which it is not told which earlier window the next one resembles, as in a share of its
-        training."""
-        row = copy.copy(self)
-        row.given, row._with_returns = (_STYLE,), False
-        return row
-
-    def _make_examples(self, pieces: tuple[GridPiece, ...]) -> ComposerExamples:
-        composer, stage = self._composer, self._composer.stage
-        return dataset.make_examples(
-            [piece.roll for piece in pieces],
-            [conditioning.read_conditions(piece.score, piece.roll).style for piece in pieces],
-            stage.representation,
-            composer.inference.encode,
-            composer.drum_pitches,
-            stage.shape,
-        )
+    def __init__(
+        self,
+        composer: TrainedComposer,
+        frequencies: Frequencies,
+        *,
+        with_form: bool = False,
+        latent_key: jax.Array | None = None,
+    ):
+        """Takes the composer, the frequencies of what it leaves out, and where it is to use latents a key for them."""
+        self.given: tuple[str, ...] = (_LINES, _FORM) if with_form else (_LINES,)
+        self._composer, self._frequencies, self._with_form = composer, frequencies, with_form
+        self._latent_key = latent_key
+        self._nats = jax.jit(self._whole_nats, static_argnames="num_phrases")
 
     def nats(self, pieces: Sequence[GridPiece]) -> list[PieceNats]:
         """Returns what each piece costs."""
-        examples = self._examples(tuple(pieces))
-        # There is an example for every beat: those that follow each other without a gap are kept.
-        hop = self._composer.stage.representation.window_beats
-        beats = [dataset.example_starts(piece.roll, hop) for piece in pieces]
-        first_row = np.cumsum([0, *(len(starts) for starts in beats)])
-        rows = [first + np.arange(0, len(starts), hop) for first, starts in zip(first_row, beats, strict=False)]
-        examples = arrays.take(examples, np.concatenate(rows))
-        if not self._with_returns:
-            conditions = examples.conditions
-            nothing = {
-                "link": np.zeros_like(conditions.link),
-                "similarity": np.full_like(conditions.similarity, NO_LINK),
-            }
-            examples = examples._replace(conditions=conditions._replace(**nothing))
-        nats, ends = self._window_nats(examples), np.cumsum([len(mine) for mine in rows])
-        costs = []
-        for n, (piece, starts) in enumerate(zip(pieces, beats, strict=True)):
-            mine = slice(ends[n] - len(rows[n]), ends[n])
-            left_out = self._left_out(piece, starts[::hop], arrays.take(examples.onsets, mine))
-            total = {name: float(values[mine].sum()) for name, values in nats.items()}
-            costs.append(
-                PieceNats(
-                    onsets=total["step_nats"] + total["pitch_nats"],
-                    durations=total["duration_nats"],
-                    parts=total["part_nats"],
-                    drums=total["drum_nats"],
-                ).plus(**{term: getattr(left_out, term) for term in TERMS})
-            )
-        return costs
+        return [self._piece_nats(piece, n) for n, piece in enumerate(pieces)]
 
-    def _window_nats(self, examples: ComposerExamples) -> dict[str, np.ndarray]:
-        """The terms of the composer's loss of W windows, [W] each."""
-        count = arrays.num_examples(examples)
-        batches = [
-            jax.device_get(self._loss(self._composer.variables, arrays.take(examples, rows), jax.random.key(0)))
-            for rows in arrays.rows_in_order(count, _BATCH)
-        ]
-        return {name: values[:count].astype(np.float64) for name, values in arrays.concatenate(batches).items()}
+    def _piece_nats(self, piece: GridPiece, n: int) -> PieceNats:
+        tonic = key_lib.estimate_tonic(piece.score.notes)
+        notes = notes_lib.read_piece(piece.score, tonic)
+        lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
+        num_phrases = notes.num_phrases
+        crop = notes_lib.whole(notes, lines, round_to=_ROUND)
+        key = None if self._latent_key is None else jax.random.fold_in(self._latent_key, n)
+        found = self._nats(crop, key, -(-num_phrases // 32) * 32)
+        total = {name: float(value) for name, value in jax.device_get(found).items()}
+        return PieceNats(
+            onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"],
+            durations=total["duration"],
+            parts=total["lines"],
+            drums=self._drum_nats(piece, notes),
+            kl=total["kl"] if key is not None else None,
+        )
 
-    def _left_out(self, piece: GridPiece, starts: np.ndarray, lists: OnsetLists[np.ndarray]) -> PieceNats:
-        """What the frequencies take for cells that no onset list of windows from `starts` [W] can hold."""
-        shape, drum_pitches = self._composer.stage.shape, self._composer.drum_pitches
-        every = np.arange(piece.num_steps)
-        window = np.searchsorted(starts, every, side="right") - 1
-        in_window = every - starts[window]
-        is_full = lists.steps[:, -1] < shape.window_steps
-        last = np.where(is_full, lists.steps[:, -1], shape.window_steps - 1)
-        outside = (window < 0) | (in_window > last[window])
-        onsets = np.repeat(outside[:, None], shape.num_pitches, axis=1)
-        drums = onsets | ~np.isin(np.arange(shape.num_pitches), drum_pitches)
-        # Of a chord that fills its list any other pitch may be left out.
-        held = np.nonzero(lists.pitches[..., -1] < shape.num_pitches)
-        steps = starts[held[0]] + lists.steps[held]
-        onsets[steps] = True
-        onsets[steps[:, None], lists.pitches[held]] = False
-        return self._frequencies.mask_nats(piece, onsets, drums)
+    def _whole_nats(self, crop: Crops, key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
+        stage, params = self._composer.stage, self._composer.variables["params"]
+        everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
+        crop = stage_lib.forget(crop, everything & (not self._with_form), everything)
+        z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
+        if key is not None:
+            mean, log_variance = stage.encoder.apply({"params": params["encoder"]}, crop, num_phrases)
+            z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+            kl = stage_lib.kl_nats(mean, log_variance).sum()
+        nats = stage.decoder.apply({"params": params["decoder"]}, crop, stage_lib.of_tokens(z, crop, has_latents))
+        nats["lines"] = stage.line_nats(params["lines"], crop)
+        # A time of MAX_GAP stands for any longer one: all that are left are alike.
+        is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
+        left = jnp.maximum(crop.left.astype(jnp.float32) - MAX_GAP, 1.0)
+        nats["rests"] = jnp.log(left) * is_rest
+        return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
+
+    def _drum_nats(self, piece: GridPiece, notes: notes_lib.NotePiece) -> float:
+        """What the drums cost, the kit not known."""
+        composer = self._composer
+        rows = drums_lib.read_drums(piece.score, notes, composer.drums)
+        crops = drums_lib.crop_drums(drums_lib.make_drum_features(rows, notes))
+        crops = crops._replace(context=crops.context._replace(kit=np.zeros_like(crops.context.kit)))
+        params = composer.variables["params"]["drums"]
+        known = float(drums_lib.drum_nats(composer.stage.drum_net, params, crops).sum())
+        others = ~np.isin(np.arange(NUM_PITCHES) + MIN_PITCH, composer.drums)
+        drums = np.repeat(others[None], piece.num_steps, axis=0)
+        left_out = self._frequencies.mask_nats(piece, np.zeros_like(drums), drums).drums
+        return known + (left_out or 0.0)

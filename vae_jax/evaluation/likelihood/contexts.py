@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.music.instruments import NUM_PITCHED_PARTS
 from vae_jax.evaluation.likelihood.target import NUM_DURATIONS, GridPiece
+from vae_jax.music.instruments import NUM_PITCHED_PARTS
 
 RADIX = 256  # Symbols and the columns of contexts are smaller.
 _MANY_STEPS = 96  # Times beyond it are alike.

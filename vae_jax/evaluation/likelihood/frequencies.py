@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax.music.instruments import NUM_PITCHED_PARTS
 from vae_jax.evaluation.likelihood.target import NUM_DURATIONS, GridPiece, LikelihoodModel, PieceNats, part_bits
+from vae_jax.music.instruments import NUM_PITCHED_PARTS
 
 _ADDED = 0.5  # To both counts of a binary event (Jeffreys), and to that of every duration class.
 _REGISTER_SEMITONES = 3

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats, part_bits
 from vae_jax.models.base import Variables
@@ -26,6 +25,7 @@ from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll import beats
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.config import STEP
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, duration_span
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import scipy.special
 
-from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.evaluation.likelihood.latent import LatentSamples, bounds, draw_latents
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
 from vae_jax.models.base import Variables
@@ -22,6 +21,7 @@ from vae_jax.models.conv_vae import ConvVAE
 from vae_jax.music.score import DRUM_CHANNEL
 from vae_jax.representations import arrays
 from vae_jax.representations.note_matrix import DURATION, ONSET, PITCH, NoteMatrixRepresentation
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 NUM_SAMPLES = 8
 _FITTED_PIECES = 32

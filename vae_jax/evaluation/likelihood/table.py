@@ -12,7 +12,7 @@ from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
 from vae_jax.evaluation.intervals import interval_95, resample_group_sums
-from vae_jax.evaluation.likelihood.composer import ComposerLikelihood
+from vae_jax.evaluation.likelihood.composer import GRID, ComposerLikelihood
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.latent import RollLikelihood
 from vae_jax.evaluation.likelihood.ngram import NGram
@@ -62,8 +62,12 @@ def evaluate(
     else:
         left_out["vae"] = "the likelihood of this model is not one of notes"
     if composer is not None:
-        with_returns = ComposerLikelihood(composer, frequencies)
-        models |= {"composer": with_returns, "composer_without_returns": with_returns.without_returns()}
+        if all(getattr(config, name) == value for name, value in GRID.items()):
+            models["composer"] = ComposerLikelihood(composer, frequencies)
+            models["composer_with_form"] = ComposerLikelihood(composer, frequencies, with_form=True)
+            models["composer_with_latents"] = ComposerLikelihood(composer, frequencies, latent_key=key)
+        else:
+            left_out["composer"] = "its grid is not that of the representation"
     else:
         left_out["composer"] = "this run has none"
     scored = score_models(models, held_out, held_out_tunes, experiment.seed)

@@ -19,12 +19,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vae_jax.music.instruments import NUM_PITCHED_PARTS
-from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 from vae_jax.music import instruments
+from vae_jax.music.instruments import NUM_PITCHED_PARTS
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll import encoding
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP, RollConfig
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 from vae_jax.representations.pianoroll.encoding import RollPiece
 
 NUM_DURATIONS = len(DURATION_STEPS)
