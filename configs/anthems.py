@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
     config.composer.num_drums = 12
     config.composer.num_scored = 64  # Pieces composed for the scores.
     config.composer.optimizer = ConfigDict()
-    config.composer.optimizer.name = "adamw"
+    config.composer.optimizer.name = "adam"
     config.composer.optimizer.learning_rate = 3e-3
     config.composer.optimizer.warmup_steps = 30
     config.composer.optimizer.clip_norm = 1.0

@@ -22,6 +22,7 @@ class OptimizerConfig(config.Section):
     warmup_steps: int = config.number(at_least=0, default=0)  # Of adam.
     clip_norm: float = config.number(above=0, default=1.0)
     b2: float = config.number(at_least=0, at_most=1, default=0.999)
+    weight_decay: float = config.number(at_least=0, default=0.0)  # Of adam, decoupled.
 
     def make(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the gradient transformation of a run of so many updates."""
@@ -29,7 +30,7 @@ class OptimizerConfig(config.Section):
             return optax.rmsprop(self.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=False)
         warmup = min(self.warmup_steps, num_steps // 2)
         schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, max(num_steps, warmup + 1))
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optax.adam(schedule, b2=self.b2))
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay))
 
 
 @dataclasses.dataclass(frozen=True)
