@@ -68,6 +68,7 @@ def get_config() -> ConfigDict:
     config.composer.dropout = 0.3
     config.composer.latent_dim = 12  # Of a phrase of two bars.
     config.composer.kl_weight = 1.0
+    config.composer.free_nats = 3.0
     config.composer.crop_notes = 448  # Tokens of a training example.
     config.composer.crop_hop = 224
     config.composer.dropped_lines_copies = 1  # Of every piece, without some of its tracks.

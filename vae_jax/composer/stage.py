@@ -49,6 +49,7 @@ class ComposerConfig(config.Section):
     dropout: float = config.number(at_least=0, at_most=1)  # Rate of dropout.
     latent_dim: int = config.number(at_least=1)  # Of a phrase.
     kl_weight: float = config.number(at_least=0)
+    free_nats: float = config.number(at_least=0)  # Of the latents of a phrase, which the loss does not count.
     crop_notes: int = config.number(at_least=2)  # Tokens of a training example, and how far apart examples start.
     crop_hop: int = config.number(at_least=1)
     dropped_lines_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its lines.
@@ -165,7 +166,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         params = variables["params"]
         mean, log_variance = self.encoder.apply({"params": params["encoder"]}, batch)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
-        kl = kl_nats(mean, log_variance) * has_latents
+        kl = kl_nats(mean, log_variance) * has_latents[:, None]
         latents = of_tokens(z, batch, has_latents)
         nats = self.decoder.apply(
             {"params": params["decoder"]}, batch, latents, not train, rngs={"dropout": dropout_key} if train else None
@@ -173,11 +174,12 @@ class ComposerStage(Trainable[ComposerExamples]):
         nats |= {"lines": self.line_nats(params["lines"], batch)}
         weight = 1 + scale * batch.ending[:, 1:].astype(jnp.float32)
         size = batch.pitch.shape[1] - 1  # Crops count by their tokens.
-        terms = {name: values.sum(axis=1) / size for name, values in nats.items()} | {"kl": kl / size}
+        terms = {name: values.sum(axis=1) / size for name, values in nats.items()} | {"kl": kl.sum(axis=1) / size}
         total = sum((weight * values).sum(axis=1) for values in nats.values())
         beaten = drums_lib.drum_nats(self.drum_net, params["drums"], drums, drum_key if train else None).sum(axis=1)
         total += beaten
-        return (total + self.config.kl_weight * kl) / size, terms | {"drums": beaten / size}
+        beyond = jnp.maximum(kl - self.config.free_nats, 0.0).sum(axis=1)
+        return (total + self.config.kl_weight * beyond) / size, terms | {"drums": beaten / size}
 
     def line_nats(self, params: Variables, batch: Crops) -> jax.Array:
         """Nats of which lines play each note, [B, N - 1]."""
@@ -192,8 +194,8 @@ class ComposerStage(Trainable[ComposerExamples]):
 
 
 def kl_nats(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """Divergence of the latents [B, U, L] of pieces from the standard normal prior, [B]."""
-    return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=(1, 2))
+    """Divergence of the latents of phrases [..., L] from the standard normal prior, [...]."""
+    return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=-1)
 
 
 def of_tokens(z: jax.Array, crops: Crops, has_latents: jax.Array) -> jax.Array:
