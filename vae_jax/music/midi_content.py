@@ -60,7 +60,7 @@ def _meter(tick: int, content: bytes, repairs: Repairs) -> list[Meter]:
     else:
         meter = Meter(tick, numerator, 2**power)
         if len(content) < 4:
-            repairs[f"time signature event of {len(content)} bytes read as {numerator}/{meter.denominator}"] += 1
+            repairs[f"time signature event of length {len(content)} read as {numerator}/{meter.denominator}"] += 1
         return [meter]
     return []
 

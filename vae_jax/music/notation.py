@@ -24,6 +24,8 @@ _FORMATS = {".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "musicxml", ".a
 SUFFIXES = tuple(_FORMATS)
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}encoding=[\"'](iso-8859-\d+|windows-\d+|latin-?1)[\"']", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]{0,200}\?>")
+_METER_BEATS = re.compile(r"(?:<beats>|M:|\*M)\s*(\d{3,})")
+_MAX_METER_BEATS = 255  # As in a MIDI file; music21 takes a time that grows with their square.
 _ABC_NUMBER = re.compile(r"^X:", re.MULTILINE)
 _MAX_MEMBERS = 1000
 _MAX_TUNES, _MAX_HEADER_LETTERS = 20_000, 10_000  # Of an ABC tune book; the header stands above every tune.
@@ -52,13 +54,7 @@ def read_notation(data: bytes, suffix: str) -> Reading:
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
-        try:
-            stream = _parse(text, _FORMATS[suffix])
-            content = notation_content.read_content(stream)
-        except (NotationError, MemoryError):
-            raise
-        except Exception as error:  # On damaged input music21 raises errors of every type.
-            raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
+        content = notation_content.read_content(_parse(text, _FORMATS[suffix]))
     reading = notation_layout.lay_out(content)
     remarks = [_one_line(line) for line in said.getvalue().splitlines() if line.strip()]
     if remarks:
@@ -146,15 +142,19 @@ def _parse(text: str, kind: str) -> Stream:
     if kind == "musicxml":
         text = _XML_DECLARATION.sub("", text, count=1)  # It names the encoding that the file had.
         _check_xml(text)
+    if any(len(beats) > 3 or int(beats) > _MAX_METER_BEATS for beats in _METER_BEATS.findall(text)):
+        raise NotationError(f"a meter of more than {_MAX_METER_BEATS} beats")
     converter = {"musicxml": ConverterMusicXML, "abc": ConverterABC, "humdrum": ConverterHumdrum}[kind]()
-    converter.parseData(text)
-    stream = converter.stream
-    if "Opus" in stream.classSet:
-        if len(stream.scores) != 1:
-            raise NotationError(f"{len(stream.scores)} pieces in one file; split it")
-        stream = stream.scores[0]
-    stream.toSoundingPitch(inPlace=True)
-    return stream
+    try:
+        converter.parseData(text)
+        stream = converter.stream
+        if len(pieces := stream.scores if "Opus" in stream.classSet else [stream]) == 1:
+            return pieces[0].toSoundingPitch(inPlace=True) or pieces[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # Damage raises a dozen of its own classes, and ValueError to OverflowError.
+        raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
+    raise NotationError(f"{len(pieces)} pieces in one file; split it")
 
 
 def _check_xml(text: str) -> None:
