@@ -318,8 +318,6 @@ REFUSED = {
     "an entity from outside": (OUTSIDE, ".xml", "declares XML entities"),
     "no zip": (b"PK\x03\x04 text", ".mxl", "cannot be unpacked"),
     "a bomb": (mxl(bytes(midi.MAX_FILE_BYTES + 1)), ".mxl", "unpacks to more than the limit"),
-    "a long bar": (musicxml([attributes(meter="100000/4") + BAR]), ".xml", "a meter of more than 255 beats"),
-    "a long bar in ABC": (b"X:1\nM:2000/8\nL:1/4\nK:C\nC|", ".abc", "a meter of more than 255 beats"),
     "music21 fails": (b"4c\n", ".krn", "music21 cannot read it (HumdrumException: "),
     "a long note": (b"X:1\nL:1/4\nK:C\nC1000000000|\n", ".abc", "beats, more than the limit"),
 }

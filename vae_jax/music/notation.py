@@ -24,8 +24,6 @@ _FORMATS = {".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "musicxml", ".a
 SUFFIXES = tuple(_FORMATS)
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}encoding=[\"'](iso-8859-\d+|windows-\d+|latin-?1)[\"']", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]{0,200}\?>")
-_METER_BEATS = re.compile(r"(?:<beats>|M:|\*M)\s*(\d{3,})")
-_MAX_METER_BEATS = 255  # As in a MIDI file; music21 takes a time that grows with their square.
 _ABC_NUMBER = re.compile(r"^X:", re.MULTILINE)
 _MAX_MEMBERS = 1000
 _MAX_TUNES, _MAX_HEADER_LETTERS = 20_000, 10_000  # Of an ABC tune book; the header stands above every tune.
@@ -142,8 +140,6 @@ def _parse(text: str, kind: str) -> Stream:
     if kind == "musicxml":
         text = _XML_DECLARATION.sub("", text, count=1)  # It names the encoding that the file had.
         _check_xml(text)
-    if any(len(beats) > 3 or int(beats) > _MAX_METER_BEATS for beats in _METER_BEATS.findall(text)):
-        raise NotationError(f"a meter of more than {_MAX_METER_BEATS} beats")
     converter = {"musicxml": ConverterMusicXML, "abc": ConverterABC, "humdrum": ConverterHumdrum}[kind]()
     try:
         converter.parseData(text)
