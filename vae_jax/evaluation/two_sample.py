@@ -6,9 +6,11 @@ Accuracy saturates where a single feature gives the pieces away; the mean over f
 above zero for samples of one population, and the more so the smaller they are: `chance` says how far.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -17,6 +19,9 @@ from vae_jax.evaluation.intervals import interval_95, resample_group_sums
 from vae_jax.evaluation.pieces import VIEWS, PieceSet, feature_index, feature_names
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.files import Json
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 NUM_FOLDS, NUM_TREES = 5, 60
 CLASSIFIERS = ("logistic", "boosting")
@@ -248,7 +253,7 @@ def _cross_validate(
     return correct
 
 
-def _make_model(classifier: str, seed: int) -> Any:
+def _make_model(classifier: str, seed: int) -> Pipeline:
     """A pipeline whose last step has the classifier's name; a missing value becomes the median of the training part."""
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.impute import SimpleImputer

@@ -10,7 +10,6 @@ import pathlib
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
@@ -180,7 +179,7 @@ def _compared_fields(config: Fields) -> Json:
     return fields
 
 
-def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")

@@ -8,7 +8,7 @@ Salakhutdinov (2016). From the same samples the second is never below the first 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -37,16 +37,16 @@ _MODEL_CLASSES = np.searchsorted(DURATION_EDGES, DURATION_STEPS)  # The model's 
 class LatentSamples(NamedTuple):
     """What K samples of the posterior of W examples cost, in nats; arrays of NumPy once they are fetched."""
 
-    reconstruction: dict[str, Any]  # By term of the target, [K, W].
-    log_ratio: Any  # log q(z | x) - log p(z), [K, W].
+    reconstruction: dict[str, chex.Array]  # By term of the target, [K, W].
+    log_ratio: chex.Array  # log q(z | x) - log p(z), [K, W].
 
 
 class NoteDurations(NamedTuple):
     """What the durations of the target's notes depend on; N notes, filled up with zeros."""
 
-    cell: Any  # [N, 3], beat, half of the beat and register of the model's durations.
-    parts: Any  # [N, C - 1] float32, 1 where a part plays the note; no part for what fills the arrays up.
-    longest: Any  # [N], the model's duration class of the longest.
+    cell: chex.Array  # [N, 3], beat, half of the beat and register of the model's durations.
+    parts: chex.Array  # [N, C - 1] float32, 1 where a part plays the note; no part for what fills the arrays up.
+    longest: chex.Array  # [N], the model's duration class of the longest.
 
 
 def longest_nats(outlasts: jax.Array, parts: jax.Array, longest: jax.Array) -> jax.Array:
@@ -86,7 +86,7 @@ def sample_posterior(
 def draw_latents(
     key: jax.Array,
     posterior: Posterior,
-    cost: Callable[[jax.Array], dict[str, Any]],
+    cost: Callable[[jax.Array], dict[str, jax.Array]],
     prior: Callable[[jax.Array], Posterior] | None = None,
 ) -> LatentSamples:
     """Draws one latent an example; as `sample_posterior`, without the axis K."""
