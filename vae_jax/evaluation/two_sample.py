@@ -27,7 +27,7 @@ NUM_FOLDS, NUM_TREES = 5, 60
 CLASSIFIERS = ("logistic", "boosting")
 ALL_VIEWS = (*VIEWS, "all_but_performance", "all")
 _NUM_TOP_FEATURES = 10
-_NUM_PERMUTATIONS, _NUM_RESAMPLES = 200, 1000
+_NUM_PERMUTATIONS, _NUM_RESAMPLES, _NUM_HALVINGS = 200, 1000, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,13 +143,13 @@ def compare(
     return _sum_up([_run_trial(first, second, seed, share_tunes, views)], seed)
 
 
-def compare_halves(real: PieceSet, seed: int, num_repeats: int = 2) -> Comparison | None:
-    """Compares random halves of the tunes of real pieces, so many times, on average; None for under ten tunes."""
+def compare_halves(real: PieceSet, seed: int) -> Comparison | None:
+    """Compares random halves of the tunes of real pieces, twice, on average; None for under ten tunes."""
     names = np.unique(np.asarray(real.tunes, dtype=np.int64))
     if len(names) < 2 * NUM_FOLDS:
         return None
     trials = []
-    for repeat in range(num_repeats):
+    for repeat in range(_NUM_HALVINGS):
         chosen = np.random.default_rng([seed, repeat]).permutation(names)[: len(names) // 2]
         is_second = np.isin(real.tunes, chosen)
         halves = real.select(np.flatnonzero(~is_second)), real.select(np.flatnonzero(is_second))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -126,9 +125,8 @@ def load_run(workdir: str, *, allow_folds: bool = False) -> tuple[RunFolder, Jso
 
 def describe_run(config: Fields, corpus: Corpus, split: Split) -> Json:
     """Describes a run for `run.json`: what it runs on and with, and which files it trains on and holds out."""
-    identity = json.dumps([_compared_fields(config), corpus.fingerprint], sort_keys=True)
     return {
-        "run_id": hashlib.sha256(identity.encode()).hexdigest()[:12],
+        "run_id": files.hash_json([_compared_fields(config), corpus.fingerprint])[:12],
         "seed": config["seed"],
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "pieces": corpus.num_pieces},
         "split": _describe_split(corpus, split),

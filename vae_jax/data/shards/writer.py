@@ -141,7 +141,7 @@ def _open_folder(folder: pathlib.Path, source: Source, representation: Json) -> 
 def _identity(config: Json, source: Source) -> str:
     """Hash of everything that determines a chunk's content."""
     listed = [[file.path, file.size, file.stamp, file.refusal] for file in source.files]
-    return format.hash_json([format.encoder_version(), config, listed])
+    return files.hash_json([format.encoder_version(), config, listed])
 
 
 def _is_written(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> bool:

@@ -134,7 +134,6 @@ class RollLikelihood(LikelihoodModel):
         variables: Variables,
         frequencies: Frequencies,
         key: jax.Array,
-        num_samples: int = NUM_SAMPLES,
     ):
         """Takes the trained model, the frequencies of what it does not hold, and the key of the samples."""
         self._representation, self._variables = representation, variables
@@ -142,9 +141,9 @@ class RollLikelihood(LikelihoodModel):
         steps, pitches, _ = model.example_shape
         features = np.asarray(variables["constants"]["features"])
         self._absent = ~np.isin(np.arange(2 * steps * pitches), features).reshape(2, steps, pitches)
-        self._sample = jax.jit(lambda *inputs: _sample_piece(model, representation, num_samples, *inputs))
+        self._sample = jax.jit(lambda *inputs: _sample_piece(model, representation, *inputs))
         self.remarks = (
-            f"negative ELBO of {num_samples} samples; cells and the finest duration classes, which the model does not "
+            f"negative ELBO of {NUM_SAMPLES} samples; cells and the finest duration classes, which the model does not "
             "hold, have their training frequency",
         )
 
@@ -189,7 +188,6 @@ class RollLikelihood(LikelihoodModel):
 def _sample_piece(
     model: RollVAE,
     representation: RollRepresentation,
-    num_samples: int,
     variables: Variables,
     key: jax.Array,
     lists: BeatLists,
@@ -200,7 +198,7 @@ def _sample_piece(
     """Samples the latents of one piece of T beats.
 
     Args:
-      model, representation, num_samples, variables: as in `RollLikelihood`.
+      model, representation, variables: as in `RollLikelihood`.
       key: consumed.
       lists: the piece's beats, [1, T, ...].
       inside: [1, T, S] bool, which steps are of the piece: those outside are known to be empty.
@@ -233,4 +231,4 @@ def _sample_piece(
         expected = model.apply(variables, z * beat_inside, method="prior")
         return Posterior(*(jnp.where(beat_inside > 0, *pair) for pair in zip(expected, posterior, strict=True)))
 
-    return sample_posterior(key, posterior, num_samples, cost, prior)
+    return sample_posterior(key, posterior, NUM_SAMPLES, cost, prior)
