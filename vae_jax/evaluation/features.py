@@ -137,11 +137,7 @@ def _bar_self_similarity(grid: BarGrid) -> float:
 def _register(grid: BarGrid) -> dict[str, float]:
     """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
-    return {
-        "pitch_mean": _mean(height),
-        "pitch_sd": _sd(height),
-        "pitch_range": np.ptp(height) if len(height) else 0.0,
-    }
+    return {"pitch_mean": _mean(height), "pitch_sd": _sd(height), "pitch_range": np.ptp(height) if len(height) else 0.0}
 
 
 def _pitch_classes(grid: BarGrid) -> dict[str, float]:

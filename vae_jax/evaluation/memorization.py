@@ -163,10 +163,7 @@ def _best_f1(windows: scipy.sparse.csr_matrix, library: Sequence[scipy.sparse.cs
 
 
 def _bootstrap(
-    values: Sequence[np.ndarray],
-    tunes: Sequence[int],
-    statistics: _Statistics,
-    rng: np.random.Generator,
+    values: Sequence[np.ndarray], tunes: Sequence[int], statistics: _Statistics, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """The statistics of the resamples of the tunes that have values."""
     joined, tune_of = np.concatenate(values), np.repeat(tunes, [len(mine) for mine in values])

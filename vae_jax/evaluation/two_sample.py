@@ -125,12 +125,7 @@ def _mark(accuracy: Json) -> str:
 
 
 def compare(
-    first: PieceSet,
-    second: PieceSet,
-    seed: int,
-    *,
-    share_tunes: bool = False,
-    views: Sequence[str] | None = None,
+    first: PieceSet, second: PieceSet, seed: int, *, share_tunes: bool = False, views: Sequence[str] | None = None
 ) -> Comparison | None:
     """Trains classifiers to recognise the pieces of the second sample, by cross-validation.
 

@@ -28,12 +28,7 @@ CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open fil
 
 
 def write_shards(
-    folder: pathlib.Path,
-    raw: Json | None,
-    path: str = "",
-    *,
-    num_workers: int,
-    chunk_files: int = CHUNK_FILES,
+    folder: pathlib.Path, raw: Json | None, path: str = "", *, num_workers: int, chunk_files: int = CHUNK_FILES
 ) -> Json:
     """Writes a corpus as shards, or what is missing of them, and returns the manifest.
 

@@ -146,13 +146,7 @@ def blend(start: RollContext, end: RollContext, fraction: float, num_steps: int,
 
 
 def make_context(
-    score: Score,
-    grid: Grid,
-    *,
-    roll: np.ndarray,
-    of_note: np.ndarray,
-    multiplicity: np.ndarray,
-    transposition: int,
+    score: Score, grid: Grid, *, roll: np.ndarray, of_note: np.ndarray, multiplicity: np.ndarray, transposition: int
 ) -> RollContext:
     """Takes from a score what its roll leaves out.
 
