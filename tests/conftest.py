@@ -25,10 +25,17 @@ from tiny_run import TinyRun, make_tiny_run
 
 from vae_jax.data import corpus as corpus_lib
 
+_UNOPTIMISED = "--xla_backend_optimization_level=0"
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 hypothesis.settings.register_profile("vae_jax", deadline=None, derandomize=True, database=None, print_blob=False)
 hypothesis.settings.load_profile("vae_jax")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has XLA optimise nothing where no test is slow: compiling then takes longer than running what is compiled."""
+    if config.option.markexpr == "not slow" and _UNOPTIMISED not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNOPTIMISED}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,10 +75,10 @@ def runs(tmp_path_factory) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Lets one worker at a time in."""
+def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
+    """Lets one worker at a time make a run."""
     folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as handle:
+    with (folder / f"{name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -80,7 +87,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 def small_run(runs: pathlib.Path) -> pathlib.Path:
     """Folder of a small run of the flagship that no test may change."""
     folder, is_done = runs / "small", runs / "small.done"
-    with locked(runs):
+    with locked(runs, "small"):
         if not is_done.exists():
             assert_success(call("run.py", *SMALL, f"--workdir={folder}"))
             is_done.touch()
@@ -91,7 +98,7 @@ def small_run(runs: pathlib.Path) -> pathlib.Path:
 def finished_smoke_run(runs: pathlib.Path) -> tuple[pathlib.Path, str]:
     """Folder and output of a run of configs/smoke.py as a process of its own."""
     folder, output = runs / "new" / "smoke", runs / "smoke.out"
-    with locked(runs):
+    with locked(runs, "smoke"):
         if not output.exists():
             done = run("run.py", "--config=configs/smoke.py", f"--workdir={folder}")
             assert_success(done)

@@ -32,7 +32,7 @@ def _describe(one: Reconstruction) -> str:
         labels["drum_f1_50ms"] = "drum F1 at 50 ms"
     scores = [f"{label} {SCORES[name](one.original, one.score).f1:.4f}" for name, label in labels.items()]
     report = one.encoded.report.items()
-    counts = [quantity(n, "note") if key == "notes" else f"{n} {key.replace('_', ' ')}" for key, n in report if n]
+    counts = [quantity(n, "note") + key.removeprefix("notes").replace("_", " ") for key, n in report if n]
     return f"{quantity(len(one.score.notes), 'note')} reconstructed, {', '.join(scores)} (from {', '.join(counts)})"
 
 

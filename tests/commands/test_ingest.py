@@ -50,7 +50,7 @@ def test_each_file_has_its_status_and_reasons(tmp_path: pathlib.Path):
     report = {file["path"]: file for file in read_report(tmp_path / "ingest.json")["files"]}
     assert report["good.mid"]["status"] == "loaded"
     assert (report["good.mid"]["notes"], report["good.mid"]["tracks"], report["good.mid"]["reasons"]) == (40, 1, [])
-    assert report["odd\x1b[2J.mid"]["reasons"] == ["1 bytes before the header skipped"]
+    assert report["odd\x1b[2J.mid"]["reasons"] == ["bytes skipped before the header: 1"]
     assert (report["text.mid"]["status"], report["text.mid"]["notes"]) == ("refused", 0)
     assert report["text.mid"]["reasons"] == ["not a MIDI file (no MThd header)"]
 

@@ -85,7 +85,7 @@ def test_every_file_has_a_status_and_reasons(tmp_path: pathlib.Path):
         "silent.mid": "refused",
         "text.mid": "refused",
     }
-    assert corpus.files[1].reasons == ("3 bytes before the header skipped",)
+    assert corpus.files[1].reasons == ("bytes skipped before the header: 3",)
     assert reason(corpus, "text.mid") == "not a MIDI file (no MThd header)"
     assert reason(corpus, "silent.mid") == "the file holds no note"
     assert [piece.path for piece in corpus.pieces] == ["good.mid", "junk_before.mid"]

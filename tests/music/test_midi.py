@@ -92,12 +92,12 @@ CASES = {
     "tracks beyond the header's count": (
         smf(track(NOTE), track(on(0, 62), off(10, 62)), count=1),
         [ROW, (0, 10, 1, 0, 62, 64, 0)],
-        ("the header counts 1 tracks, the file holds 2",),
+        ("number of tracks: 1 in the header, 2 in the file",),
     ),
     "fewer tracks than the header counts": (
         smf(track(NOTE), count=65535),
         [ROW],
-        ("the header counts 65535 tracks, the file holds 1",),
+        ("number of tracks: 65535 in the header, 1 in the file",),
     ),
     "unknown meta event": (smf(track(meta(100, 0x60, b"?!"), NOTE)), [(100, *ROW[1:])], ()),
     "long unknown meta event": (smf(track(meta(100, 0x7F, b"\xff" * 200), NOTE)), [(100, *ROW[1:])], ()),
@@ -165,7 +165,7 @@ CASES = {
         ("format 7 does not exist: read as format 1",),
     ),
     "RMID wrapper": (rmid(smf(track(NOTE))), [ROW], ()),
-    "bytes before the header": (b"\x00" * 128 + smf(track(NOTE)), [ROW], ("128 bytes before the header skipped",)),
+    "bytes before the header": (b"\x00" * 128 + smf(track(NOTE)), [ROW], ("bytes skipped before the header: 128",)),
     "header with more bytes than six": (
         chunk(b"MThd", b"\x00\x01\x00\x01\x01\xe0\xab\xcd") + track(NOTE),
         [ROW],
@@ -207,7 +207,7 @@ CASES = {
     "bytes after the last track": (
         smf(track(NOTE)) + b"<html>404 not found</html>",
         [ROW],
-        ("26 bytes after the last track skipped",),
+        ("bytes skipped after the last track: 26",),
     ),
 }
 

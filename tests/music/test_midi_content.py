@@ -156,7 +156,7 @@ def test_of_keys_of_pitched_tracks_the_last_counts():
 
 
 METERS = {
-    "two bytes": (b"\x03\x02", (Meter(0, 3, 4),), ("time signature event of 2 bytes read as 3/4",)),
+    "two bytes": (b"\x03\x02", (Meter(0, 3, 4),), ("time signature event of length 2 read as 3/4",)),
     "four bytes": (b"\x06\x03\x24\x08", (Meter(0, 6, 8),), ()),
     "one byte": (b"\x03", (), ("time signature event without a time signature ignored",)),
     "0/4": (b"\x00\x02\x18\x08", (), ("time signature 0/2^2 ignored",)),

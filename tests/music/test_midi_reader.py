@@ -56,7 +56,7 @@ DAMAGED = {
     "length too short and trailing bytes": (
         one(tune(A)).replace(b"\x24\x00\x90", b"\x20\x00\x90") + b"\x1a" * 20,
         tune_rows(A),
-        [WRONG_LENGTH, "20 bytes after the last track skipped"],
+        [WRONG_LENGTH, "bytes skipped after the last track: 20"],
     ),
     "length of an unknown chunk too long": (
         smf(chunk(b"XFIH", b"1234", size=40), track(tune(A)), division=96),
@@ -154,7 +154,7 @@ DAMAGED = {
     "a meter of two bytes": (
         one(meta(0, 0x58, b"\x03\x02"), tune(A)),
         tune_rows(A),
-        ["time signature event of 2 bytes read as 3/4"],
+        ["time signature event of length 2 read as 3/4"],
     ),
     "a tempo past the last note": (one(tune(A), tempo(96 * 9_999, 400_000)), tune_rows(A), []),
 }

@@ -318,6 +318,7 @@ REFUSED = {
     "an entity from outside": (OUTSIDE, ".xml", "declares XML entities"),
     "no zip": (b"PK\x03\x04 text", ".mxl", "cannot be unpacked"),
     "a bomb": (mxl(bytes(midi.MAX_FILE_BYTES + 1)), ".mxl", "unpacks to more than the limit"),
+    "music21 fails": (b"4c\n", ".krn", "music21 cannot read it (HumdrumException: "),
     "a long note": (b"X:1\nL:1/4\nK:C\nC1000000000|\n", ".abc", "beats, more than the limit"),
 }
 
@@ -417,3 +418,16 @@ def test_what_music21_warns_of_is_told_and_not_printed(capfd: pytest.CaptureFixt
     reading = read_notation(b"X:1\nL:1/4\nK:C\nC\xc3\xa9D|^|", ".abc")
     assert reading.warnings[0].startswith("music21: abcFormat: WARNING: Could not get pitch")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bug_of_our_own_is_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vae_jax.music.notation_content._read_part", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        read_notation(ABC, ".abc")
+
+
+def test_a_tempo_out_of_range_is_left_out():
+    mark = "<direction><direction-type><metronome><beat-unit>quarter</beat-unit><per-minute>1e-310</per-minute>"
+    score = read(musicxml([attributes() + mark + "</metronome></direction-type></direction>" + BAR]))
+    assert len(score.notes) == 4
+    assert not score.tempos

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from benchmarks import comparison, process
+from benchmarks import comparison, duplicates, process
 from benchmarks.contestants import Ours, Start
 from configs import anthems, post
 from vae_jax.data import synthetic
@@ -19,6 +19,7 @@ from vae_jax.models.base import Variables
 from vae_jax.models.losses import binomial_nll, gaussian_kl_nats, mean_squared_log_error
 from vae_jax.models.pianoroll_vae import stack_neighbours
 from vae_jax.music import midi
+from vae_jax.music.score import make_notes, make_score
 from vae_jax.representations.pianoroll.augmentation import Draws, augment
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.runtime.errors import UserError
@@ -66,6 +67,17 @@ def test_damage(tmp_path: pathlib.Path):
     assert figures(table, "length of a track") == [2, 2, 1, 1]
     assert figures(table, "a byte lost")[2] > 0.8
     assert table.endswith("tracks of noise with a note: 0 of 2\n")
+
+
+def test_duplicates_are_aligned_as_by_hand():
+    tune = np.array([2, 2, 1, -3, 5, 5, 5, -7])
+    varied = np.concatenate([[9, 9], tune[:3], [4], tune[3:]])  # Seven or more of eight, with one gap or less.
+    shares = duplicates.alignment_shares([tune, varied, tune[:4], np.array([11])])
+    np.testing.assert_allclose(shares[0], [1, 7 / 8, 1, 0])
+    np.testing.assert_allclose(shares[1, 2], 3 / 4)
+    np.testing.assert_array_equal(shares, shares.T)
+    score = make_score(480, make_notes([0, 480, 720, 960, 1920], [480, 240, 240, 960, 480], [60, 62, 64, 65, 60]))
+    np.testing.assert_array_equal(duplicates.soprano(score), [2, 3, 0, -5])
 
 
 def test_startup():

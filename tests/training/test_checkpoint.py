@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vae_jax.runtime import files
 from vae_jax.runtime.errors import UserError
 from vae_jax.training import checkpointing
 from vae_jax.training.step import TrainState
@@ -177,7 +178,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(folder: pathlib
     manifest = json.loads(path.read_text())
     del manifest["manifest_sha256"]
     manifest["arrays"] = {name: text.split(" ", 1) for name, text in manifest["arrays"].items()}
-    path.write_text(json.dumps(manifest | {"manifest_sha256": checkpointing._hash_json(manifest)}))
+    path.write_text(json.dumps(manifest | {"manifest_sha256": files.hash_json(manifest)}))
     with pytest.raises(UserError, match=r"00000002: a checkpoint of another model, optimiser or version") as caught:
         checkpointing.restore(folder, abstract(state_at(0)))
     assert len(str(caught.value).splitlines()) == 1

@@ -12,6 +12,7 @@ from vae_jax.evaluation.intervals import fold_interval_95
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.files import Json, printable
+from vae_jax.runtime.text import quantity
 
 _MAIN_SCORE = "note_f1_50ms"  # Every representation has it, of the notes of the file.
 # The figures, by their places in `metrics.json`, that are shown beside the scores.
@@ -103,7 +104,7 @@ def summarise(names: Sequence[str], comparisons: Sequence[Comparison]) -> str:
     blocks = ["\n".join(f"{letter}: {printable(name)}" for letter, name in zip(letters, names, strict=True))]
     for letter, found in zip(letters[1:], comparisons, strict=True):
         columns = ("A", letter, f"{letter} - A", "95% interval", f"{letter} higher")
-        count = f"{found.num_tunes} tunes that both hold out ({found.num_pieces} files)"
+        count = f"held out by both: {quantity(found.num_tunes, 'tune')} ({quantity(found.num_pieces, 'file')})"
         rows: list[Sequence[Cell]] = [(count, *columns)]
         rows += [_row(folds.score_label(name), one) for name, one in found.held_out.items()]
         if found.left_out:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vae_jax.evaluation.bar_grid import NUM_PITCHES, STEPS_PER_BEAT, BarGrid
 from vae_jax.music import instruments, key
-from vae_jax.music.theory import HARMONIC_MINOR_SCALE, MAJOR_SCALE, MAJOR_TRIAD, MINOR_TRIAD, NATURAL_MINOR_SCALE
+from vae_jax.music.theory import MAJOR_SCALE, MAJOR_TRIAD, MINOR_SCALE, MINOR_TRIAD
 from vae_jax.representations.pianoroll.encoding import DURATION, PART, STEP
 
 FEATURES = (
@@ -137,18 +137,13 @@ def _bar_self_similarity(grid: BarGrid) -> float:
 def _register(grid: BarGrid) -> dict[str, float]:
     """Pitches counted from the estimated tonic nearest to C, so a transposition may move the mean by octaves."""
     height = grid.pitch + key.semitones_to(grid.tonic)
-    return {
-        "pitch_mean": _mean(height),
-        "pitch_sd": _sd(height),
-        "pitch_range": np.ptp(height) if len(height) else 0.0,
-    }
+    return {"pitch_mean": _mean(height), "pitch_sd": _sd(height), "pitch_range": np.ptp(height) if len(height) else 0.0}
 
 
 def _pitch_classes(grid: BarGrid) -> dict[str, float]:
     """Pitch classes counted from the estimated tonic."""
     degree = (grid.pitch - grid.tonic.pitch_class) % 12
-    minor_scale = {*NATURAL_MINOR_SCALE, *HARMONIC_MINOR_SCALE}
-    scale = np.isin(degree, [*minor_scale] if grid.tonic.minor else MAJOR_SCALE)
+    scale = np.isin(degree, MINOR_SCALE if grid.tonic.minor else MAJOR_SCALE)
     onsets = grid.onsets_per_bar
     in_scale = np.bincount(grid.bar_of(grid.step[scale]), minlength=grid.num_bars)
     return {

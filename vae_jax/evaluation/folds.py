@@ -11,7 +11,7 @@ from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.files import Json, printable
 
 
-def sum_up(metrics: Sequence[Json], seed: int = 0) -> Json:
+def sum_up(metrics: Sequence[Json]) -> Json:
     """Sums up the `metrics.json` of every fold's run, at least two.
 
     Returns under `held_out` the scores of the held-out pieces of all folds, as if they were those of one run, with 95%
@@ -22,7 +22,7 @@ def sum_up(metrics: Sequence[Json], seed: int = 0) -> Json:
     pieces = read_held_out({"pieces": rows}, "the folds")
     scores: Json = {"pieces": len(rows), "tunes": len(set(pieces.tunes))}
     for name in pieces.ratios:
-        scores |= {name: pieces.score(name), f"{name}_interval": pieces.interval(name, seed)}
+        scores |= {name: pieces.score(name), f"{name}_interval": pieces.interval(name)}
     leaves = [dict(_leaves(one)) for one in metrics]
     shared = [place for place in leaves[0] if all(place in one for one in leaves)]
     test_share = float(np.mean([one["held_out"]["pieces"] / one["training"]["pieces"] for one in metrics]))

@@ -59,9 +59,9 @@ class HeldOut:
         above, below = self.ratios[name].sum(axis=1)
         return float(above / below) if below else None
 
-    def interval(self, name: str, seed: int = 0) -> list[float] | None:
+    def interval(self, name: str) -> list[float] | None:
         """Returns its 95% interval over tunes; None for fewer than two."""
-        return bootstrap_interval([self.ratios[name]], self.tunes, seed)
+        return bootstrap_interval([self.ratios[name]], self.tunes, 0)
 
 
 def held_out_rows(metrics: Json) -> list[Json]:

@@ -17,6 +17,7 @@ from vae_jax.runtime.files import Json
 
 _MAX_PAIRS = 2**22  # Windows times training windows that are compared at once.
 _MAX_SHIFT = 24  # Semitones.
+_NUM_SAMPLES = 1000  # Of the bootstrap.
 _Statistics = Mapping[str, Callable[[np.ndarray], float]]
 _WINDOW_STATISTICS: _Statistics = {
     "mean": lambda best: float(np.mean(best)),
@@ -31,9 +32,7 @@ _MELODY_STATISTICS: _Statistics = {
 _COMPARED = ("mean", "near_exact")
 
 
-def score_memorization(
-    training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int, num_samples: int = 1000
-) -> Json:
+def score_memorization(training: PieceSet, held_out: PieceSet, composed: PieceSet, seed: int) -> Json:
     """Compares composed and held-out pieces with the training pieces.
 
     Returns for "bar", "two_bars" and "melody" and each of "composed" and "held_out" how many `windows` or `pieces` were
@@ -46,9 +45,9 @@ def score_memorization(
     results: Json = {}
     for name, num_bars in {"bar": 1, "two_bars": 2}.items():
         best = {subset: best_matches(pieces.grids, training.grids, num_bars) for subset, pieces in subsets.items()}
-        results[name] = _compare(best, subsets, "windows", _WINDOW_STATISTICS, seed, num_samples)
+        results[name] = _compare(best, subsets, "windows", _WINDOW_STATISTICS, seed)
     runs = {subset: longest_shared_runs(pieces.voices, training.voices) for subset, pieces in subsets.items()}
-    results["melody"] = _compare(runs, subsets, "pieces", _MELODY_STATISTICS, seed, num_samples)
+    results["melody"] = _compare(runs, subsets, "pieces", _MELODY_STATISTICS, seed)
     return results
 
 
@@ -81,7 +80,6 @@ def _compare(
     unit: str,
     statistics: _Statistics,
     seed: int,
-    num_samples: int,
 ) -> Json:
     """The statistics of the values of every piece, by subset, and their differences."""
     rng = np.random.default_rng(seed)
@@ -89,7 +87,7 @@ def _compare(
     samples = {}
     for subset, pieces in subsets.items():
         joined = np.concatenate([np.zeros(0), *values[subset]])
-        drawn = _bootstrap(values[subset], pieces.tunes, statistics, rng, num_samples) if len(joined) else {}
+        drawn = _bootstrap(values[subset], pieces.tunes, statistics, rng) if len(joined) else {}
         samples[subset], found[subset] = drawn, {unit: len(joined)}
         for figure, statistic in statistics.items():
             found[subset][figure] = statistic(joined) if drawn else None
@@ -165,15 +163,11 @@ def _best_f1(windows: scipy.sparse.csr_matrix, library: Sequence[scipy.sparse.cs
 
 
 def _bootstrap(
-    values: Sequence[np.ndarray],
-    tunes: Sequence[int],
-    statistics: _Statistics,
-    rng: np.random.Generator,
-    num_samples: int,
+    values: Sequence[np.ndarray], tunes: Sequence[int], statistics: _Statistics, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The statistics of `num_samples` resamples of the tunes that have values."""
+    """The statistics of the resamples of the tunes that have values."""
     joined, tune_of = np.concatenate(values), np.repeat(tunes, [len(mine) for mine in values])
     units = [joined[tune_of == tune] for tune in dict.fromkeys(tune_of.tolist())]
-    picks = rng.integers(0, len(units), size=(num_samples, len(units)))
+    picks = rng.integers(0, len(units), size=(_NUM_SAMPLES, len(units)))
     drawn = [np.concatenate([units[n] for n in pick]) for pick in picks]
     return {name: np.array([statistic(mine) for mine in drawn]) for name, statistic in statistics.items()}

@@ -14,6 +14,7 @@ from vae_jax.music.match_counts import MatchCounts, f1_score
 from vae_jax.music.score import Score
 
 ONSET_TOLERANCE_SEC = 0.05
+_NUM_SAMPLES = 1000  # Of the bootstrap.
 
 
 def count_matches(reference: Score, estimate: Score, *, drums: bool = False, offsets: bool = False) -> MatchCounts:
@@ -70,14 +71,12 @@ def without_doublings(score: Score) -> Score:
     return _select(score, np.sort(np.array(kept, dtype=np.int64)))
 
 
-def bootstrap_f1(
-    counts: Sequence[MatchCounts], tunes: Sequence[int], *, seed: int = 0, num_samples: int = 1000
-) -> list[float]:
+def bootstrap_f1(counts: Sequence[MatchCounts], tunes: Sequence[int], *, seed: int = 0) -> list[float]:
     """Returns the 95% interval of the F1 of summed counts, one for each piece, by resampling tunes."""
     if not counts:
         return [0.0, 0.0]
     columns = np.array([dataclasses.astuple(count) for count in counts]).T
-    return interval_95(f1_score(*resample_group_sums(columns, tunes, np.random.default_rng(seed), num_samples)))
+    return interval_95(f1_score(*resample_group_sums(columns, tunes, np.random.default_rng(seed), _NUM_SAMPLES)))
 
 
 def _select(score: Score, index: np.ndarray) -> Score:

@@ -6,9 +6,11 @@ Accuracy saturates where a single feature gives the pieces away; the mean over f
 above zero for samples of one population, and the more so the smaller they are: `chance` says how far.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -18,11 +20,14 @@ from vae_jax.evaluation.pieces import VIEWS, PieceSet, feature_index, feature_na
 from vae_jax.evaluation.tables import Cell, format_table
 from vae_jax.runtime.files import Json
 
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 NUM_FOLDS, NUM_TREES = 5, 60
 CLASSIFIERS = ("logistic", "boosting")
 ALL_VIEWS = (*VIEWS, "all_but_performance", "all")
 _NUM_TOP_FEATURES = 10
-_NUM_PERMUTATIONS, _NUM_RESAMPLES = 200, 1000
+_NUM_PERMUTATIONS, _NUM_RESAMPLES, _NUM_HALVINGS = 200, 1000, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +125,7 @@ def _mark(accuracy: Json) -> str:
 
 
 def compare(
-    first: PieceSet,
-    second: PieceSet,
-    seed: int,
-    *,
-    share_tunes: bool = False,
-    views: Sequence[str] | None = None,
+    first: PieceSet, second: PieceSet, seed: int, *, share_tunes: bool = False, views: Sequence[str] | None = None
 ) -> Comparison | None:
     """Trains classifiers to recognise the pieces of the second sample, by cross-validation.
 
@@ -138,13 +138,13 @@ def compare(
     return _sum_up([_run_trial(first, second, seed, share_tunes, views)], seed)
 
 
-def compare_halves(real: PieceSet, seed: int, num_repeats: int = 2) -> Comparison | None:
-    """Compares random halves of the tunes of real pieces, so many times, on average; None for under ten tunes."""
+def compare_halves(real: PieceSet, seed: int) -> Comparison | None:
+    """Compares random halves of the tunes of real pieces, twice, on average; None for under ten tunes."""
     names = np.unique(np.asarray(real.tunes, dtype=np.int64))
     if len(names) < 2 * NUM_FOLDS:
         return None
     trials = []
-    for repeat in range(num_repeats):
+    for repeat in range(_NUM_HALVINGS):
         chosen = np.random.default_rng([seed, repeat]).permutation(names)[: len(names) // 2]
         is_second = np.isin(real.tunes, chosen)
         halves = real.select(np.flatnonzero(~is_second)), real.select(np.flatnonzero(is_second))
@@ -248,7 +248,7 @@ def _cross_validate(
     return correct
 
 
-def _make_model(classifier: str, seed: int) -> Any:
+def _make_model(classifier: str, seed: int) -> Pipeline:
     """A pipeline whose last step has the classifier's name; a missing value becomes the median of the training part."""
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.impute import SimpleImputer

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import chex
 import flax.linen as nn
 import flax.struct
 import jax
@@ -15,7 +16,7 @@ from vae_jax.models.posterior import Posterior
 from vae_jax.runtime import config
 
 Variables = dict[str, Any]  # Flax collections by name: "params" and the model's constants.
-InputBatches = Callable[[], Iterable[Any]]  # Gives the model's inputs anew at each call, in batches.
+InputBatches = Callable[[], Iterable[chex.ArrayTree]]  # Gives the model's inputs anew at each call, in batches.
 
 
 @flax.struct.dataclass

@@ -21,6 +21,8 @@ _BATCH, _CALIBRATION_BATCH = 64, 16
 _STRETCH = 256  # Examples of a sequence that are encoded or decoded at once, beside their context.
 
 Rows = TypeVar("Rows")
+Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +143,9 @@ class Inference:
             for examples, context in zip(self.decode_pieces(latents), contexts, strict=True)
         ]
 
-    def _map(self, function: Callable[[Any], Any], pieces: Sequence[Any], finish: Callable[[Any], Any]) -> list[Any]:
+    def _map(
+        self, function: Callable[[Rows], Found], pieces: Sequence[Rows], finish: Callable[[Found], Result]
+    ) -> list[Result]:
         """Applies a jitted function to the rows of pieces in batches of one shape, and `finish` to the results, NumPy
         arrays [rows, ...]; returns what that gives for each piece."""
         if not pieces:
@@ -153,7 +157,7 @@ class Inference:
         found = arrays.concatenate([finish(jax.device_get(function(arrays.take(rows, batch)))) for batch in batches])
         return [arrays.take(found, slice(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
-    def _stretches(self, function: Callable[[Any], Any], rows: Any) -> Iterator[Any]:
+    def _stretches(self, function: Callable[[Rows], Found], rows: Rows) -> Iterator[Found]:
         """Applies a jitted function to a sequence, one stretch with its context after the other."""
         context, count = self._context or 0, arrays.num_examples(rows)
         for start in range(0, count, _STRETCH):

@@ -1,9 +1,11 @@
 """Latents in files: those of one piece, with what decoding takes from the original, and those of a corpus."""
 
+from __future__ import annotations
+
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +16,17 @@ from vae_jax.runtime import npz
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def save(path: pathlib.Path, posterior: Posterior, context: Any, run_id: str) -> None:
+
+def save(path: pathlib.Path, posterior: Posterior, context: DataclassInstance, run_id: str) -> None:
     """Writes "mean" and "log_var", float32 [W, Z], with the context and the id of the encoding run as JSON."""
     text = json.dumps({"run_id": run_id, "context": to_json(context)})
     npz.write_npz(path, **posterior._asdict(), json=np.frombuffer(text.encode(), np.uint8))
 
 
-def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, Any]:
+def load(path: str, representation: AnyRepresentation, latent_dim: int, run_id: str) -> tuple[np.ndarray, object]:
     """Reads latents; returns the means [W, Z] and the context. Raises UserError where the file cannot be read, or comes
     from another run."""
     arrays = npz.read_npz(pathlib.Path(path), ("mean", "json"))

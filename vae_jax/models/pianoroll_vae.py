@@ -24,7 +24,6 @@ costs a third of the time and reconstructs as well (docs/experiments.md).
 
 import dataclasses
 import functools
-from typing import Any
 
 import chex
 import flax.linen as nn
@@ -39,6 +38,7 @@ from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, DURATION_SPANS, Rolls
 from vae_jax.runtime import config
 
+_Pair = tuple[jax.Array, jax.Array]
 ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
 _PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
 _PCA_THRESHOLD = 0.35
@@ -247,7 +247,7 @@ class RollVAE(VAE):
         z = stack_neighbours(gradient, fields.preconditioner_beats) @ self.start * inside
 
         # The gradient written out is cheaper than asking for it; a loop unrolled would gather the counts in every step.
-        def ascend(state: tuple[jax.Array, jax.Array], params: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        def ascend(state: _Pair, params: _Pair) -> tuple[_Pair, None]:
             (z, step), (momentum, preconditioner) = state, params
             gradient = pull_back(counts.successes - counts.trials * probability(z)) - fields.prior_weight * z
             step = momentum * step + stack_neighbours(gradient, fields.preconditioner_beats) @ preconditioner

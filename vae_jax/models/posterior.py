@@ -1,6 +1,6 @@
 """The posterior over latents and the reparameterization, with an explicit key."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -12,8 +12,8 @@ STANDARD, POST = "standard", "post"
 class Posterior(NamedTuple):
     """A diagonal Gaussian over latents for each example."""
 
-    mean: Any  # [B, Z]; a JAX array inside the model, a NumPy array once it is fetched.
-    log_var: Any  # Logarithm of the variance, [..., Z].
+    mean: chex.Array  # [B, Z]; a JAX array inside the model, a NumPy array once it is fetched.
+    log_var: chex.Array  # Logarithm of the variance, [..., Z].
 
 
 def reparameterize(key: jax.Array, posterior: Posterior, form: str = STANDARD) -> jax.Array:

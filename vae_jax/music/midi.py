@@ -81,7 +81,7 @@ def read_midi(data: bytes) -> Reading:
     if not tracks:
         raise MidiError("the file has a MIDI header but no track")
     if num_tracks != len(tracks):
-        repairs[f"the header counts {num_tracks} tracks, the file holds {len(tracks)}"] += 1
+        repairs[f"number of tracks: {num_tracks} in the header, {len(tracks)} in the file"] += 1
     if midi_format == 0 and len(tracks) > 1:
         repairs[f"format 0 with {len(tracks)} tracks: read as format 1"] += 1
     if midi_format == 2 and len(tracks) > 1:
@@ -168,7 +168,7 @@ def _unwrap(data: bytes, repairs: Repairs) -> bytes:
     if offset < 0:
         raise MidiError("not a MIDI file (no MThd header)")
     if offset > 0:
-        repairs[f"{offset} bytes before the header skipped"] += 1
+        repairs[f"bytes skipped before the header: {offset}"] += 1
     return data[offset:]
 
 

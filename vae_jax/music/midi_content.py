@@ -60,7 +60,7 @@ def _meter(tick: int, content: bytes, repairs: Repairs) -> list[Meter]:
     else:
         meter = Meter(tick, numerator, 2**power)
         if len(content) < 4:
-            repairs[f"time signature event of {len(content)} bytes read as {numerator}/{meter.denominator}"] += 1
+            repairs[f"time signature event of length {len(content)} read as {numerator}/{meter.denominator}"] += 1
         return [meter]
     return []
 
@@ -93,10 +93,7 @@ def collect_notes(tracks: list[Track], max_tick: int, repairs: Repairs) -> Notes
     note_voice, change_voice, changes = _voices(notes, changes)
     # Voice, tick, track and place of each change and note, sorted: a note has the program of the change before it.
     events = np.concatenate(
-        [
-            np.column_stack([change_voice, changes[:, [0, 4, 3]]]),
-            np.column_stack([note_voice, notes[:, [0, 6, 5]]]),
-        ]
+        [np.column_stack([change_voice, changes[:, [0, 4, 3]]]), np.column_stack([note_voice, notes[:, [0, 6, 5]]])]
     )
     order = np.lexsort(events.T[::-1])
     latest = order[np.maximum.accumulate(np.where(order < len(changes), np.arange(len(order)), 0))]

@@ -28,7 +28,7 @@ class Track:
       programs: tick, channel, program and place in the chunk of each program change.
       pedals: tick, channel and whether it is pressed, of each message of the sustain pedal.
       metas: tick, type and content of each meta event.
-      open_notes: indices of the notes of a (channel, pitch) that have not ended, oldest first.
+      open_notes: the notes of a (channel, pitch) that have not ended, oldest first.
     """
 
     repairs: Repairs  # What was mended.
@@ -40,7 +40,9 @@ class Track:
     programs: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
     pedals: list[tuple[int, int, bool]] = dataclasses.field(default_factory=list)
     metas: list[tuple[int, int, bytes]] = dataclasses.field(default_factory=list)
-    open_notes: dict[tuple[int, int], collections.deque[int]] = dataclasses.field(default_factory=dict)
+    open_notes: dict[tuple[int, int], collections.deque[list[int]]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(collections.deque)
+    )
 
     @functools.cached_property
     def is_drums(self) -> bool:
@@ -51,16 +53,22 @@ class Track:
         """Adds a channel message at `end_tick`; what a Score has no place for is passed over. Returns False for the end
         of a note that had not begun, and for the start of one that sounds already."""
         kind, channel = status >> 4, status & 0x0F | self.port
-        if kind == 0x9 and second > 0:
-            waiting = self.open_notes.get((channel, first))
-            if waiting is None:
-                waiting = self.open_notes[channel, first] = collections.deque()
-            waiting.append(len(self.notes))
-            self.notes.append([self.end_tick, 0, channel, first, second, len(self.notes) + len(self.programs)])
-            return len(waiting) == 1
-        if kind in (0x8, 0x9):
-            return self._end_note(channel, first)
-        if kind == 0xC:
+        if kind <= 0x9:
+            waiting = self.open_notes[channel, first]
+            if kind == 0x9 and second:
+                note = [self.end_tick, 0, channel, first, second, len(self.notes) + len(self.programs)]
+                self.notes.append(note)
+                waiting.append(note)
+                return len(waiting) == 1
+            if not waiting:
+                self.repairs["note off without a note: ignored"] += 1
+                return False
+            note = waiting.popleft()
+            note[1] = self.end_tick - note[0]
+            if not note[1]:
+                self.repairs["zero-length note: lengthened to one tick"] += 1
+                note[1] = 1
+        elif kind == 0xC:
             self.programs.append((self.end_tick, channel, first, len(self.notes) + len(self.programs)))
         elif kind == 0xB and first == _SUSTAIN:
             self.pedals.append((self.end_tick, channel, second >= 64))
@@ -83,54 +91,44 @@ class Track:
         elif status not in (0xF0, 0xF7):
             self.repairs[f"system message 0x{status:02X} skipped: it does not belong in a file"] += 1
 
-    def _end_note(self, channel: int, pitch: int) -> bool:
-        """Ends the oldest open note of a pitch at `end_tick`; returns whether there is one."""
-        waiting = self.open_notes.get((channel, pitch))
-        if not waiting:
-            self.repairs["note off without a note: ignored"] += 1
-            return False
-        note = self.notes[waiting.popleft()]
-        if self.end_tick == note[0]:
-            self.repairs["zero-length note: lengthened to one tick"] += 1
-        note[1] = max(1, self.end_tick - note[0])
-        return True
-
     def end_open_notes(self) -> None:
         """Ends what still sounds at `end_tick`."""
         for waiting in self.open_notes.values():
-            for n in waiting:
+            for note in waiting:
                 self.repairs["hanging note: ended where its track ends"] += 1
-                self.notes[n][1] = max(1, self.end_tick - self.notes[n][0])
-                self.end_tick = max(self.end_tick, self.notes[n][0] + 1)
+                note[1] = max(1, self.end_tick - note[0])
+                self.end_tick = max(self.end_tick, note[0] + 1)
 
     def pair_again(self) -> None:
         """Pairs the notes of the pitches of which one still sounds by another rule, because an end was lost: a note
         ends with the first end after its start, at the latest where the next note of its pitch starts."""
-        by_key: dict[tuple[int, int], list[int]] = {key: [] for key, waiting in self.open_notes.items() if waiting}
-        for n, (_, _, channel, pitch, *_) in enumerate(self.notes):
-            if (channel, pitch) in by_key:
-                by_key[channel, pitch].append(n)
-        for key, indices in by_key.items():
-            notes = [self.notes[n] for n in indices]
+        by_key: dict[tuple[int, int], list[list[int]]] = {
+            key: [] for key, waiting in self.open_notes.items() if waiting
+        }
+        for note in self.notes:
+            if (key := (note[2], note[3])) in by_key:
+                by_key[key].append(note)
+        for key, notes in by_key.items():
             ends = sorted(onset + duration for onset, duration, *_ in notes if duration)
             for note, following in zip(notes, [*(later[0] for later in notes[1:]), None], strict=True):
                 place = bisect.bisect_right(ends, note[0])
                 candidates = ends[place : place + 1] + ([] if following is None else [following])
                 note[1] = max(1, min(candidates) - note[0]) if candidates else 0
-            self.open_notes[key] = collections.deque([] if notes[-1][1] else indices[-1:])
+            self.open_notes[key] = collections.deque([] if notes[-1][1] else notes[-1:])
 
 
 def read_variable_length(data: bytes, position: int, end: int) -> tuple[int, int]:
     """Reads a variable-length quantity of at most four bytes; returns it and the position after it."""
-    value = 0
-    for length in range(4):
-        if position + length >= end:
-            raise BrokenEventError(CUT_EVENT)
-        byte = data[position + length]
-        value = (value << 7) | (byte & 0x7F)
+    value, limit = 0, position + 4
+    while position < limit and position < end:
+        byte = data[position]
+        position += 1
+        value = value << 7 | byte & 0x7F
         if byte < 0x80:
-            return value, position + length + 1
-    raise BrokenEventError("a track has a variable-length quantity of more than four bytes")
+            return value, position
+    raise BrokenEventError(
+        CUT_EVENT if position < limit else "a track has a variable-length quantity of more than four bytes"
+    )
 
 
 def find_content(data: bytes, position: int, end: int) -> tuple[int | None, int, int]:

@@ -54,7 +54,7 @@ def read_tracks(data: bytes, position: int, ticks_per_beat: int, repairs: Repair
             repairs["bytes between two chunks skipped"] += 1
             position = following
     if tracks and position < len(data):
-        repairs[f"{len(data) - position} bytes after the last track skipped"] += 1
+        repairs[f"bytes skipped after the last track: {len(data) - position}"] += 1
     return tracks
 
 

@@ -52,13 +52,7 @@ def read_notation(data: bytes, suffix: str) -> Reading:
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
-        try:
-            stream = _parse(text, _FORMATS[suffix])
-            content = notation_content.read_content(stream)
-        except (NotationError, MemoryError):
-            raise
-        except Exception as error:  # On damaged input music21 raises errors of every type.
-            raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
+        content = notation_content.read_content(_parse(text, _FORMATS[suffix]))
     reading = notation_layout.lay_out(content)
     remarks = [_one_line(line) for line in said.getvalue().splitlines() if line.strip()]
     if remarks:
@@ -147,14 +141,16 @@ def _parse(text: str, kind: str) -> Stream:
         text = _XML_DECLARATION.sub("", text, count=1)  # It names the encoding that the file had.
         _check_xml(text)
     converter = {"musicxml": ConverterMusicXML, "abc": ConverterABC, "humdrum": ConverterHumdrum}[kind]()
-    converter.parseData(text)
-    stream = converter.stream
-    if "Opus" in stream.classSet:
-        if len(stream.scores) != 1:
-            raise NotationError(f"{len(stream.scores)} pieces in one file; split it")
-        stream = stream.scores[0]
-    stream.toSoundingPitch(inPlace=True)
-    return stream
+    try:
+        converter.parseData(text)
+        stream = converter.stream
+        if len(pieces := stream.scores if "Opus" in stream.classSet else [stream]) == 1:
+            return pieces[0].toSoundingPitch(inPlace=True) or pieces[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # Damage raises a dozen of its own classes, and ValueError to OverflowError.
+        raise NotationError(f"music21 cannot read it ({type(error).__name__}: {_one_line(str(error))})") from error
+    raise NotationError(f"{len(pieces)} pieces in one file; split it")
 
 
 def _check_xml(text: str) -> None:

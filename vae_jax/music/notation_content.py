@@ -85,7 +85,7 @@ class _Sound:
 
 
 def read_content(stream: Stream) -> Content:
-    """Reads a score of music21 at sounding pitch. Raises errors of every type where it is damaged."""
+    """Reads a score of music21 at sounding pitch."""
     parts = list(stream.getElementsByClass("Part")) or [stream]
     measures = [list(part.getElementsByClass(Measure)) for part in parts]
     remarks: collections.Counter[str] = collections.Counter()
@@ -176,7 +176,7 @@ def _read_change(element: Music21Object) -> Change | None:
             return Meter(0, element.numerator, element.denominator)
         if isinstance(element, key_lib.KeySignature) and element.sharps is not None:
             return KeySignature(0, element.sharps, getattr(element, "mode", None) in ("minor", "aeolian"))
-    except ValueError:  # Out of range.
+    except (ValueError, ArithmeticError):  # Out of range.
         pass
     return None
 

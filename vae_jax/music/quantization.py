@@ -114,11 +114,14 @@ def bar_steps(score: Score, end_step: int, steps_per_beat: int) -> np.ndarray:
     return steps
 
 
+def has_pickup(bars: np.ndarray) -> bool:
+    """Whether the first bar is shorter than the second, as files state a pick-up."""
+    return len(bars) > 2 and bool(bars[1] - bars[0] < bars[2] - bars[1])
+
+
 def first_downbeat(bars: np.ndarray) -> int:
-    """Returns the step of the first full bar: files state a pick-up as a bar shorter than the one that follows."""
-    if len(bars) > 2 and bars[1] - bars[0] < bars[2] - bars[1]:
-        return int(bars[1])
-    return int(bars[0])
+    """Returns the step of the first full bar."""
+    return int(bars[int(has_pickup(bars))])
 
 
 def snap_onsets(score: Score, grid: Grid, tolerance_sec: float) -> np.ndarray:

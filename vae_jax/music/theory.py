@@ -4,6 +4,7 @@
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 NATURAL_MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10)
 HARMONIC_MINOR_SCALE = (0, 2, 3, 5, 7, 8, 11)
+MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10, 11)  # Both.
 MAJOR_TRIAD, MINOR_TRIAD = (0, 4, 7), (0, 3, 7)
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -7,6 +7,7 @@ from typing import NoReturn
 from absl import flags
 
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.text import quantity
 
 _SHUTDOWN_SEC = 24 * 3600  # The others wait while the main process writes what the run leaves.
 
@@ -59,7 +60,8 @@ def join() -> None:
             f"the run's other processes cannot be joined ({' '.join(str(error).split())[:300]}); without a launcher "
             "that JAX knows give --coordinator_address, --num_processes and --process_id"
         ) from error
-    print(f"process {jax.process_index()} of {jax.process_count()}, {jax.device_count()} devices in all", flush=True)
+    devices = quantity(jax.device_count(), "device")
+    print(f"process {jax.process_index()} of {jax.process_count()}, {devices} in all", flush=True)
     if jax.process_index():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # To the end of the process.
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and file names made from untrusted names."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -82,6 +83,17 @@ def read_json(path: pathlib.Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error})") from error
+
+
+def hash_json(value: object) -> str:
+    """Returns the sha256 of what JSON can hold, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def hash_file(path: pathlib.Path) -> str:
+    """Returns the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def safe_name(name: str) -> str:

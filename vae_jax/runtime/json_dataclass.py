@@ -73,7 +73,7 @@ def _unpack(hint: object, value: object, name: str) -> object:
     raise ValueError(f"{name} is {type(value).__name__}, not {getattr(hint, '__name__', hint)}")
 
 
-def _unpack_array(arguments: tuple[typing.Any, ...], packed: dict[str, object], name: str) -> np.ndarray:
+def _unpack_array(arguments: tuple[type, ...], packed: dict[str, object], name: str) -> np.ndarray:
     # Of NDArray[x] the x: (shape, np.dtype[x]), but from Python 3.12 and NumPy 2.5 on an alias with x itself.
     wanted = typing.get_args(arguments[1]) if len(arguments) > 1 else arguments
     shape, values = packed.get("shape"), packed.get("values")

@@ -7,8 +7,6 @@ one is damaged, and deletes the older ones before the new one is hashed and on t
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import pathlib
@@ -16,7 +14,7 @@ import shutil
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TypeVar
 
 import jax
@@ -51,7 +49,7 @@ def save(folder: pathlib.Path, step: int, state: object, *, keep: int, extra: Js
         if sharding.is_main_process():
             manifest = {"step": step, "arrays": _describe(state), "extra": extra or {}}
             manifest["sha256"] = _hash_files(unfinished / _STATE)
-            files.write_json(unfinished / _MANIFEST, manifest | {_OWN_HASH: _hash_json(manifest)})
+            files.write_json(unfinished / _MANIFEST, manifest | {_OWN_HASH: files.hash_json(manifest)})
             _delete(target)
             unfinished.rename(target)
             _flush(target)
@@ -138,7 +136,7 @@ def _verified_manifest(path: pathlib.Path) -> Json:
         own_hash, expected = manifest.pop(_OWN_HASH), manifest["sha256"]
     except (UserError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"no readable {_MANIFEST}") from error
-    if own_hash != _hash_json(manifest):
+    if own_hash != files.hash_json(manifest):
         raise UserError(f"{_MANIFEST} has changed")
     actual = _hash_files(path / _STATE)
     for name in expected:
@@ -154,15 +152,8 @@ def _describe(state: object) -> dict[str, str]:
 
 
 def _hash_files(folder: pathlib.Path) -> dict[str, str]:
-    hashes = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def _hash_json(value: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): files.hash_file(path) for path in paths}
 
 
 @contextlib.contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import pathlib
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
@@ -126,9 +124,8 @@ def load_run(workdir: str, *, allow_folds: bool = False) -> tuple[RunFolder, Jso
 
 def describe_run(config: Fields, corpus: Corpus, split: Split) -> Json:
     """Describes a run for `run.json`: what it runs on and with, and which files it trains on and holds out."""
-    identity = json.dumps([_compared_fields(config), corpus.fingerprint], sort_keys=True)
     return {
-        "run_id": hashlib.sha256(identity.encode()).hexdigest()[:12],
+        "run_id": files.hash_json([_compared_fields(config), corpus.fingerprint])[:12],
         "seed": config["seed"],
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "pieces": corpus.num_pieces},
         "split": _describe_split(corpus, split),
@@ -179,7 +176,7 @@ def _compared_fields(config: Fields) -> Json:
     return fields
 
 
-def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(config: Fields, prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")

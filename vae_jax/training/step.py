@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import chex
 import flax.struct
@@ -18,6 +18,9 @@ from vae_jax.representations import arrays
 from vae_jax.representations.base import B
 from vae_jax.runtime import sharding
 from vae_jax.training.trainable import Metrics, Trainable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @flax.struct.dataclass
@@ -125,14 +128,14 @@ def _after(norm: jax.Array, grads: chex.ArrayTree) -> chex.ArrayTree:
     return jax.tree.map(lambda grad: grad * one, grads)
 
 
-def _traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
+def _traced_once(step: Callable[P, T]) -> Callable[P, T]:
     """Lets a function that is jitted be traced once and no more: all batches of a run have one shape."""
     traces = itertools.count(1)
 
     @functools.wraps(step)
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: P.args, **named: P.kwargs) -> T:
         if next(traces) > 1:
             raise AssertionError(f"{step.__name__} is traced more than once")
-        return step(*arguments)
+        return step(*arguments, **named)
 
     return counted

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+import chex
 import jax
 import optax
 
@@ -45,7 +45,7 @@ class TrainableVAE(Trainable[B]):
         examples = dataset.train.sample(_INIT_EXAMPLES)
         rasterize = jax.jit(self.representation.rasterize)
 
-        def inputs() -> Iterator[Any]:
+        def inputs() -> Iterator[chex.ArrayTree]:
             for start in range(0, arrays.num_examples(examples), _INIT_BATCH):
                 yield jax.device_get(rasterize(arrays.take(examples, slice(start, start + _INIT_BATCH))))
 

@@ -99,7 +99,7 @@ def record_writer(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
 
 def write_json(path: pathlib.Path, content: Json) -> None:
     """Writes a plan, chunk or manifest with the format's number and a hash of the content."""
-    files.write_json(path, {"format": FORMAT, "sha256": hash_json(content), **content})
+    files.write_json(path, {"format": FORMAT, "sha256": files.hash_json(content), **content})
 
 
 def read_json(path: pathlib.Path) -> Json:
@@ -107,20 +107,14 @@ def read_json(path: pathlib.Path) -> Json:
     content = files.read_json(path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise UserError(f"{path.parent}: shards of another version of this program; write them again in another folder")
-    if content.pop("sha256", None) != hash_json(content):
+    if content.pop("sha256", None) != files.hash_json(content):
         raise damaged(path, "its hash differs")
     return content
 
 
-def hash_json(content: object) -> str:
-    """Hash of what JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def describe_file(path: pathlib.Path) -> dict[str, int | str]:
     """Size and hash of a file."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": files.hash_file(path)}
 
 
 def check_file(path: pathlib.Path, known: Json, *, by_hash: bool) -> None:
@@ -128,7 +122,7 @@ def check_file(path: pathlib.Path, known: Json, *, by_hash: bool) -> None:
     try:
         if (size := path.stat().st_size) != known["bytes"]:
             raise damaged(path, f"{size} bytes instead of {known['bytes']}")
-        if by_hash and describe_file(path)["sha256"] != known["sha256"]:
+        if by_hash and files.hash_file(path) != known["sha256"]:
             raise damaged(path, "its hash differs")
     except OSError as error:
         raise damaged(path, error.strerror or error) from error

@@ -28,12 +28,7 @@ CHUNK_FILES = 512  # 200,000 files make fewer chunks than a process may open fil
 
 
 def write_shards(
-    folder: pathlib.Path,
-    raw: Json | None,
-    path: str = "",
-    *,
-    num_workers: int,
-    chunk_files: int = CHUNK_FILES,
+    folder: pathlib.Path, raw: Json | None, path: str = "", *, num_workers: int, chunk_files: int = CHUNK_FILES
 ) -> Json:
     """Writes a corpus as shards, or what is missing of them, and returns the manifest.
 
@@ -141,7 +136,7 @@ def _open_folder(folder: pathlib.Path, source: Source, representation: Json) -> 
 def _identity(config: Json, source: Source) -> str:
     """Hash of everything that determines a chunk's content."""
     listed = [[file.path, file.size, file.stamp, file.refusal] for file in source.files]
-    return format.hash_json([format.encoder_version(), config, listed])
+    return files.hash_json([format.encoder_version(), config, listed])
 
 
 def _is_written(folder: pathlib.Path, config: Json, chunk: tuple[int, Source]) -> bool:

@@ -8,7 +8,7 @@ Salakhutdinov (2016). From the same samples the second is never below the first 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -37,16 +37,16 @@ _MODEL_CLASSES = np.searchsorted(DURATION_EDGES, DURATION_STEPS)  # The model's 
 class LatentSamples(NamedTuple):
     """What K samples of the posterior of W examples cost, in nats; arrays of NumPy once they are fetched."""
 
-    reconstruction: dict[str, Any]  # By term of the target, [K, W].
-    log_ratio: Any  # log q(z | x) - log p(z), [K, W].
+    reconstruction: dict[str, chex.Array]  # By term of the target, [K, W].
+    log_ratio: chex.Array  # log q(z | x) - log p(z), [K, W].
 
 
 class NoteDurations(NamedTuple):
     """What the durations of the target's notes depend on; N notes, filled up with zeros."""
 
-    cell: Any  # [N, 3], beat, half of the beat and register of the model's durations.
-    parts: Any  # [N, C - 1] float32, 1 where a part plays the note; no part for what fills the arrays up.
-    longest: Any  # [N], the model's duration class of the longest.
+    cell: chex.Array  # [N, 3], beat, half of the beat and register of the model's durations.
+    parts: chex.Array  # [N, C - 1] float32, 1 where a part plays the note; no part for what fills the arrays up.
+    longest: chex.Array  # [N], the model's duration class of the longest.
 
 
 def longest_nats(outlasts: jax.Array, parts: jax.Array, longest: jax.Array) -> jax.Array:
@@ -86,7 +86,7 @@ def sample_posterior(
 def draw_latents(
     key: jax.Array,
     posterior: Posterior,
-    cost: Callable[[jax.Array], dict[str, Any]],
+    cost: Callable[[jax.Array], dict[str, jax.Array]],
     prior: Callable[[jax.Array], Posterior] | None = None,
 ) -> LatentSamples:
     """Draws one latent an example; as `sample_posterior`, without the axis K."""
@@ -134,7 +134,6 @@ class RollLikelihood(LikelihoodModel):
         variables: Variables,
         frequencies: Frequencies,
         key: jax.Array,
-        num_samples: int = NUM_SAMPLES,
     ):
         """Takes the trained model, the frequencies of what it does not hold, and the key of the samples."""
         self._representation, self._variables = representation, variables
@@ -142,9 +141,9 @@ class RollLikelihood(LikelihoodModel):
         steps, pitches, _ = model.example_shape
         features = np.asarray(variables["constants"]["features"])
         self._absent = ~np.isin(np.arange(2 * steps * pitches), features).reshape(2, steps, pitches)
-        self._sample = jax.jit(lambda *inputs: _sample_piece(model, representation, num_samples, *inputs))
+        self._sample = jax.jit(lambda *inputs: _sample_piece(model, representation, *inputs))
         self.remarks = (
-            f"negative ELBO of {num_samples} samples; cells and the finest duration classes, which the model does not "
+            f"negative ELBO of {NUM_SAMPLES} samples; cells and the finest duration classes, which the model does not "
             "hold, have their training frequency",
         )
 
@@ -189,7 +188,6 @@ class RollLikelihood(LikelihoodModel):
 def _sample_piece(
     model: RollVAE,
     representation: RollRepresentation,
-    num_samples: int,
     variables: Variables,
     key: jax.Array,
     lists: BeatLists,
@@ -200,7 +198,7 @@ def _sample_piece(
     """Samples the latents of one piece of T beats.
 
     Args:
-      model, representation, num_samples, variables: as in `RollLikelihood`.
+      model, representation, variables: as in `RollLikelihood`.
       key: consumed.
       lists: the piece's beats, [1, T, ...].
       inside: [1, T, S] bool, which steps are of the piece: those outside are known to be empty.
@@ -233,4 +231,4 @@ def _sample_piece(
         expected = model.apply(variables, z * beat_inside, method="prior")
         return Posterior(*(jnp.where(beat_inside > 0, *pair) for pair in zip(expected, posterior, strict=True)))
 
-    return sample_posterior(key, posterior, num_samples, cost, prior)
+    return sample_posterior(key, posterior, NUM_SAMPLES, cost, prior)

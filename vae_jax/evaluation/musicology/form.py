@@ -7,8 +7,9 @@ import numpy as np
 from vae_jax.evaluation.musicology.chords import estimate_chords
 from vae_jax.evaluation.musicology.melody import phrase_ends
 from vae_jax.evaluation.musicology.shares import share
-from vae_jax.evaluation.musicology.voices import SIXTEENTHS, Voices, has_stated_upbeat
+from vae_jax.evaluation.musicology.voices import SIXTEENTHS, Voices
 from vae_jax.music.key import Tonic
+from vae_jax.music.quantization import has_pickup
 from vae_jax.music.theory import HARMONIC_MINOR_SCALE, MAJOR_SCALE
 
 Bar = tuple[tuple[int, int], ...]  # The notes of the melody in a bar: start from the bar line, pitch.
@@ -55,7 +56,7 @@ def describe_form(voices: Voices) -> dict[str, float]:
         voices.melody[1][-1] % 12 == tonic,
         bass % 12 == tonic,
         last in voices.strong,
-        has_stated_upbeat(voices.bars) or SIXTEENTHS <= first < first_bar_end,
+        has_pickup(voices.bars) or SIXTEENTHS <= first < first_bar_end,
     )
     return found | {name: float(value) for name, value in zip(names, values, strict=True)}
 

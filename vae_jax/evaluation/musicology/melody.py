@@ -4,7 +4,7 @@ import numpy as np
 
 from vae_jax.evaluation.musicology.shares import entropy_bits, mean, share, spread
 from vae_jax.evaluation.musicology.voices import SIXTEENTHS, Voices
-from vae_jax.music.theory import HARMONIC_MINOR_SCALE, MAJOR_SCALE, NATURAL_MINOR_SCALE
+from vae_jax.music.theory import MAJOR_SCALE, MAJOR_TRIAD, MINOR_SCALE, MINOR_TRIAD
 
 _STEP, _OCTAVE = 2, 12  # Semitones.
 _LEAP = 5  # A fourth.
@@ -32,9 +32,9 @@ def describe_melody(voices: Voices) -> dict[str, float]:
     degree = (pitch - voices.tonic.pitch_class) % 12
     moved = np.append(intervals != 0, False)  # Repeated leading tones count once.
     leading = (degree == 11) & moved
-    scale = [*{*NATURAL_MINOR_SCALE, *HARMONIC_MINOR_SCALE}] if voices.tonic.minor else MAJOR_SCALE
+    scale = MINOR_SCALE if voices.tonic.minor else MAJOR_SCALE
     lengths = np.minimum(np.diff(start), _LONGEST)
-    triad = (0, 3, 7) if voices.tonic.minor else (0, 4, 7)
+    triad = MINOR_TRIAD if voices.tonic.minor else MAJOR_TRIAD
     return {
         "melody_steps": share(size <= _STEP),
         "melody_thirds": share((size > _STEP) & (size < _LEAP)),

@@ -13,7 +13,7 @@ from vae_jax.evaluation.bar_grid import NUM_PITCHES, BarGrid
 from vae_jax.evaluation.bar_grid import STEPS_PER_BEAT as GRID_STEPS
 from vae_jax.music import instruments
 from vae_jax.music.key import Tonic
-from vae_jax.music.quantization import Grid, estimate_offset
+from vae_jax.music.quantization import Grid, estimate_offset, has_pickup
 from vae_jax.music.score import Score
 
 SIXTEENTHS = 4  # In a beat, a quarter note.
@@ -104,17 +104,12 @@ def bottom_of(sounding: np.ndarray) -> np.ndarray:
     return np.where(sounding.any(axis=1), np.argmax(sounding, axis=1), -1)
 
 
-def has_stated_upbeat(bars: np.ndarray) -> bool:
-    """Whether the first bar is shorter than the second, as files state a pick-up."""
-    return len(bars) > 2 and bool(bars[1] - bars[0] < bars[2] - bars[1])
-
-
 def _strong_beats(grid: BarGrid) -> np.ndarray:
     """Steps of the strong beats, ascending."""
     first, length = grid.bars[:-1], np.diff(grid.bars)
     is_even = (grid.numerator >= 4) & (grid.numerator % 2 == 0)
     strong = np.concatenate([first, (first + length // 2)[is_even]])
-    return np.sort(strong[strong >= grid.bars[1]] if has_stated_upbeat(grid.bars) else strong)
+    return np.sort(strong[strong >= grid.bars[1]] if has_pickup(grid.bars) else strong)
 
 
 def _ramps(edges: np.ndarray, times: np.ndarray) -> np.ndarray:

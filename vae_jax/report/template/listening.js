@@ -126,7 +126,7 @@ function startListeningTest() {
     const numAnswered = state.answers.filter((one) => one !== null).length;
     button.disabled = state.isShown || numAnswered < test.pairs.length;
     again.disabled = !numAnswered;
-    count.textContent = `${numAnswered} of ${test.pairs.length} pairs answered`;
+    count.textContent = `${numAnswered} of ${quantity(test.pairs.length, "pair")} answered`;
     const numRight = test.pairs.filter((pair, n) => pair.composed === state.answers[n]).length;
     result.textContent = state.isShown ? resultWords(test, numRight) : "";
   }

@@ -68,7 +68,7 @@ function trackLine(tracks) {
   return make(
     "details",
     {},
-    make("summary", {}, `${tracks.length} ${tracks.length === 1 ? "track" : "tracks"}`),
+    make("summary", {}, quantity(tracks.length, "track")),
     line,
   );
 }

@@ -70,6 +70,11 @@ function clock(sec) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+/** A number with its noun: "1 piece", "1,200 pieces". */
+function quantity(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 /** The URL of the MIDI file: beside the page, or made here with a track per instrument group and ticks of a millisecond. */
 function midiUrl(music) {
   if (music.url) return music.url;

@@ -20,7 +20,7 @@ function pieceCard(piece) {
     piece.held_out ? "held out" : "training",
     piece.meter,
     piece.key,
-    piece.notes && `${piece.notes.toLocaleString("en")} notes`,
+    piece.notes && quantity(piece.notes, "note"),
   ];
   const head = make(
     "div",
@@ -83,7 +83,7 @@ function startPieces() {
       host.append(card.element);
     }
     more.hidden = cards.length >= rows.length;
-    found.textContent = `${cards.length} of ${rows.length} ${choices[which][0] === "all" ? "pieces" : `${choices[which][0]} pieces`} shown`;
+    found.textContent = `${cards.length} of ${quantity(rows.length, choices[which][0] === "all" ? "piece" : `${choices[which][0]} piece`)} shown`;
   }
 
   function refill() {

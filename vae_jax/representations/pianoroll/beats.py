@@ -33,7 +33,7 @@ def split(notes: np.ndarray, num_beats: int, steps_per_beat: int, max_notes: int
     """Splits a piece into beats.
 
     Args:
-      notes: [M, 4] roll notes of the piece, ordered by step; those that start past the last beat are left out.
+      notes: [M, 4] roll notes of the piece, ordered by beat; those that start past the last beat are left out.
       num_beats: W.
       steps_per_beat: steps in a beat.
       max_notes: N, the size of a beat's list.

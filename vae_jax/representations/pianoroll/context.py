@@ -80,7 +80,6 @@ def default_context(
     num_steps: int,
     steps_per_beat: int,
     *,
-    ticks_per_beat: int = 480,
     beats_per_minute: float = 100,
     meter: tuple[int, int] = (4, 4),
     tonic: Tonic | None = None,
@@ -90,7 +89,7 @@ def default_context(
     """Returns the context of music that has no original: one tempo, one meter, one instrument for each part.
 
     Args:
-      num_steps, steps_per_beat, ticks_per_beat: length and resolution.
+      num_steps, steps_per_beat: length and resolution.
       beats_per_minute: quarter notes a minute.
       meter: numerator and denominator.
       tonic: the key in which the roll, whose tonic is C, is to sound; as it stands, and without a signature, if None.
@@ -100,7 +99,7 @@ def default_context(
     num_bars = -(-num_steps // bar)
     keys = () if tonic is None else (KeySignature(0, key_lib.fifths(tonic), tonic.minor),)
     return RollContext(
-        ticks_per_beat=ticks_per_beat,
+        ticks_per_beat=480,
         offset_ticks=0,
         tempos=(Tempo(0, round(60e6 / beats_per_minute)),),
         meters=(Meter(0, *meter),),
@@ -147,13 +146,7 @@ def blend(start: RollContext, end: RollContext, fraction: float, num_steps: int,
 
 
 def make_context(
-    score: Score,
-    grid: Grid,
-    *,
-    roll: np.ndarray,
-    of_note: np.ndarray,
-    multiplicity: np.ndarray,
-    transposition: int,
+    score: Score, grid: Grid, *, roll: np.ndarray, of_note: np.ndarray, multiplicity: np.ndarray, transposition: int
 ) -> RollContext:
     """Takes from a score what its roll leaves out.
 

@@ -8,7 +8,7 @@ import scipy.special
 
 from vae_jax.music import instruments
 from vae_jax.representations.base import Calibration
-from vae_jax.representations.pianoroll.beats import BeatLists, empty
+from vae_jax.representations.pianoroll.beats import BeatLists, split
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP
 from vae_jax.representations.pianoroll.rasterize import DURATION_REGISTER, duration_span
 
@@ -45,20 +45,13 @@ def notes_from_logits(logits: RollLogits, calibration: Calibration, max_notes: i
     duration = most_probable_steps(outlasts[beat[which], span, pitch[which] // DURATION_REGISTER, part])
     drum_beat, drum_step, drum_pitch = np.nonzero(is_drum)
     beat = np.concatenate([beat[which], drum_beat])
-    notes = np.zeros((len(beat), 4), np.int16)
-    notes[:, STEP] = np.concatenate([step[which], drum_step])
+    notes = np.zeros((len(beat), 4), np.int64)
+    notes[:, STEP] = beat * onset.shape[1] + np.concatenate([step[which], drum_step])
     notes[:, PART] = np.concatenate([part, np.full(len(drum_step), instruments.DRUMS)])
     notes[:, PITCH] = np.concatenate([pitch[which], drum_pitch])
     notes[:, DURATION] = np.concatenate([duration, np.full(len(drum_step), _DRUM_STEPS)])
     values = np.concatenate([onset[is_onset][which], drum[is_drum]])
-    order = np.lexsort((-values, beat))
-    place = np.arange(len(beat)) - np.searchsorted(beat[order], beat[order])
-    order, place = order[place < max_notes], place[place < max_notes]
-    lists = empty(len(onset), max_notes)
-    lists.notes[beat[order], place] = notes[order]
-    lists.mask[beat[order], place] = True
-    lists.inside[:] = True
-    return lists
+    return split(notes[np.lexsort((-values, beat))], len(onset), onset.shape[1], max_notes)[0]
 
 
 def most_probable_steps(outlasts: np.ndarray) -> np.ndarray:
