@@ -37,6 +37,7 @@ NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
 _NEAR = 15  # Semitones of an interval that are told apart in the inputs.
 _MAX_BEATS_LEFT = 16
+_MANY = 8.0  # More often counts as often.
 _BARS_AHEAD = 3  # In which the places of later chords are told apart.
 _ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
@@ -114,7 +115,7 @@ def _place_features(place: Place) -> jax.Array:
 
 def _recall(counts: jax.Array, gates: jax.Array) -> jax.Array:
     """Scores values by how often they occurred in C contexts, [..., K]; counts [..., C, K], gates [..., 2 C]."""
-    counts = counts.astype(jnp.float32)
+    counts = jnp.minimum(counts.astype(jnp.float32), _MANY)
     shares = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
     planes = jnp.concatenate([jnp.log1p(counts), shares], axis=-2)
     return jnp.einsum("...c,...ck->...k", gates, planes)

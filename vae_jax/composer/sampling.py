@@ -90,6 +90,7 @@ class _State(NamedTuple):
     pitch: jax.Array
     gap: jax.Array  # Of the last chord, a class.
     following: jax.Array  # Step of the next chord.
+    second: jax.Array  # [B, NUM_ROLES], last pitch but one of each role.
     last: jax.Array  # [B, NUM_ROLES], last pitch of each role, and its duration class.
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
@@ -137,6 +138,7 @@ def sample_pieces(
         highest = jnp.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
         lowest = jnp.where(any_held, held.argmax(axis=1), NUM_PITCHES)
         references = state.last[rows, role], state.pitch, state.last[:, 0], state.last[:, 1], highest, lowest
+        references += (state.second[rows, role],)
         position, bar = frame.position[rows, step], frame.bar[rows, step]
         chord = jnp.where((role == 0)[:, None], NUM_DURATIONS, state.chord)
         to_bar = jnp.asarray(_BAR_CLASSES)[jnp.maximum(bar - position, 1)]
@@ -278,6 +280,7 @@ def sample_pieces(
             gap=gap,
             following=jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.following, follow(step, gap)),
             last=last,
+            second=state.second.at[rows, role].set(state.last[rows, role]),
             last_duration=state.last_duration.at[rows, role].set(duration),
             gaps=jnp.where(is_first[:, None], jnp.stack([gap, state.gaps[:, 0]], axis=-1), state.gaps),
             sizes=jnp.stack(
@@ -307,6 +310,7 @@ def sample_pieces(
         gap=jnp.full(batch, MAX_GAP + 1, jnp.int32),
         following=nothing,
         last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
+        second=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
