@@ -74,9 +74,10 @@ def generate_pieces(
         scaled(config.time_temperature),
         scaled(config.pitch_temperature),
         scaled(config.duration_temperature),
-        jnp.float32(config.least_probability),
+        jnp.float32(config.least_time),
+        jnp.float32(config.least_pitch),
     )
-    most = -(-int((frame.end - frame.start).max()) // _ROUND_STEPS) * _ROUND_STEPS
+    most = -(-max(request.num_steps for request in requests) // _ROUND_STEPS) * _ROUND_STEPS
     most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
     decoder = composer.stage.decoder
     sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
@@ -147,7 +148,7 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         lengths[source.step, source.pitch] = duration_classes(source.duration)
     return {
         "start": np.int32(start),
-        "end": np.int32(start + piece.end),
+        "last": np.int32(start + request.last),
         "position": position.astype(np.int32),
         "bar": bar.astype(np.int32),
         "hyper": hyper.astype(np.int32),

@@ -65,6 +65,11 @@ class NotePiece:
         return int(self.bars[-1])
 
     @property
+    def last(self) -> int:
+        """Step of the last chord; 0 where there is none."""
+        return int(self.step.max(initial=0))
+
+    @property
     def num_phrases(self) -> int:
         """Number of phrases, the pick-up in the first."""
         return max(-(-(self.end - self.form.start) // self.form.phrase), 0) + 1  # The end is a token too.
@@ -223,7 +228,7 @@ class Crops(NamedTuple):
     gap: np.ndarray  # uint8 [N], steps to the next chord, at most MAX_GAP; MAX_GAP + 1 where none follows.
     position: np.ndarray  # uint8 [N], steps since the bar line.
     bar: np.ndarray  # uint8 [N], steps of the bar.
-    left: np.ndarray  # uint16 [N], steps to the end of the piece.
+    left: np.ndarray  # uint16 [N], steps to the last chord of the piece, which is planned.
     hyper: np.ndarray  # uint8 [N], bar modulo HYPER_BARS.
     phrase: np.ndarray  # int16 [N], number of the phrase in the crop.
     references: np.ndarray  # uint8 [N, NUM_REFERENCES], see `_references`.
@@ -289,7 +294,8 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     following[:2] = later[0]
     gap = np.where(following > piece.end, MAX_GAP + 1, np.minimum(following - step, MAX_GAP))
     gap[0] = MAX_GAP + 1  # The first token knows nothing.
-    position, bar, left, hyper = place_at(step, piece)
+    position, bar, _, hyper = place_at(step, piece)
+    left = np.maximum(piece.last - step, 0)
     # What starts at each step, with room for reaching past the end.
     reach = piece.end + MAX_GAP + 2
     roll = np.zeros((reach, NUM_PITCHES + 1), bool)

@@ -39,7 +39,7 @@ class Frame(NamedTuple):
     """
 
     start: jax.Array  # [B]
-    end: jax.Array  # [B]
+    last: jax.Array  # [B], step of the last chord.
     position: jax.Array  # [B, T], steps since the bar line.
     bar: jax.Array  # [B, T], steps of the bar.
     hyper: jax.Array  # [B, T], bar modulo HYPER_BARS.
@@ -64,14 +64,15 @@ class Music(NamedTuple):
 class Temperatures(NamedTuple):
     """Temperatures of times (and of how many notes a chord has), pitches and durations; float32 scalars.
 
-    What has less than `least` times the probability of the likeliest value is not sampled (min-p sampling, Nguyen et
-    al. 2024).
+    Times and durations with less than `least_time` times the probability of the likeliest value are not sampled, nor
+    pitches with less than `least_pitch` (min-p sampling, Nguyen et al. 2024).
     """
 
     time: jax.Array
     pitch: jax.Array
     duration: jax.Array
-    least: jax.Array
+    least_time: jax.Array
+    least_pitch: jax.Array
 
 
 class Sampled(NamedTuple):
@@ -119,9 +120,9 @@ def sample_pieces(
     batch, num_steps = frame.position.shape
     rows = jnp.arange(batch)
 
-    def choose(key: jax.Array, logs: jax.Array, temperature: jax.Array) -> jax.Array:
+    def choose(key: jax.Array, logs: jax.Array, temperature: jax.Array, least: jax.Array) -> jax.Array:
         """Samples from log probabilities, the least likely left out."""
-        least = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(temperatures.least, 1e-9))
+        least = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(least, 1e-9))
         return jax.random.categorical(key, jnp.where(logs >= least, logs / temperature, -jnp.inf))
 
     def place(state: _State, step: jax.Array, role: jax.Array) -> tuple[Place, jax.Array]:
@@ -146,7 +147,7 @@ def sample_pieces(
         found = Place(
             position=position,
             bar=bar,
-            left=frame.end - step,
+            left=jnp.maximum(frame.last - step, 0),
             hyper=frame.hyper[rows, step],
             role=role,
             plan=frame.plan[rows, step],
@@ -196,7 +197,7 @@ def sample_pieces(
         )
 
     def sample_gap(
-        state: _State, here: Place, step: jax.Array, earliest: jax.Array, may_end: jax.Array, key: jax.Array
+        state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array
     ) -> jax.Array:
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), num_steps - 1)
         lag = frame.lags[rows[:, None], ahead]
@@ -207,8 +208,7 @@ def sample_pieces(
         flags = valid & (is_now | (starts & (source < step[:, None, None])))
         counts = recall(state, 1, gap_contexts(look_back(state, here.role), here.position))
         logs = apply(Decoder.gaps, state.h, here, apply(Decoder.see, here)[1], flags, counts, earliest)
-        logs = logs.at[:, -1].add(jnp.where(may_end, 0.0, -jnp.inf))
-        return choose(key, logs, temperatures.time)
+        return choose(key, logs, temperatures.time, temperatures.least_time)
 
     def follow(step: jax.Array, gap: jax.Array) -> jax.Array:
         return jnp.where(gap > MAX_GAP, _NEVER, step + gap)
@@ -227,14 +227,13 @@ def sample_pieces(
         more = jax.random.logistic(keys[0], odds.shape) < odds / temperatures.time
         more = jnp.where(is_given, given[:, 3] > 0, more & (state.pitch < NUM_PITCHES))
         following = jnp.where(is_given, given[:, 0], state.following)
-        done = state.done | (~more & (following >= frame.end))
+        done = state.done | (~more & (following > frame.last))
         step = jnp.where(done | more, state.step, following)
         role = jnp.where(more, jnp.minimum(state.role + 1, NUM_ROLES - 1), 0)
         there, lengths = place(state, step, role)
-        # After the opening there is at least a note.
         is_last = index == frame.num_given - 1
         least = jnp.where(is_last, jnp.clip(frame.earliest - step, 1, MAX_GAP), 1)
-        gap = sample_gap(state, there, step, least, ~is_last, keys[1])
+        gap = sample_gap(state, there, step, least, keys[1])
         gap = jnp.where(is_given & (given[:, 4] >= 0), jnp.minimum(given[:, 4], MAX_GAP), gap)
         gap = jnp.where(more & ~(is_given & (given[:, 4] < 0)), state.gap, gap)
         z = apply(Decoder.note_hidden, state.h, there, apply(Decoder.see, there)[2], gap)
@@ -242,11 +241,11 @@ def sample_pieces(
         recent = look_back(state, role)
         by_pitch, by_gap = pitch_contexts(recent, role, there.position), gap_contexts(recent, there.position)
         logs = apply(Decoder.pitches, z, there, recall(state, 0, by_pitch), low, high)
-        pitch = jnp.where(is_given, given[:, 1], choose(keys[2], logs, temperatures.pitch))
+        pitch = jnp.where(is_given, given[:, 1], choose(keys[2], logs, temperatures.pitch, temperatures.least_pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         by_duration = duration_contexts(recent, role, jnp.asarray(GAP_CLASSES)[gap])
         logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, recall(state, 2, by_duration))
-        duration = jnp.where(is_given, given[:, 2], choose(keys[3], logs, temperatures.duration))
+        duration = jnp.where(is_given, given[:, 2], choose(keys[3], logs, temperatures.duration, temperatures.least_time))
 
         where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
         music = Music(
@@ -332,7 +331,7 @@ def sample_pieces(
     unknown = jnp.full((batch, NUM_LAGS), NUM_DURATIONS, jnp.int32)
     state = advance(state, none, nothing, state.gap, unknown, here)
     earliest = jnp.clip(frame.earliest - frame.start, 0, MAX_GAP)
-    gap = sample_gap(state, here, frame.start, earliest, jnp.zeros(batch, bool), jax.random.fold_in(key, 0))
+    gap = sample_gap(state, here, frame.start, earliest, jax.random.fold_in(key, 0))
     first = frame.given[:, 0, 0]
     gap = jnp.where(frame.num_given > 0, jnp.clip(first - frame.start, 0, MAX_GAP), gap)
     state = state._replace(gap=gap, following=follow(frame.start, gap))

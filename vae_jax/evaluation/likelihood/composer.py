@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -32,6 +33,7 @@ class ComposerLikelihood(LikelihoodModel):
 
     remarks = (
         "parts: which tracks play each note, an upper bound for the parts",
+        "the step of the last chord is planned: it costs as much as any step of the piece",
         "drums that are not among the composer's have their training frequencies",
     )
 
@@ -63,7 +65,7 @@ class ComposerLikelihood(LikelihoodModel):
         found = self._nats(crop, key, -(-num_phrases // 32) * 32)
         total = {name: float(value) for name, value in jax.device_get(found).items()}
         return PieceNats(
-            onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"],
+            onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"] + math.log(piece.num_steps),
             durations=total["duration"],
             parts=total["lines"],
             drums=self._drum_nats(piece, notes),
