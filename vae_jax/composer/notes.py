@@ -26,7 +26,7 @@ PITCH_BYTES = -(-NUM_PITCHES // 8)
 MAX_TRACKS = 16
 NUM_ROLES, NUM_POSITIONS, MAX_BARS_LEFT, HYPER_BARS = 10, 97, 16, 8
 NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
-NUM_REFERENCES = 7
+NUM_REFERENCES = 10
 NUM_DURATION_REFERENCES = 4
 _WIDE, _SPAN = 7, 40  # Semitones.
 _MELODY_CLASSES = 2 * _WIDE + 2
@@ -158,7 +158,7 @@ def measure_style(piece: NotePiece) -> np.ndarray:
 class Recent(NamedTuple):
     """What the contexts of counts look at; integers, or arrays of batches."""
 
-    last: Any  # Last pitch of the note's role.
+    last: Any  # Last pitch of the note's role, of a soprano that of the melody.
     before: Any  # Pitch of the note before.
     soprano: Any  # Last pitch of the soprano.
     melody: Any  # Interval class of the last two sopranos, see `melody_class`.
@@ -205,6 +205,16 @@ def duration_contexts(recent: Recent, role: Any, gap: Any) -> tuple[Any, ...]:
 def more_contexts(recent: Recent, role: Any, position: Any) -> tuple[Any, ...]:
     """Contexts of whether a chord goes on to a role: the size of the chord before; the place in the bar."""
     return role * (NUM_ROLES + 1) + _clip(recent.size, 0, NUM_ROLES), role * NUM_POSITIONS + position
+
+
+def is_melody(role: Any, pitch: Any, highest: Any) -> Any:
+    """Whether a note starts above all that is held, of which the highest is given."""
+    return (role == 0) & ((highest >= NUM_PITCHES) | (pitch >= highest))
+
+
+def is_bass(role: Any, pitch: Any, lowest: Any) -> Any:
+    """Whether a note starts below all that is held, of which the lowest is given."""
+    return ((role == 1) & (lowest >= NUM_PITCHES)) | ((role < 2) & (lowest < NUM_PITCHES) & (pitch <= lowest))
 
 
 def melody_class(interval: Any, is_known: Any) -> Any:
@@ -330,12 +340,12 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "aligned_role": np.where(valid, roles[source, role[:, None]], NUM_PITCHES),
         "aligned_duration": np.where(valid, lengths[source, pitch[:, None]], NUM_DURATIONS),
         "aligned_size": np.where(valid, sizes[source], 0),
-        **_count(pitch, role, duration, gap, position, kind),
         "onsets": np.packbits(flags.transpose(0, 2, 1), axis=-1, bitorder="little"),
         "held": np.packbits(_held(piece, reach)[step], axis=-1, bitorder="little"),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
     }
     references, before = _references(pitch, role, step, duration, _held(piece, reach)[step])
+    uint8 |= _count(pitch, role, duration, gap, position, kind, references[:, -3:-1])
     to_bar = duration_classes(np.maximum(bar - position, 1))
     return {name: values.astype(np.uint8) for name, values in uint8.items()} | {
         "references": references,
@@ -350,9 +360,18 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
 
 
 def _count(
-    pitch: np.ndarray, role: np.ndarray, duration: np.ndarray, gap: np.ndarray, position: np.ndarray, kind: np.ndarray
+    pitch: np.ndarray,
+    role: np.ndarray,
+    duration: np.ndarray,
+    gap: np.ndarray,
+    position: np.ndarray,
+    kind: np.ndarray,
+    melodies: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """How often what each token may hold occurred before in the piece in the same contexts: see `Crops`."""
+    """How often what each token may hold occurred before in the piece in the same contexts: see `Crops`.
+
+    `melodies` [N, 2] are the last two notes of the melody.
+    """
     tables = [
         [np.zeros((contexts, size), np.uint8) for contexts in numbers]
         for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
@@ -362,7 +381,7 @@ def _count(
         for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
     ]
     last, last_duration = [NUM_PITCHES] * NUM_ROLES, [NUM_DURATIONS] * NUM_ROLES
-    before, melody, gaps, above, sizes = NUM_PITCHES, 0, (MAX_GAP + 1, MAX_GAP + 1), NUM_DURATIONS, (0, 0)
+    before, gaps, above, sizes = NUM_PITCHES, (MAX_GAP + 1, MAX_GAP + 1), NUM_DURATIONS, (0, 0)
 
     def count(n: int, which: int, contexts: tuple[int, ...], value: int, counts: bool) -> None:
         for k, context in enumerate(contexts):
@@ -376,7 +395,10 @@ def _count(
         is_note = what == NOTE
         if r == 0:
             above = NUM_DURATIONS
-        recent = Recent(last[r], before, last[0], melody, *gaps, last_duration[r], above, sizes[r == 0])
+        first, second = melodies[n].tolist()
+        melody = melody_class(first - second, second < NUM_PITCHES)
+        voice = last[r] if r else first
+        recent = Recent(voice, before, last[0], melody, *gaps, last_duration[r], above, sizes[r == 0])
         if n:  # Whether the chord of the token before went on.
             following = min(int(role[n - 1]) + 1, NUM_ROLES - 1)
             size = sizes[0]
@@ -390,7 +412,7 @@ def _count(
         count(n, 2, duration_contexts(recent, r, int(GAP_CLASSES[g])), d, is_note)
         if is_note:
             if r == 0:
-                melody, gaps = melody_class(p - last[0], last[0] < NUM_PITCHES), (g, gaps[0])
+                gaps = (g, gaps[0])
             last[r], last_duration[r], before, above, sizes = p, d, p, d, (sizes[0], sizes[1] + 1)
     return dict(zip(("pitch_counts", "gap_counts", "duration_counts", "more_counts"), found, strict=True))
 
@@ -410,7 +432,7 @@ def _references(
     """What each note is compared with, [N, ...] uint8.
 
     Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held,
-    the last but one of its role.
+    the last but one of its role; the last two that sounded above all others, and the last that did below.
     Duration classes: the last of its role, that of the note before in its chord, and of the note before that.
     """
     found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
@@ -422,14 +444,19 @@ def _references(
     lowest = np.where(any_held, held.argmax(axis=1), NUM_PITCHES)
     rows = zip(pitch.tolist(), role.tolist(), step.tolist(), duration.tolist(), strict=True)
     before, chord = NUM_PITCHES, [NUM_DURATIONS, NUM_DURATIONS]
+    melody = melody_before = bass = NUM_PITCHES
     for n, (p, r, _, d) in enumerate(rows):
         if r == 0:
             chord = [NUM_DURATIONS, NUM_DURATIONS]
-        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r]
+        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r], melody, melody_before, bass
         lengths[n] = last_duration[r], *chord
         if p < NUM_PITCHES:
             before, chord = p, [d, chord[0]]
             second[r], last[r], last_duration[r] = last[r], p, d
+            if is_melody(r, p, highest[n]):
+                melody, melody_before = p, melody
+            if is_bass(r, p, lowest[n]):
+                bass = p
             if r == 0 and last[1] == NUM_PITCHES:  # A single note may be the bass too, until a bass follows.
                 last[1] = p
     return found, lengths

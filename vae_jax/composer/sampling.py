@@ -20,6 +20,8 @@ from vae_jax.composer.notes import (
     Recent,
     duration_contexts,
     gap_contexts,
+    is_bass,
+    is_melody,
     melody_class,
     more_contexts,
     pitch_contexts,
@@ -96,7 +98,8 @@ class _State(NamedTuple):
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
     sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
-    melody: jax.Array  # [B], see `notes.melody_class`.
+    melody: jax.Array  # [B, 2], last pitches that started above all others, the last one first.
+    bass: jax.Array  # [B], last pitch that started below all others.
     counts: tuple[tuple[jax.Array, ...], ...]  # uint8 [B, contexts, values], as `NUM_CONTEXTS`.
     chord: jax.Array  # [B, 2], duration classes of the last two notes of the chord.
     ends: jax.Array  # [B, NUM_PITCHES], where notes of earlier chords end, and those of this one.
@@ -139,7 +142,7 @@ def sample_pieces(
         highest = jnp.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
         lowest = jnp.where(any_held, held.argmax(axis=1), NUM_PITCHES)
         references = state.last[rows, role], state.pitch, state.last[:, 0], state.last[:, 1], highest, lowest
-        references += (state.second[rows, role],)
+        references += (state.second[rows, role], state.melody[:, 0], state.melody[:, 1], state.bass)
         position, bar = frame.position[rows, step], frame.bar[rows, step]
         chord = jnp.where((role == 0)[:, None], NUM_DURATIONS, state.chord)
         to_bar = jnp.asarray(_BAR_CLASSES)[jnp.maximum(bar - position, 1)]
@@ -185,10 +188,10 @@ def sample_pieces(
 
     def look_back(state: _State, role: jax.Array) -> Recent:
         return Recent(
-            last=state.last[rows, role],
+            last=jnp.where(role == 0, state.melody[:, 0], state.last[rows, role]),
             before=state.pitch,
             soprano=state.last[:, 0],
-            melody=state.melody,
+            melody=melody_class(state.melody[:, 0] - state.melody[:, 1], state.melody[:, 1] < NUM_PITCHES),
             gap=state.gaps[:, 0],
             gap_before=state.gaps[:, 1],
             duration=state.last_duration[rows, role],
@@ -196,9 +199,7 @@ def sample_pieces(
             size=jnp.where(role == 0, state.sizes[:, 1], state.sizes[:, 0]),
         )
 
-    def sample_gap(
-        state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array
-    ) -> jax.Array:
+    def sample_gap(state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), num_steps - 1)
         lag = frame.lags[rows[:, None], ahead]
         source = ahead[..., None] - lag
@@ -245,7 +246,9 @@ def sample_pieces(
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         by_duration = duration_contexts(recent, role, jnp.asarray(GAP_CLASSES)[gap])
         logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, recall(state, 2, by_duration))
-        duration = jnp.where(is_given, given[:, 2], choose(keys[3], logs, temperatures.duration, temperatures.least_time))
+        duration = jnp.where(
+            is_given, given[:, 2], choose(keys[3], logs, temperatures.duration, temperatures.least_time)
+        )
 
         where = jnp.where(done, num_steps, step)  # Out of bounds: dropped.
         music = Music(
@@ -270,7 +273,7 @@ def sample_pieces(
             count(state, 2, by_duration, duration, everywhere),
             count(state, 3, going_on, more.astype(jnp.int32), state.pitch < NUM_PITCHES),
         )
-        interval = melody_class(pitch - state.last[:, 0], state.last[:, 0] < NUM_PITCHES)
+        leads = is_melody(role, pitch, there.references[:, 4])
         new_ends = jnp.where(is_new, 0, state.new_ends)
         state = state._replace(
             step=step,
@@ -289,7 +292,8 @@ def sample_pieces(
                 ],
                 axis=-1,
             ),
-            melody=jnp.where(is_first, interval, state.melody),
+            melody=jnp.where(leads[:, None], jnp.stack([pitch, state.melody[:, 0]], axis=-1), state.melody),
+            bass=jnp.where(is_bass(role, pitch, there.references[:, 5]), pitch, state.bass),
             counts=counts,
             chord=jnp.stack([duration, jnp.where(role == 0, NUM_DURATIONS, state.chord[:, 0])], axis=-1),
             ends=jnp.where(is_new, jnp.maximum(state.ends, state.new_ends), state.ends),
@@ -313,7 +317,8 @@ def sample_pieces(
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
-        melody=nothing,
+        melody=jnp.full((batch, 2), NUM_PITCHES, jnp.int32),
+        bass=none,
         counts=tuple(
             tuple(jnp.zeros((batch, contexts, size), jnp.uint8) for contexts in numbers)
             for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
