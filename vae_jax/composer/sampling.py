@@ -29,6 +29,7 @@ from vae_jax.composer.notes import (
 from vae_jax.models.base import Variables
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
+ENDING_BARS = 2
 _RING = max(DILATIONS) + 1
 _NEVER = 10**6  # A step that no piece reaches.
 _BAR_CLASSES = duration_classes(np.arange(256).clip(1))
@@ -73,6 +74,7 @@ class Temperatures(NamedTuple):
     time: jax.Array
     pitch: jax.Array
     duration: jax.Array
+    ending: jax.Array  # Of pitches in the last bars, in proportion.
     least_time: jax.Array
     least_pitch: jax.Array
 
@@ -242,7 +244,9 @@ def sample_pieces(
         recent = look_back(state, role)
         by_pitch, by_gap = pitch_contexts(recent, role, there.position), gap_contexts(recent, there.position)
         logs = apply(Decoder.pitches, z, there, recall(state, 0, by_pitch), low, high)
-        pitch = jnp.where(is_given, given[:, 1], choose(keys[2], logs, temperatures.pitch, temperatures.least_pitch))
+        is_ending = frame.last - step <= ENDING_BARS * frame.bar[rows, step]
+        warmth = temperatures.pitch * jnp.where(is_ending, temperatures.ending, 1.0)[:, None]
+        pitch = jnp.where(is_given, given[:, 1], choose(keys[2], logs, warmth, temperatures.least_pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         by_duration = duration_contexts(recent, role, jnp.asarray(GAP_CLASSES)[gap])
         logs = apply(Decoder.durations, z, pitch, gap, aligned_duration, there, recall(state, 2, by_duration))
