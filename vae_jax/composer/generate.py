@@ -15,6 +15,7 @@ from vae_jax.composer import sampling
 from vae_jax.composer.dynamics import sample_velocities
 from vae_jax.composer.form import PHRASE_BARS
 from vae_jax.composer.lines import LineNet, NoteRow
+from vae_jax.composer.memory import Music, Sampled
 from vae_jax.composer.notes import (
     MAX_GAP,
     MAX_TRACKS,
@@ -26,7 +27,7 @@ from vae_jax.composer.notes import (
     NotePiece,
 )
 from vae_jax.composer.requests import Request, sample_request
-from vae_jax.composer.sampling import Frame, Music, Sampled, Temperatures
+from vae_jax.composer.sampling import Frame, Temperatures
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models.base import Variables
 from vae_jax.music import instruments
@@ -80,7 +81,7 @@ def generate_pieces(
     most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
     decoder = composer.stage.decoder
     sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
-    pieces = [_read_sampled(request, frame.start[n], sampled, n) for n, request in enumerate(requests)]
+    pieces = [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests)]
     plays = _sample_tracks(params["lines"], requests, pieces, line_key, scaled(config.line_temperature))
     hits = _sample_drums(composer, requests, pieces, drum_key, scaled(config.drum_temperature))
     rngs = [np.random.default_rng([seed, n]) for n in range(len(requests))]
@@ -90,16 +91,16 @@ def generate_pieces(
     ]
 
 
-def _read_sampled(request: Request, start: int, sampled: Sampled, n: int) -> NotePiece:
+def _read_sampled(request: Request, start: int, sampled: Sampled[np.ndarray], n: int) -> NotePiece:
     """The n-th sampled piece."""
-    count = int(sampled.count[n])
+    count = int(sampled.num_notes[n])
     step, pitch, duration = (np.asarray(x)[n, :count].astype(np.int64) for x in sampled[:3])
-    step = step - int(start)
+    step = step - start
     duration = np.minimum(DURATION_STEPS[duration], request.num_steps - step)
-    return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration)
+    return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration, tracks=np.zeros_like(step))
 
 
-def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame:
+def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame[np.ndarray]:
     """Lays out what is known before a note is written.
 
     `prior` [B, >= U, L] holds latents of phrases for requests that have none.
@@ -112,7 +113,7 @@ def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame:
         for n, (request, start) in enumerate(zip(requests, starts, strict=True))
     ]
     stacked = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
-    music = Music(**{name: stacked.pop(name) for name in Music._fields})
+    music = Music(*(stacked.pop(name) for name in Music._fields))
     most = max(1, *(len(column) for column in (_opening(request) for request in requests)))
     given = np.full((len(requests), most, 5), -1, np.int32)
     for n, request in enumerate(requests):
@@ -146,8 +147,8 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         roles[source.step, role] = source.pitch
         lengths[source.step, source.pitch] = duration_classes(source.duration)
     return {
-        "start": np.int32(start),
-        "end": np.int32(start + piece.end),
+        "start": np.array(start, np.int32),
+        "end": np.array(start + piece.end, np.int32),
         "position": position.astype(np.int32),
         "bar": bar.astype(np.int32),
         "hyper": hyper.astype(np.int32),

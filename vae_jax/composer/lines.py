@@ -163,8 +163,8 @@ def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -
     """Returns the state after a note [B], which the lines with `plays` bool [B, MAX_TRACKS] play."""
     taken = jnp.where(state.step == note.step[:, None], state.taken, 0) + 1
     new = (note.pitch, note.step, note.end, jnp.minimum(note.role, 2), jnp.broadcast_to(number, note.step.shape))
-    columns = [jnp.where(plays, value[:, None], old) for value, old in zip(new, state[:-1], strict=True)]
-    return LineState(*columns, jnp.where(plays, taken, state.taken))
+    columns = zip((*new, taken), state, strict=True)
+    return LineState(*(jnp.where(plays, value[:, None] if value.ndim == 1 else value, old) for value, old in columns))
 
 
 def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineState:
@@ -183,8 +183,8 @@ def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineSta
     first = jax.lax.cummax(jnp.where(new_chord, number[..., 0], 0), axis=1)
     before = jnp.take_along_axis(count - plays, first[..., None], axis=1)  # Of the chord at each note.
     taken = jnp.take_along_axis(count - before, at, axis=1)
-    columns = [jnp.where(known, value, old) for value, old in zip(found, start[:-2], strict=True)]
-    return LineState(*columns, latest, jnp.where(known, taken, 0))
+    columns = zip((*found, latest, taken), start, strict=True)
+    return LineState(*(jnp.where(known, value, old) for value, old in columns))
 
 
 class LineNet(nn.Module):
@@ -236,7 +236,7 @@ def sample_lines(
         def decide(k, carry):
             plays, odds = carry
             seen = others(state, plays, exists)
-            logit = net.apply({"params": params}, features, seen, method=LineNet.decide)
+            logit = jnp.asarray(net.apply({"params": params}, features, seen, method=LineNet.decide))
             mine = (jnp.where(exists > 0, logit / temperature, -1e9) + noise)[:, k]
             return plays.at[:, k].set(mine > 0), odds.at[:, k].set(mine)
 

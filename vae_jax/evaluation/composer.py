@@ -69,7 +69,7 @@ def measure_attributes(composer: TrainedComposer, seed: int) -> Json:
         requests.sample_request(composer, np.random.default_rng([seed, n]), num_bars=_ATTRIBUTE_BARS)
         for n in range(_ATTRIBUTE_PIECES)
     ]
-    found = {}
+    found: dict[tuple[str, float], np.ndarray] = {}
     for amount in AMOUNTS:
         for name in ATTRIBUTES:
             if amount or not found:

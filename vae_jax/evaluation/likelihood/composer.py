@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import stage as stage_lib
-from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NOTE, NUM_PITCHES, STEPS_PER_BEAT, Crops
+from vae_jax.composer.crops import NOTE, Crops
+from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BEAT
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
@@ -58,7 +60,7 @@ class ComposerLikelihood(LikelihoodModel):
         notes = notes_lib.read_piece(piece.score, tonic)
         lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
         num_phrases = notes.num_phrases
-        crop = notes_lib.whole(notes, lines, round_to=_ROUND)
+        crop = crops_lib.whole(notes, lines, round_to=_ROUND)
         key = None if self._latent_key is None else jax.random.fold_in(self._latent_key, n)
         found = self._nats(crop, key, -(-num_phrases // 32) * 32)
         total = {name: float(value) for name, value in jax.device_get(found).items()}
@@ -70,17 +72,16 @@ class ComposerLikelihood(LikelihoodModel):
             kl=total["kl"] if key is not None else None,
         )
 
-    def _whole_nats(self, crop: Crops, key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
+    def _whole_nats(self, crop: Crops[jax.Array], key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
         stage, params = self._composer.stage, self._composer.variables["params"]
         everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
         crop = stage_lib.forget(crop, everything & (not self._with_form), everything)
         z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
         if key is not None:
-            mean, log_variance = stage.encoder.apply({"params": params["encoder"]}, crop, num_phrases)
+            mean, log_variance = stage.encode(params, crop, num_phrases)
             z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
             kl = stage_lib.kl_nats(mean, log_variance).sum()
-        nats = stage.decoder.apply({"params": params["decoder"]}, crop, stage_lib.of_tokens(z, crop, has_latents))
-        nats["lines"] = stage.line_nats(params["lines"], crop)
+        nats = stage.note_nats(params, crop, stage_lib.of_tokens(z, crop, has_latents))
         # A time of MAX_GAP stands for any longer one: all that are left are alike.
         is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
         left = jnp.maximum(crop.left.astype(jnp.float32) - MAX_GAP, 1.0)
