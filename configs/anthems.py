@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
     config.composer.forget_form = 0.3
     config.composer.forget_style = 0.4
     config.composer.forget_latents = 0.5
-    config.composer.forget_memories = 0.3
+    config.composer.confuse_memories = 0.15
     config.composer.ending_weight = 6.0  # Of the last two bars.
     config.composer.time_temperature = 1.0
     config.composer.pitch_temperature = 1.0

@@ -158,12 +158,13 @@ def _references(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What each note is compared with, [N, ...] uint8.
 
-    Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held.
+    Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held,
+    the last but one of its role.
     Duration classes: the last of its role, that of the note before in its chord, and of the note before that.
     """
     found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
     lengths = np.full((len(pitch), NUM_DURATION_REFERENCES - 1), NUM_DURATIONS, np.uint8)
-    last = np.full(NUM_ROLES, NUM_PITCHES, np.uint8)
+    last, second = (np.full(NUM_ROLES, NUM_PITCHES, np.uint8) for _ in range(2))
     last_duration = np.full(NUM_ROLES, NUM_DURATIONS, np.uint8)
     any_held = held.any(axis=1)
     highest = np.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
@@ -173,11 +174,11 @@ def _references(
     for n, (p, r, d) in enumerate(rows):
         if r == 0:
             chord = [NUM_DURATIONS, NUM_DURATIONS]
-        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n]
+        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r]
         lengths[n] = last_duration[r], *chord
         if p < NUM_PITCHES:
             before, chord = p, [d, chord[0]]
-            last[r], last_duration[r] = p, d
+            second[r], last[r], last_duration[r] = last[r], p, d
             if r == 0 and last[1] == NUM_PITCHES:  # A single note may be the bass too, until a bass follows.
                 last[1] = p
     return found, lengths

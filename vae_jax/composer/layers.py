@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from vae_jax.composer.notes import NUM_PITCHES
 
 _NEAR = 15  # Semitones of an interval that are told apart.
+_MANY = 8.0  # More often counts as often.
 
 
 def hot(x: jax.Array, size: int) -> jax.Array:
@@ -44,7 +45,7 @@ def by_distance(tables: jax.Array, reference: jax.Array, size: int) -> jax.Array
 
 def recall(counts: jax.Array, gates: jax.Array) -> jax.Array:
     """Scores values by how often they occurred in C contexts, [..., K]; counts [..., C, K], gates [..., 2 C]."""
-    counts = counts.astype(jnp.float32)
+    counts = jnp.minimum(counts.astype(jnp.float32), _MANY)
     shares = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
     planes = jnp.concatenate([jnp.log1p(counts), shares], axis=-2)
     return jnp.einsum("...c,...ck->...k", gates, planes)

@@ -47,7 +47,8 @@ class Memory(NamedTuple):
     role: jax.Array
     pitch: jax.Array
     gap: jax.Array
-    last: jax.Array  # [B, NUM_ROLES], last pitch of each role, and its duration class.
+    last: jax.Array  # [B, NUM_ROLES], last pitch of each role, the last but one, and the last duration class.
+    second: jax.Array
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
     sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
@@ -70,6 +71,7 @@ def init_memory(start: jax.Array, music: Music[jax.Array], max_notes: int) -> Me
         pitch=jnp.full(batch, NUM_PITCHES, jnp.int32),
         gap=jnp.full(batch, MAX_GAP + 1, jnp.int32),
         last=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
+        second=jnp.full((batch, NUM_ROLES), NUM_PITCHES, jnp.int32),
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
@@ -145,6 +147,7 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
         pitch=pitch,
         gap=gap,
         last=last,
+        second=memory.second.at[rows, role].set(memory.last[rows, role]),
         last_duration=memory.last_duration.at[rows, role].set(duration),
         gaps=jnp.where(is_first[:, None], jnp.stack([gap, memory.gaps[:, 0]], axis=-1), memory.gaps),
         sizes=jnp.stack([jnp.where(is_first, memory.sizes[:, 1], memory.sizes[:, 0]), size], axis=-1),

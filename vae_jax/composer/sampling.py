@@ -177,7 +177,7 @@ class _Sampler:
         roles = jnp.take_along_axis(memory.music.roles[at], role[:, None, None], axis=-1)[..., 0]
         held, highest, lowest = memory_lib.held_at(memory, step)
         last = memory.last
-        references = last[rows, role], memory.pitch, last[:, 0], last[:, 1], highest, lowest
+        references = last[rows, role], memory.pitch, last[:, 0], last[:, 1], highest, lowest, memory.second[rows, role]
         position, bar = frame.position[rows, step], frame.bar[rows, step]
         chord = jnp.where((role == 0)[:, None], NUM_DURATIONS, memory.chord)
         to_bar = jnp.asarray(_BAR_CLASSES)[jnp.maximum(bar - position, 1)]

@@ -61,7 +61,7 @@ class ComposerConfig(config.Section):
     forget_form: float = config.number(at_least=0, at_most=1)  # How often in training the form is not given,
     forget_style: float = config.number(at_least=0, at_most=1)  # the style,
     forget_latents: float = config.number(at_least=0, at_most=1)  # and the latents.
-    forget_memories: float = config.number(at_least=0, at_most=1)  # And each kind of counts and each fixed lag.
+    confuse_memories: float = config.number(at_least=0, at_most=0.5)  # How often tokens remember what others do.
     ending_weight: float = config.number(at_least=0)  # Of the notes of the last two bars, others have 1.
     time_temperature: float = config.number(at_least=0)  # Of sampling.
     pitch_temperature: float = config.number(at_least=0)
@@ -166,7 +166,7 @@ class ComposerStage(Trainable[ComposerExamples]):
                 for key, rate in zip((form_key, style_key, latent_key), rates, strict=True)
             ]
             crops, has_latents = forget(crops, *masks[:2]), ~masks[2]
-            crops = _forget_memories(crops, self.config.forget_memories, memory_key)
+            crops = _confuse_memories(crops, self.config.confuse_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
         mean, log_variance = self.encode(params, crops)
@@ -243,28 +243,28 @@ def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array) -> 
     )
 
 
-def _forget_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> Crops[jax.Array]:
-    """Returns crops without some kinds of counts and some fixed lags, each at a rate, lest all be left to them."""
+def _confuse_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> Crops[jax.Array]:
+    """Returns crops in which some tokens remember what others do, lest false memories be trusted and repeat themselves.
+
+    Every kind of counts and every fixed lag is another token's with a probability of up to twice `rate`.
+    """
     names = "pitch_counts", "gap_counts", "duration_counts", "more_counts"
-    shape, num_fixed = crops.pitch.shape[:1], NUM_LAGS - 1
-    lost = jax.random.bernoulli(key, rate, (*shape, num_fixed + len(names)))
-    counts = {
-        name: jnp.where(lost[:, num_fixed + n, None, None, None], 0, getattr(crops, name))
-        for n, name in enumerate(names)
-    }
-    no_lag = jnp.concatenate([lost[:, :num_fixed], jnp.zeros((*shape, 1), bool)], axis=-1)[:, None]
+    (batch, length), num_fixed = crops.pitch.shape, NUM_LAGS - 1
+    level_key, mask_key, shift_key = jax.random.split(key, 3)
+    level = jax.random.uniform(level_key, (batch, 1, 1), maxval=2 * rate)
+    wrong = jax.random.bernoulli(mask_key, level, (batch, length, num_fixed + len(names)))
+    wrong = jnp.concatenate([wrong, jnp.zeros((batch, length, 1), bool)], axis=-1)
+    wrong_lag = jnp.concatenate([wrong[..., :num_fixed], wrong[..., -1:]], axis=-1)
+    shift = jax.random.randint(shift_key, (), 1, length)
 
-    def without(values: jax.Array, nothing: int) -> jax.Array:
-        where = no_lag.reshape(*no_lag.shape, *[1] * (values.ndim - 3))
-        return jnp.where(where, jnp.asarray(nothing, values.dtype), values)
+    def confuse(values: jax.Array, where: jax.Array) -> jax.Array:
+        where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
+        return jnp.where(where, jnp.roll(values, shift, axis=1), values)
 
+    lagged = ("aligned", "aligned_role", "aligned_duration", "aligned_size", "onsets")
     return crops._replace(
-        aligned=without(crops.aligned, 0),
-        aligned_role=without(crops.aligned_role, NUM_PITCHES),
-        aligned_duration=without(crops.aligned_duration, NUM_DURATIONS),
-        aligned_size=without(crops.aligned_size, 0),
-        onsets=without(crops.onsets, 0),
-        **counts,
+        **{name: confuse(getattr(crops, name), wrong_lag) for name in lagged},
+        **{name: confuse(getattr(crops, name), wrong[..., num_fixed + n]) for n, name in enumerate(names)},
     )
 
 
