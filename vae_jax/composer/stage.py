@@ -337,7 +337,7 @@ def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder:
         drums,
     )
     if sharding.is_main_process():
-        known = {name: to_json(getattr(composer, name)) for name in ("forms", "conditions")}
+        known = {"forms": to_json(composer.forms), "conditions": [to_json(one) for one in composer.conditions]}
         files.write_json(folder.composer.path / _KNOWN, known | {"drums": drums.tolist()})
     seed, copies = experiment.seed, stage.config.dropped_lines_copies
     examples = ComposerExamples.of(training, drums, stage.config, [seed, 0], copies)
