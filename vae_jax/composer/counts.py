@@ -3,6 +3,7 @@
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_PITCHES, NUM_POSITIONS, NUM_ROLES, STEPS_PER_BEAT
@@ -45,8 +46,8 @@ def pitch_contexts(recent: Recent[N], role: N, position: N) -> tuple[N, ...]:
     That is for a soprano the interval before, and the place in the bar; for others the note before, and how far it is
     below the soprano.
     """
-    kind = (role > 0) * 1 + (role > 1) * 1
-    above, is_inner = (role > 0) * 1, (role > 1) * 1
+    above, is_inner = _clip(role, 0, 1), _clip(role, 1, 2) - 1
+    kind = above + is_inner
     first = kind * _ANY_PITCH + recent.last
     second = recent.melody * (1 - above) + (_MELODY_CLASSES + kind - 1) * above
     span = _clip(recent.soprano - recent.before * is_inner - recent.last * (1 - is_inner), 0, _SPAN)
@@ -63,7 +64,7 @@ def gap_contexts(recent: Recent[N], position: N) -> tuple[N, ...]:
 
 def duration_contexts(recent: Recent[N], role: N, gap: N) -> tuple[N, ...]:
     """Contexts of a duration: role or time to the next chord, with the last duration of the role or that above."""
-    kind = (role > 0) * 1 + (role > 1) * 1
+    kind = _clip(role, 0, 2)
     return (
         kind * _ANY_DURATION + gap,
         kind * _ANY_DURATION + recent.duration,
@@ -83,9 +84,8 @@ def melody_class(interval: N, is_known: N) -> N:
 
 
 def _clip(value: N, low: int, high: int) -> N:
-    """Clips integers and arrays of any kind."""
-    is_low, is_high = (value < low) * 1, (value > high) * 1
-    return value * (1 - is_low - is_high) + low * is_low + high * is_high
+    """Clips integers and arrays alike."""
+    return jnp.clip(value, low, high) if isinstance(value, jax.Array) else min(max(value, low), high)
 
 
 def count_contexts(

@@ -41,7 +41,8 @@ _TICKS_PER_STEP = 40
 _DRUM_STEPS = 2
 _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
-_ROUND_STEPS = 768  # Lengths of batches are multiples, so that few programs are compiled.
+# Lengths, notes that are given, and pieces of batches are multiples of these, so that few programs are compiled.
+_ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 768, 256, 4
 _CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 
 
@@ -62,7 +63,8 @@ def generate_pieces(
       seed: of all that is drawn.
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
-    config, params = composer.stage.config, composer.variables["params"]
+    config, params, num = composer.stage.config, composer.variables["params"], len(requests)
+    requests = [*requests, *[min(requests, key=lambda one: one.num_steps)] * (-num % _ROUND_PIECES)]
 
     def scaled(value: float) -> jax.Array:
         return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
@@ -77,8 +79,8 @@ def generate_pieces(
         scaled(config.duration_temperature),
         jnp.float32(config.least_probability),
     )
-    most = -(-int((frame.end - frame.start).max()) // _ROUND_STEPS) * _ROUND_STEPS
-    most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
+    beats = _round_up(int((frame.end - frame.start).max()), _ROUND_STEPS) // STEPS_PER_BEAT
+    most = beats * _MAX_NOTES_PER_BEAT
     decoder = composer.stage.decoder
     sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
     pieces = [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests)]
@@ -88,7 +90,7 @@ def generate_pieces(
     rows = zip(requests, pieces, plays, hits, rngs, strict=True)
     return [
         _make_score(request, piece, mine, beaten, composer.drums, rng) for request, piece, mine, beaten, rng in rows
-    ]
+    ][:num]
 
 
 def _read_sampled(request: Request, start: int, sampled: Sampled[np.ndarray], n: int) -> NotePiece:
@@ -100,6 +102,11 @@ def _read_sampled(request: Request, start: int, sampled: Sampled[np.ndarray], n:
     return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration, tracks=np.zeros_like(step))
 
 
+def _round_up(number: int, unit: int) -> int:
+    """The next multiple of a unit, at least one unit."""
+    return max(-(-number // unit), 1) * unit
+
+
 def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame[np.ndarray]:
     """Lays out what is known before a note is written.
 
@@ -107,19 +114,18 @@ def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame[np.ndarr
     """
     starts = [0 if request.source is None else request.source.end for request in requests]
     longest = max(start + request.num_steps for start, request in zip(starts, requests, strict=True))
-    length = -(-longest // _ROUND_STEPS) * _ROUND_STEPS + MAX_GAP + 1
+    length = _round_up(longest, _ROUND_STEPS) + MAX_GAP + 1
     columns = [
         _lay_out(request, start, length, prior[n])
         for n, (request, start) in enumerate(zip(requests, starts, strict=True))
     ]
     stacked = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
     music = Music(*(stacked.pop(name) for name in Music._fields))
-    most = max(1, *(len(column) for column in (_opening(request) for request in requests)))
-    given = np.full((len(requests), most, 5), -1, np.int32)
-    for n, request in enumerate(requests):
-        opening = _opening(request)
+    openings = [_opening(request) for request in requests]
+    num_given = np.array([len(opening) for opening in openings], np.int32)
+    given = np.full((len(requests), _round_up(int(num_given.max()), _ROUND_GIVEN), 5), -1, np.int32)
+    for n, opening in enumerate(openings):
         given[n, : len(opening)] = opening + np.array([starts[n], 0, 0, 0, 0])
-    num_given = np.array([len(_opening(request)) for request in requests], np.int32)
     earliest = np.array([start + one.opening_steps for start, one in zip(starts, requests, strict=True)], np.int32)
     return Frame(**stacked, given=given, num_given=num_given, earliest=earliest, music=music)
 
@@ -185,7 +191,7 @@ def _sample_tracks(
     params: Variables, requests: Sequence[Request], pieces: Sequence[NotePiece], key: jax.Array, temperature: jax.Array
 ) -> list[np.ndarray]:
     """Samples which lines play each note of each piece, bool [N, MAX_TRACKS] (the key is consumed)."""
-    most = -(-max(1, *(len(piece.step) for piece in pieces)) // _ROUND_STEPS) * _ROUND_STEPS
+    most = _round_up(max(len(piece.step) for piece in pieces), _ROUND_STEPS)
     columns = np.zeros((5, len(pieces), most), np.int32)
     given = np.zeros((len(pieces), most, MAX_TRACKS), bool)
     num_given = np.zeros(len(pieces), np.int32)
@@ -214,6 +220,7 @@ def _sample_drums(
     chosen = [n for n, request in enumerate(requests) if any(request.conditions.kit[:-1])]
     if not chosen:
         return empty
+    num_chosen, chosen = len(chosen), chosen + chosen[:1] * (-len(chosen) % _ROUND_PIECES)
     whole, openings = [], []
     for n in chosen:
         piece, request = pieces[n], requests[n]
@@ -224,7 +231,7 @@ def _sample_drums(
             opening = opening[: request.opening_steps]
         whole.append(piece)
         openings.append(opening)
-    length = -(-max(piece.end for piece in whole) // _ROUND_STEPS) * _ROUND_STEPS
+    length = _round_up(max(piece.end for piece in whole), _ROUND_STEPS)
     kits = [np.array(requests[n].conditions.kit, np.float32) for n in chosen]
     frames = drums_lib.stack_frames(whole, kits, length)
     start = np.zeros((len(chosen), length, len(composer.drums)), bool)
@@ -233,7 +240,7 @@ def _sample_drums(
     num = np.array([len(opening) for opening in openings], np.int32)
     params = composer.variables["params"]["drums"]
     rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, key, temperature, (start, num))
-    for n, found, piece in zip(chosen, np.asarray(rows), whole, strict=True):
+    for n, found, piece in zip(chosen[:num_chosen], np.asarray(rows), whole, strict=False):
         empty[n] = found[piece.end - pieces[n].end : piece.end]
     return empty
 

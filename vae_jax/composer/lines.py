@@ -126,7 +126,7 @@ def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
         jnp.minimum(taken, 4) / 2,
         (taken > 0) * (lines[..., 4] < 0.15),
         state.end > step,
-        (state.role == role) * known,
+        jnp.where(state.role == role, known, 0.0),
         jnp.minimum(note.size, 8)[..., None] / 4,
         jnp.minimum(note.role, 6)[..., None] / 3,
         of_role,

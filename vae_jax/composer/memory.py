@@ -137,7 +137,7 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
     last = memory.last.at[rows, role].set(pitch)
     # A single note may be the bass too, until a bass follows.
     last = last.at[:, 1].set(jnp.where(is_first & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
-    interval = melody_class(pitch - memory.last[:, 0], (memory.last[:, 0] < NUM_PITCHES) * 1)
+    interval = melody_class(pitch - memory.last[:, 0], (memory.last[:, 0] < NUM_PITCHES).astype(jnp.int32))
     size = jnp.where(is_first, 1, memory.sizes[:, 1] + 1)
     new_ends = jnp.where(is_new, 0, memory.new_ends)
     music, notes = memory.music, memory.notes

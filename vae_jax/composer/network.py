@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         x = flat(
             hot(p, NUM_PITCHES + 1),
             hot(jnp.where(p < NUM_PITCHES, p % 12, -1), 12),
-            hot(duration, NUM_DURATIONS) * is_note,
+            hot(duration, NUM_DURATIONS) * is_note.astype(jnp.float32),
             hot(gap, NUM_GAPS),
             hot(place.role, NUM_ROLES),
             interval_features(pitch, place.references),

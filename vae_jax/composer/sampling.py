@@ -118,7 +118,8 @@ class _Sampler:
         before, _ = self.place(memory, memory.step, next_role)
         going_on = more_contexts(memory_lib.look_back(memory, next_role), next_role, before.position)
         more = self.sample_more(state, before, going_on, keys[0])
-        more = jnp.where(is_given, given.role > 0, more & (memory.pitch < NUM_PITCHES))
+        is_free = (memory.pitch < NUM_PITCHES) & (index != frame.num_given)  # The last chord given is complete.
+        more = jnp.where(is_given, given.role > 0, more & is_free)
         following = jnp.where(is_given, given.step, state.following)
         done = state.done | (~more & (following >= frame.end))
         step = jnp.where(done | more, memory.step, following)

@@ -67,7 +67,7 @@ def measure_attributes(composer: TrainedComposer, seed: int) -> Json:
     """
     asked = [
         requests.sample_request(composer, np.random.default_rng([seed, n]), num_bars=_ATTRIBUTE_BARS)
-        for n in range(_ATTRIBUTE_PIECES)
+        for n in range(min(_ATTRIBUTE_PIECES, composer.stage.config.num_scored))
     ]
     tonics = [one.conditions.pitch_class for one in asked]
 

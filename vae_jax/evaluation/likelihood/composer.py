@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -14,11 +15,12 @@ from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import stage as stage_lib
 from vae_jax.composer.crops import NOTE, Crops
-from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BEAT
+from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
 from vae_jax.music import key as key_lib
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 GRID = {"steps_per_beat": STEPS_PER_BEAT, "min_pitch": MIN_PITCH, "num_pitches": NUM_PITCHES, "normalize_tonic": True}
 _ROUND = 512  # Lengths of pieces are multiples, so that few programs are compiled.
@@ -57,7 +59,7 @@ class ComposerLikelihood(LikelihoodModel):
 
     def _piece_nats(self, piece: GridPiece, n: int) -> PieceNats:
         tonic = key_lib.estimate_tonic(piece.score.notes)
-        notes = notes_lib.read_piece(piece.score, tonic)
+        notes = _with_durations(notes_lib.read_piece(piece.score, tonic), piece)
         lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
         num_phrases = notes.num_phrases
         crop = crops_lib.whole(notes, lines, round_to=_ROUND)
@@ -88,7 +90,7 @@ class ComposerLikelihood(LikelihoodModel):
         nats["rests"] = jnp.log(left) * is_rest
         return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
 
-    def _drum_nats(self, piece: GridPiece, notes: notes_lib.NotePiece) -> float:
+    def _drum_nats(self, piece: GridPiece, notes: NotePiece) -> float:
         """What the drums cost, the kit not known."""
         composer = self._composer
         rows = drums_lib.read_drums(piece.score, notes, composer.drums)
@@ -100,3 +102,9 @@ class ComposerLikelihood(LikelihoodModel):
         drums = np.repeat(others[None], piece.num_steps, axis=0)
         left_out = self._frequencies.mask_nats(piece, np.zeros_like(drums), drums).drums
         return known + (left_out or 0.0)
+
+
+def _with_durations(notes: NotePiece, piece: GridPiece) -> NotePiece:
+    """Returns the same notes with the durations of the target, where notes of one part and pitch do not overlap."""
+    mine, theirs = (one.step * NUM_PITCHES + NUM_PITCHES - 1 - one.pitch for one in (notes, piece))
+    return dataclasses.replace(notes, duration=DURATION_STEPS[piece.duration[np.searchsorted(theirs, mine)]])
