@@ -32,7 +32,7 @@ def test_tokens(features):
     assert features["role"].tolist() == [0, 0, 0, 1, 2, 0, 0, 1, 2, 0]
     assert features["gap"].tolist() == [MAX_GAP + 1, 0, 12, 12, 12, 12, *[MAX_GAP + 1] * 4]
     assert features["size"].tolist() == [1, 1, 3, 3, 3, 1, 3, 3, 3, 1]
-    assert features["left"].tolist() == [96, 96, 96, 96, 96, 84, 72, 72, 72, 0]
+    assert features["left"].tolist() == [24, 24, 24, 24, 24, 12, 0, 0, 0, 0]
 
 
 def test_far_chords_are_at_the_longest_time(features):

@@ -39,7 +39,7 @@ class Crops(NamedTuple, Generic[A]):
     gap: A  # uint8 [N], steps to the next chord, at most MAX_GAP; MAX_GAP + 1 where none follows.
     position: A  # uint8 [N], steps since the bar line.
     bar: A  # uint8 [N], steps of the bar.
-    left: A  # uint16 [N], steps to the end of the piece.
+    left: A  # uint16 [N], steps to the last chord of the piece, which is planned.
     hyper: A  # uint8 [N], bar modulo HYPER_BARS.
     phrase: A  # int16 [N], number of the phrase in the crop.
     references: A  # uint8 [N, NUM_REFERENCES], see `_references`.
@@ -79,7 +79,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     following[:2] = later[0]
     gap = np.where(following > piece.end, MAX_GAP + 1, np.minimum(following - step, MAX_GAP))
     gap[0] = MAX_GAP + 1  # The first token knows nothing.
-    position, bar, left, hyper = place_at(step, piece)
+    position, bar, rest, hyper = place_at(step, piece)
     held = _held(piece)[step]
     start, phrase = piece.form.start, piece.form.phrase
     uint8 = {
@@ -102,11 +102,11 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "references": references,
         "lengths": np.concatenate([before, to_bar[:, None].astype(np.uint8)], axis=-1),
         "step": step.astype(np.int32),
-        "left": np.minimum(left, 65535).astype(np.uint16),
+        "left": np.clip(piece.last - step, 0, 65535).astype(np.uint16),
         "phrase": np.maximum((step - start) // phrase, 0),
         "plan": plan_features(piece.form.similarity_at(step), piece.form.lag_at(step) > 0).astype(np.float16),
         "tracks": np.concatenate([[0, 0], piece.tracks, [0]]).astype(np.uint16),
-        "ending": left <= 2 * piece.bar,
+        "ending": rest <= 2 * piece.bar,
     }
 
 

@@ -77,9 +77,10 @@ def generate_pieces(
         scaled(config.time_temperature),
         scaled(config.pitch_temperature),
         scaled(config.duration_temperature),
-        jnp.float32(config.least_probability),
+        jnp.float32(config.least_time),
+        jnp.float32(config.least_pitch),
     )
-    beats = _round_up(int((frame.end - frame.start).max()), _ROUND_STEPS) // STEPS_PER_BEAT
+    beats = _round_up(max(request.num_steps for request in requests), _ROUND_STEPS) // STEPS_PER_BEAT
     most = beats * _MAX_NOTES_PER_BEAT
     decoder = composer.stage.decoder
     sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
@@ -154,7 +155,7 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         lengths[source.step, source.pitch] = duration_classes(source.duration)
     return {
         "start": np.array(start, np.int32),
-        "end": np.array(start + piece.end, np.int32),
+        "last": np.array(start + request.last, np.int32),
         "position": position.astype(np.int32),
         "bar": bar.astype(np.int32),
         "hyper": hyper.astype(np.int32),

@@ -64,7 +64,7 @@ def _place_features(place: Place) -> jax.Array:
         hot(position % 12, 12),
         hot(jnp.minimum(bar // 6, 32), 33),
         hot(jnp.minimum(-(-left // bar), MAX_BARS_LEFT), MAX_BARS_LEFT + 1),
-        hot(jnp.minimum(left // 6, 2 * _MAX_BEATS_LEFT), 2 * _MAX_BEATS_LEFT + 1),
+        hot(jnp.minimum((left + 5) // 6, 2 * _MAX_BEATS_LEFT), 2 * _MAX_BEATS_LEFT + 1),
         hot(place.hyper, HYPER_BARS),
         sizes,
         place.aligned_size > 0,
@@ -182,8 +182,9 @@ class Decoder(nn.Module):
             found = shift(by_position, jnp.maximum(first, 0), NUM_GAPS - 1)
             later += jnp.where((position + ahead) // jnp.maximum(bar, 1) == n, found, 0)
         logits = self.gap_logits(z).at[..., :-1].add(later)
-        outside = (ahead < earliest[..., None]) | (ahead >= jnp.maximum(place.left.astype(jnp.int32), 1)[..., None])
-        outside = jnp.concatenate([outside, jnp.zeros_like(outside[..., :1])], axis=-1)
+        left = place.left.astype(jnp.int32)[..., None]
+        outside = (ahead < earliest[..., None]) | (ahead > left)
+        outside = jnp.concatenate([outside, (left > 0) | (earliest[..., None] == 0)], axis=-1)
         return jax.nn.log_softmax(jnp.where(outside, _NEVER, logits))
 
     def note_hidden(self, h, place: Place, seen, gap, deterministic: bool = True) -> jax.Array:

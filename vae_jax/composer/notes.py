@@ -49,6 +49,11 @@ class NotePiece:
         return int(self.bars[-1])
 
     @property
+    def last(self) -> int:
+        """Step of the last chord; 0 where there is none."""
+        return int(self.step.max(initial=0))
+
+    @property
     def num_phrases(self) -> int:
         """Number of phrases, the pick-up in the first."""
         return max(-(-(self.end - self.form.start) // self.form.phrase), 0) + 1  # The end is a token too.

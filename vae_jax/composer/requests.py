@@ -41,6 +41,11 @@ class Request:
         """Length of the piece."""
         return int(self.bars[-1])
 
+    @property
+    def last(self) -> int:
+        """Step of the last chord: as far from the end as in the piece that the conditions are of, after the opening."""
+        return min(max(self.num_steps - self.conditions.final, self.opening_steps, 0), self.num_steps - 1)
+
     def piece(self) -> NotePiece:
         """Returns the piece without notes."""
         none = np.zeros(0, np.int64)
@@ -95,6 +100,7 @@ def sample_request(
         beats_per_minute=tempo or float(np.clip(conditions.beats_per_minute, *_TEMPOS)),
         meter=meter,
         pickup=pickup,
+        final=conditions.final if meter == conditions.meter else bar_steps(meter),
         num_bars=num_bars or int(np.clip(conditions.num_bars, *_SAMPLED_BARS)),
     )
     return _with_sampled_form(conditions, composer.forms, rng)

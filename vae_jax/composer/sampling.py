@@ -32,7 +32,7 @@ class Frame(NamedTuple, Generic[A]):
     """
 
     start: A  # [B]
-    end: A  # [B]
+    last: A  # [B], step of the last chord.
     position: A  # [B, T], steps since the bar line.
     bar: A  # [B, T], steps of the bar.
     hyper: A  # [B, T], bar modulo HYPER_BARS.
@@ -49,14 +49,15 @@ class Frame(NamedTuple, Generic[A]):
 class Temperatures(NamedTuple):
     """Temperatures of times (and of how many notes a chord has), pitches and durations; float32 scalars.
 
-    What has less than `least` times the probability of the likeliest value is not sampled (min-p sampling, Nguyen et
-    al. 2024).
+    Times and durations with less than `least_time` times the probability of the likeliest value are not sampled, nor
+    pitches with less than `least_pitch` (min-p sampling, Nguyen et al. 2024).
     """
 
     time: jax.Array
     pitch: jax.Array
     duration: jax.Array
-    least: jax.Array
+    least_time: jax.Array
+    least_pitch: jax.Array
 
 
 class _State(NamedTuple):
@@ -101,7 +102,7 @@ class _Sampler:
         silence = Note(frame.start, nothing, memory.pitch, nothing, memory.gap)
         state = self.advance(state, silence, unknown, here)
         least = jnp.clip(frame.earliest - frame.start, 0, MAX_GAP)
-        gap = self.sample_gap(state, here, frame.start, (least, never), jax.random.fold_in(self.key, 0))
+        gap = self.sample_gap(state, here, frame.start, least, jax.random.fold_in(self.key, 0))
         first = jnp.clip(frame.given[:, 0, 0] - frame.start, 0, MAX_GAP)
         gap = jnp.where(frame.num_given > 0, first, gap)
         state = state._replace(following=jnp.maximum(_follow(frame.start, gap), frame.earliest))
@@ -110,7 +111,7 @@ class _Sampler:
     def next_note(self, state: _State) -> _State:
         """Adds a note to each piece that is not done."""
         keys = jax.random.split(jax.random.fold_in(self.key, state.n), 4)
-        frame, memory, index = self.frame, state.memory, state.n - 2
+        frame, memory, index, heat = self.frame, state.memory, state.n - 2, self.temperatures
         given = Note(*frame.given[:, jnp.minimum(index, frame.given.shape[1] - 1)].T)
         is_given = index < frame.num_given
 
@@ -121,14 +122,14 @@ class _Sampler:
         is_free = (memory.pitch < NUM_PITCHES) & (index != frame.num_given)  # The last chord given is complete.
         more = jnp.where(is_given, given.role > 0, more & is_free)
         following = jnp.where(is_given, given.step, state.following)
-        done = state.done | (~more & (following >= frame.end))
+        done = state.done | (~more & (following > frame.last))
         step = jnp.where(done | more, memory.step, following)
         role = jnp.where(more, next_role, 0)
         here, lengths = self.place(memory, step, role)
 
-        is_last = is_given & (given.gap < 0)  # Of the chords given: after it there is at least a note.
+        is_last = is_given & (given.gap < 0)  # Of the chords given.
         least = jnp.where(is_last, jnp.clip(frame.earliest - step, 1, MAX_GAP), 1)
-        gap = self.sample_gap(state, here, step, (least, ~is_last), keys[1])
+        gap = self.sample_gap(state, here, step, least, keys[1])
         gap = jnp.where(is_given & ~is_last, jnp.minimum(given.gap, MAX_GAP), gap)
         gap = jnp.where(more, memory.gap, gap)
         earliest = jnp.where(is_last, frame.earliest, 0)
@@ -140,11 +141,11 @@ class _Sampler:
         z = self.apply(Decoder.note_hidden, state.h, here, self.apply(Decoder.see, here)[2], gap)
         low, high, _ = limits(memory.pitch, role, here.references)
         logs = self.apply(Decoder.pitches, z, here, memory_lib.recall(memory.counts[_PITCH], by_pitch), low, high)
-        pitch = jnp.where(is_given, given.pitch, self.choose(keys[2], logs, self.temperatures.pitch))
+        pitch = jnp.where(is_given, given.pitch, _choose(keys[2], logs, heat.pitch, heat.least_pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         counts = memory_lib.recall(memory.counts[_DURATION], by_duration)
         logs = self.apply(Decoder.durations, z, pitch, gap, aligned_duration, here, counts)
-        duration = jnp.where(is_given, given.duration, self.choose(keys[3], logs, self.temperatures.duration))
+        duration = jnp.where(is_given, given.duration, _choose(keys[3], logs, heat.duration, heat.least_time))
 
         note, everywhere = Note(step, role, pitch, duration, gap), jnp.ones_like(done)
         counted = (
@@ -161,11 +162,6 @@ class _Sampler:
     def apply(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a method of the network."""
         return self.net.apply({"params": self.params}, *arguments, method=method)
-
-    def choose(self, key: jax.Array, logs: jax.Array, temperature: jax.Array) -> jax.Array:
-        """Samples from log probabilities [B, K], the least likely left out."""
-        least = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(self.temperatures.least, 1e-9))
-        return jax.random.categorical(key, jnp.where(logs >= least, logs / temperature, -jnp.inf))
 
     def place(self, memory: Memory, step: jax.Array, role: jax.Array) -> tuple[Place, jax.Array]:
         """The place of a note, and the duration classes of every pitch at its lags, [B, NUM_LAGS, NUM_PITCHES]."""
@@ -185,7 +181,7 @@ class _Sampler:
         found = Place(
             position=position,
             bar=bar,
-            left=frame.end - step,
+            left=jnp.maximum(frame.last - step, 0),
             hyper=frame.hyper[rows, step],
             role=role,
             plan=frame.plan[rows, step],
@@ -216,12 +212,9 @@ class _Sampler:
         odds = self.apply(Decoder.more, state.h, before, memory_lib.recall(memory.counts[_MORE], contexts), is_full)
         return jax.random.logistic(key, odds.shape) < odds / self.temperatures.time
 
-    def sample_gap(
-        self, state: _State, here: Place, step: jax.Array, limits: tuple[jax.Array, jax.Array], key: jax.Array
-    ) -> jax.Array:
-        """Samples the steps from a chord to the next; the limits are the fewest, and whether no chord may follow."""
+    def sample_gap(self, state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
+        """Samples the steps from a chord to the next, `earliest` [B] the fewest."""
         frame, memory, rows = self.frame, state.memory, jnp.arange(len(step))
-        earliest, may_end = limits
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), frame.position.shape[1] - 1)
         lag = frame.lags[rows[:, None], ahead]
         source = ahead[..., None] - lag
@@ -232,8 +225,13 @@ class _Sampler:
         contexts = gap_contexts(memory_lib.look_back(memory, here.role), here.position)
         counts, seen = memory_lib.recall(memory.counts[_GAP], contexts), self.apply(Decoder.see, here)[1]
         logs = self.apply(Decoder.gaps, state.h, here, seen, flags, counts, earliest)
-        logs = logs.at[:, -1].add(jnp.where(may_end, 0.0, -jnp.inf))
-        return self.choose(key, logs, self.temperatures.time)
+        return _choose(key, logs, self.temperatures.time, self.temperatures.least_time)
+
+
+def _choose(key: jax.Array, logs: jax.Array, temperature: jax.Array, least: jax.Array) -> jax.Array:
+    """Samples from log probabilities [B, K], the least likely left out."""
+    lowest = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(least, 1e-9))
+    return jax.random.categorical(key, jnp.where(logs >= lowest, logs / temperature, -jnp.inf))
 
 
 def _follow(step: jax.Array, gap: jax.Array) -> jax.Array:

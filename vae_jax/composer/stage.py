@@ -67,7 +67,8 @@ class ComposerConfig(config.Section):
     pitch_temperature: float = config.number(at_least=0)
     duration_temperature: float = config.number(at_least=0)
     line_temperature: float = config.number(at_least=0)
-    least_probability: float = config.number(at_least=0, at_most=1)  # In proportion to that of the likeliest.
+    least_time: float = config.number(at_least=0, at_most=1)  # Least probabilities in proportion to the likeliest,
+    least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
     drum_temperature: float = config.number(at_least=0)
     num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
     num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.

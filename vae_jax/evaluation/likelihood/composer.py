@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -36,6 +37,7 @@ class ComposerLikelihood(LikelihoodModel):
 
     remarks = (
         "parts: which tracks play each note, an upper bound for the parts",
+        "the step of the last chord is planned: it costs as much as any step of the piece",
         "drums that are not among the composer's have their training frequencies",
     )
 
@@ -67,7 +69,7 @@ class ComposerLikelihood(LikelihoodModel):
         found = self._nats(crop, key, -(-num_phrases // 32) * 32)
         total = {name: float(value) for name, value in jax.device_get(found).items()}
         return PieceNats(
-            onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"],
+            onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"] + math.log(piece.num_steps),
             durations=total["duration"],
             parts=total["lines"],
             drums=self._drum_nats(piece, notes),
@@ -86,7 +88,7 @@ class ComposerLikelihood(LikelihoodModel):
         nats = stage.note_nats(params, crop, stage_lib.of_tokens(z, crop, has_latents))
         # A time of MAX_GAP stands for any longer one: all that are left are alike.
         is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
-        left = jnp.maximum(crop.left.astype(jnp.float32) - MAX_GAP, 1.0)
+        left = jnp.maximum(crop.left.astype(jnp.float32) - (MAX_GAP - 1), 1.0)
         nats["rests"] = jnp.log(left) * is_rest
         return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
 
