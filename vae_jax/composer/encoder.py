@@ -41,6 +41,6 @@ class PhraseEncoder(nn.Module):
         count = members.sum(axis=1)[..., None]
         pooled = jnp.einsum("bnp,bnc->bpc", members, x) / jnp.maximum(count, 1)
         pooled = nn.gelu(nn.Dense(self.channels)(nn.LayerNorm()(pooled)))
-        moments = nn.Dense(2 * self.latent_dim)(pooled) * (count > 0)
+        moments = nn.Dense(2 * self.latent_dim)(pooled) * (count > 0).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, axis=-1)
         return mean, jnp.clip(log_variance, -8.0, 2.0)

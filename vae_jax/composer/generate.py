@@ -180,7 +180,7 @@ def _opening(request: Request) -> np.ndarray:
     chords = np.append(np.unique(step), -1)
     following = chords[np.searchsorted(chords[:-1], step, side="right")]
     gap = np.where(following >= 0, following - step, -1)
-    return np.stack([step, pitch, duration_classes(np.minimum(piece.duration[kept], longest)), role, gap], axis=1)
+    return np.stack([step, role, pitch, duration_classes(np.minimum(piece.duration[kept], longest)), gap], axis=1)
 
 
 @jax.jit

@@ -113,7 +113,9 @@ def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
     is_now = state.step == step
     taken = jnp.where(is_now, state.taken, 0)
     known = (state.note >= 0).astype(jnp.float32)
-    deviation = jnp.clip((pitch - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5), -4, 4)
+    deviation = jnp.clip(
+        (pitch.astype(jnp.float32) - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5), -4, 4
+    )
     of_role = jnp.where(role == 0, lines[..., 5], jnp.where(role == 1, lines[..., 6], lines[..., 7]))
     columns = [
         known,
@@ -154,9 +156,9 @@ def others(state: LineState, plays: jax.Array, exists: jax.Array) -> jax.Array:
         jnp.minimum(count, 4) / 2,
         jnp.minimum(jnp.einsum("...kj,...j->...k", partners, plays), 1.0),
         jnp.minimum(jnp.einsum("...kj,...j->...k", partners, exists * (1 - plays)), 1.0),
-        (left == 0) * (count == 0.0),
+        (left == 0) & (count == 0),
     ]
-    return jnp.stack([jnp.broadcast_to(x, count.shape) for x in columns], axis=-1)
+    return jnp.stack([jnp.broadcast_to(x.astype(jnp.float32), count.shape) for x in columns], axis=-1)
 
 
 def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -> LineState:
@@ -178,6 +180,7 @@ def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineSta
     values = (notes.pitch, notes.step, notes.end, jnp.minimum(notes.role, 2))
     found = [jnp.take_along_axis(value[..., None], at, axis=1) for value in values]
     # Notes that a line has started since the first of the chord of its latest note.
+    plays = plays.astype(jnp.int32)
     count = jnp.cumsum(plays, axis=1)
     new_chord = jnp.pad(notes.step[:, 1:] != notes.step[:, :-1], ((0, 0), (1, 0)), constant_values=True)
     first = jax.lax.cummax(jnp.where(new_chord, number[..., 0], 0), axis=1)

@@ -154,7 +154,7 @@ class Decoder(nn.Module):
           is_full: whether no pitch is left between the chord's bass and its last note.
         """
         sizes = place.aligned_size.astype(jnp.int32)
-        goes_on = sizes > jnp.minimum(place.role, MAX_CHORD)[..., None]
+        goes_on = sizes > jnp.minimum(place.role.astype(jnp.int32), MAX_CHORD)[..., None]
         x = flat(goes_on, sizes > 0, hot(place.role, NUM_ROLES), place.plan, place.condition)
         z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
         known = recall(counts, self.more_recall(z))
@@ -263,14 +263,14 @@ class Decoder(nn.Module):
         following = jnp.minimum(before.role.astype(jnp.int32) + 1, NUM_ROLES - 1)
         odds = self.more(h, before._replace(role=following), c.more_counts[:, :-1], is_full[:, :-1], deterministic)
         counts = (kind_before == NOTE) & (kind <= _LAST_KIND)
-        more = jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)) * counts
+        more = jnp.where(counts, jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)), 0.0)
 
         flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
         earliest = (kind != START).astype(jnp.int32)
         logs = self.gaps(
             h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), c.gap_counts[:, 1:], earliest, deterministic
         )
-        gap = _nats(logs, c.gap[:, 1:]) * ((is_note | (kind == START)) & is_first)
+        gap = jnp.where((is_note | (kind == START)) & is_first, _nats(logs, c.gap[:, 1:]), 0.0)
 
         z = self.note_hidden(h, here, as_note[:, 1:], c.gap[:, 1:], deterministic)
         pitch = _nats(
@@ -279,7 +279,8 @@ class Decoder(nn.Module):
         )
         arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here, c.duration_counts[:, 1:]
         duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])
-        return {"more": more, "gap": gap, "pitch": pitch * is_note, "duration": duration * is_note}
+        pitch, duration = (jnp.where(is_note, values, 0.0) for values in (pitch, duration))
+        return {"more": more, "gap": gap, "pitch": pitch, "duration": duration}
 
 
 _LAST_KIND = NOTE + 1  # Of tokens that are there.

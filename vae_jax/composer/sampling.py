@@ -40,7 +40,7 @@ class Frame(NamedTuple, Generic[A]):
     plan: A  # float32 [B, T, PLAN_SIZE]
     condition: A  # float32 [B, K], style and mode.
     latents: A  # float32 [B, T, L + 1], of the phrase, and whether they are given.
-    given: A  # [B, M, 5], step, pitch, duration class, role and steps to the next chord (-1: free) of notes.
+    given: A  # [B, M, 5], notes as `memory.Note`; where the time to the next chord is free it is -1.
     num_given: A  # [B], of the first notes of the piece.
     earliest: A  # [B], step before which no chord follows those given.
     music: Music[A]
@@ -193,7 +193,7 @@ class _Sampler:
             aligned_size=aligned.sum(axis=-1),
             condition=jnp.concatenate([frame.condition, frame.latents[rows, step]], axis=-1),
         )
-        return found, jnp.where(valid[..., None], memory.music.lengths[at], NUM_DURATIONS)
+        return found, jnp.where(valid[..., None], memory.music.lengths[at].astype(jnp.int32), NUM_DURATIONS)
 
     def advance(self, state: _State, note: Note, aligned_duration: jax.Array, here: Place) -> _State:
         """Puts a token into the trunk."""

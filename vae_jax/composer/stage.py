@@ -172,7 +172,7 @@ class ComposerStage(Trainable[ComposerExamples]):
         params = variables["params"]
         mean, log_variance = self.encode(params, crops)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
-        kl = kl_nats(mean, log_variance) * has_latents[:, None]
+        kl = kl_nats(mean, log_variance) * has_latents[:, None].astype(jnp.float32)
         nats = self.note_nats(params, crops, of_tokens(z, crops, has_latents), dropout_key if train else None)
         weight = 1 + scale * crops.ending[:, 1:].astype(jnp.float32)
         size = crops.pitch.shape[1] - 1  # Crops count by their tokens.
@@ -201,8 +201,9 @@ class ComposerStage(Trainable[ComposerExamples]):
         """Nats of which lines play each note, [B, N - 1]."""
         rows, plays, lines = line_inputs(crops)
         logits: Any = LineNet().apply({"params": params}, rows, plays, lines)
-        counts = (crops.kind == NOTE)[..., None] * lines[:, None, :, 0] * plays.any(-1, keepdims=True)
-        return (optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32)) * counts).sum(-1)[:, 1:]
+        counts = (crops.kind == NOTE)[..., None] & (lines[:, None, :, 0] > 0) & plays.any(-1, keepdims=True)
+        nats = optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32))
+        return jnp.where(counts, nats, 0.0).sum(-1)[:, 1:]
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the config's optimiser."""

@@ -89,7 +89,7 @@ class ComposerLikelihood(LikelihoodModel):
         # A time of MAX_GAP stands for any longer one: all that are left are alike.
         is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
         left = jnp.maximum(crop.left.astype(jnp.float32) - (MAX_GAP - 1), 1.0)
-        nats["rests"] = jnp.log(left) * is_rest
+        nats["rests"] = jnp.where(is_rest, jnp.log(left), 0.0)
         return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
 
     def _drum_nats(self, piece: GridPiece, notes: NotePiece) -> float:
