@@ -12,13 +12,13 @@ import scipy.special
 import scipy.stats
 from small_roll import MODEL, REPRESENTATION, started_variables
 
-from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.data import synthetic
 from vae_jax.evaluation.likelihood import latent
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.latent import LatentSamples, RollLikelihood, sample_posterior
 from vae_jax.evaluation.likelihood.target import GridPiece, PieceNats, make_grid_piece, part_bits
 from vae_jax.models.posterior import Posterior
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES
 
 WEIGHTS = np.array([[1.0, 0.5, 0.0], [0.0, -1.0, 2.0]], np.float32)  # Of a linear decoder from 2 latents to 3 values.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from beat_scores import score_of
 
-from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.evaluation.likelihood.target import PieceNats, make_grid_piece
 from vae_jax.music.instruments import BASS, KEYS
 from vae_jax.representations.pianoroll.config import RollConfig
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 CONFIG = RollConfig(normalize_tonic=False)
 

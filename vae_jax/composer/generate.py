@@ -15,6 +15,7 @@ from vae_jax.composer import sampling
 from vae_jax.composer.dynamics import sample_velocities
 from vae_jax.composer.form import PHRASE_BARS
 from vae_jax.composer.lines import LineNet, NoteRow
+from vae_jax.composer.memory import Music, Sampled
 from vae_jax.composer.notes import (
     MAX_GAP,
     MAX_TRACKS,
@@ -26,7 +27,7 @@ from vae_jax.composer.notes import (
     NotePiece,
 )
 from vae_jax.composer.requests import Request, sample_request
-from vae_jax.composer.sampling import Frame, Music, Sampled, Temperatures
+from vae_jax.composer.sampling import Frame, Temperatures
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.models.base import Variables
 from vae_jax.music import instruments
@@ -40,7 +41,8 @@ _TICKS_PER_STEP = 40
 _DRUM_STEPS = 2
 _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
-_ROUND_STEPS = 768  # Lengths of batches are multiples, so that few programs are compiled.
+# Lengths, notes that are given, and pieces of batches are multiples of these, so that few programs are compiled.
+_ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 768, 256, 4
 _CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 
 
@@ -61,7 +63,8 @@ def generate_pieces(
       seed: of all that is drawn.
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
-    config, params = composer.stage.config, composer.variables["params"]
+    config, params, num = composer.stage.config, composer.variables["params"], len(requests)
+    requests = [*requests, *[min(requests, key=lambda one: one.num_steps)] * (-num % _ROUND_PIECES)]
 
     def scaled(value: float) -> jax.Array:
         return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
@@ -78,49 +81,53 @@ def generate_pieces(
         jnp.float32(config.least_time),
         jnp.float32(config.least_pitch),
     )
-    most = -(-max(request.num_steps for request in requests) // _ROUND_STEPS) * _ROUND_STEPS
-    most = most // STEPS_PER_BEAT * _MAX_NOTES_PER_BEAT
+    beats = _round_up(max(request.num_steps for request in requests), _ROUND_STEPS) // STEPS_PER_BEAT
+    most = beats * _MAX_NOTES_PER_BEAT
     decoder = composer.stage.decoder
     sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
-    pieces = [_read_sampled(request, frame.start[n], sampled, n) for n, request in enumerate(requests)]
+    pieces = [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests)]
     plays = _sample_tracks(params["lines"], requests, pieces, line_key, scaled(config.line_temperature))
     hits = _sample_drums(composer, requests, pieces, drum_key, scaled(config.drum_temperature))
     rngs = [np.random.default_rng([seed, n]) for n in range(len(requests))]
     rows = zip(requests, pieces, plays, hits, rngs, strict=True)
     return [
         _make_score(request, piece, mine, beaten, composer.drums, rng) for request, piece, mine, beaten, rng in rows
-    ]
+    ][:num]
 
 
-def _read_sampled(request: Request, start: int, sampled: Sampled, n: int) -> NotePiece:
+def _read_sampled(request: Request, start: int, sampled: Sampled[np.ndarray], n: int) -> NotePiece:
     """The n-th sampled piece."""
-    count = int(sampled.count[n])
+    count = int(sampled.num_notes[n])
     step, pitch, duration = (np.asarray(x)[n, :count].astype(np.int64) for x in sampled[:3])
-    step = step - int(start)
+    step = step - start
     duration = np.minimum(DURATION_STEPS[duration], request.num_steps - step)
-    return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration)
+    return dataclasses.replace(request.piece(), step=step, pitch=pitch, duration=duration, tracks=np.zeros_like(step))
 
 
-def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame:
+def _round_up(number: int, unit: int) -> int:
+    """The next multiple of a unit, at least one unit."""
+    return max(-(-number // unit), 1) * unit
+
+
+def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame[np.ndarray]:
     """Lays out what is known before a note is written.
 
     `prior` [B, >= U, L] holds latents of phrases for requests that have none.
     """
     starts = [0 if request.source is None else request.source.end for request in requests]
     longest = max(start + request.num_steps for start, request in zip(starts, requests, strict=True))
-    length = -(-longest // _ROUND_STEPS) * _ROUND_STEPS + MAX_GAP + 1
+    length = _round_up(longest, _ROUND_STEPS) + MAX_GAP + 1
     columns = [
         _lay_out(request, start, length, prior[n])
         for n, (request, start) in enumerate(zip(requests, starts, strict=True))
     ]
     stacked = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
-    music = Music(**{name: stacked.pop(name) for name in Music._fields})
-    most = max(1, *(len(column) for column in (_opening(request) for request in requests)))
-    given = np.full((len(requests), most, 5), -1, np.int32)
-    for n, request in enumerate(requests):
-        opening = _opening(request)
+    music = Music(*(stacked.pop(name) for name in Music._fields))
+    openings = [_opening(request) for request in requests]
+    num_given = np.array([len(opening) for opening in openings], np.int32)
+    given = np.full((len(requests), _round_up(int(num_given.max()), _ROUND_GIVEN), 5), -1, np.int32)
+    for n, opening in enumerate(openings):
         given[n, : len(opening)] = opening + np.array([starts[n], 0, 0, 0, 0])
-    num_given = np.array([len(_opening(request)) for request in requests], np.int32)
     earliest = np.array([start + one.opening_steps for start, one in zip(starts, requests, strict=True)], np.int32)
     return Frame(**stacked, given=given, num_given=num_given, earliest=earliest, music=music)
 
@@ -148,8 +155,8 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         roles[source.step, role] = source.pitch
         lengths[source.step, source.pitch] = duration_classes(source.duration)
     return {
-        "start": np.int32(start),
-        "last": np.int32(start + request.last),
+        "start": np.array(start, np.int32),
+        "last": np.array(start + request.last, np.int32),
         "position": position.astype(np.int32),
         "bar": bar.astype(np.int32),
         "hyper": hyper.astype(np.int32),
@@ -174,7 +181,7 @@ def _opening(request: Request) -> np.ndarray:
     chords = np.append(np.unique(step), -1)
     following = chords[np.searchsorted(chords[:-1], step, side="right")]
     gap = np.where(following >= 0, following - step, -1)
-    return np.stack([step, pitch, duration_classes(np.minimum(piece.duration[kept], longest)), role, gap], axis=1)
+    return np.stack([step, role, pitch, duration_classes(np.minimum(piece.duration[kept], longest)), gap], axis=1)
 
 
 @jax.jit
@@ -186,7 +193,7 @@ def _sample_tracks(
     params: Variables, requests: Sequence[Request], pieces: Sequence[NotePiece], key: jax.Array, temperature: jax.Array
 ) -> list[np.ndarray]:
     """Samples which lines play each note of each piece, bool [N, MAX_TRACKS] (the key is consumed)."""
-    most = -(-max(1, *(len(piece.step) for piece in pieces)) // _ROUND_STEPS) * _ROUND_STEPS
+    most = _round_up(max(len(piece.step) for piece in pieces), _ROUND_STEPS)
     columns = np.zeros((5, len(pieces), most), np.int32)
     given = np.zeros((len(pieces), most, MAX_TRACKS), bool)
     num_given = np.zeros(len(pieces), np.int32)
@@ -215,6 +222,7 @@ def _sample_drums(
     chosen = [n for n, request in enumerate(requests) if any(request.conditions.kit[:-1])]
     if not chosen:
         return empty
+    num_chosen, chosen = len(chosen), chosen + chosen[:1] * (-len(chosen) % _ROUND_PIECES)
     whole, openings = [], []
     for n in chosen:
         piece, request = pieces[n], requests[n]
@@ -225,7 +233,7 @@ def _sample_drums(
             opening = opening[: request.opening_steps]
         whole.append(piece)
         openings.append(opening)
-    length = -(-max(piece.end for piece in whole) // _ROUND_STEPS) * _ROUND_STEPS
+    length = _round_up(max(piece.end for piece in whole), _ROUND_STEPS)
     kits = [np.array(requests[n].conditions.kit, np.float32) for n in chosen]
     frames = drums_lib.stack_frames(whole, kits, length)
     start = np.zeros((len(chosen), length, len(composer.drums)), bool)
@@ -234,7 +242,7 @@ def _sample_drums(
     num = np.array([len(opening) for opening in openings], np.int32)
     params = composer.variables["params"]["drums"]
     rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, key, temperature, (start, num))
-    for n, found, piece in zip(chosen, np.asarray(rows), whole, strict=True):
+    for n, found, piece in zip(chosen[:num_chosen], np.asarray(rows), whole, strict=False):
         empty[n] = found[piece.end - pieces[n].end : piece.end]
     return empty
 

@@ -113,7 +113,9 @@ def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
     is_now = state.step == step
     taken = jnp.where(is_now, state.taken, 0)
     known = (state.note >= 0).astype(jnp.float32)
-    deviation = jnp.clip((pitch - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5), -4, 4)
+    deviation = jnp.clip(
+        (pitch.astype(jnp.float32) - 36 - lines[..., 1] * 12) / jnp.maximum(lines[..., 2] * 6, 1.5), -4, 4
+    )
     of_role = jnp.where(role == 0, lines[..., 5], jnp.where(role == 1, lines[..., 6], lines[..., 7]))
     columns = [
         known,
@@ -126,7 +128,7 @@ def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
         jnp.minimum(taken, 4) / 2,
         (taken > 0) * (lines[..., 4] < 0.15),
         state.end > step,
-        (state.role == role) * known,
+        jnp.where(state.role == role, known, 0.0),
         jnp.minimum(note.size, 8)[..., None] / 4,
         jnp.minimum(note.role, 6)[..., None] / 3,
         of_role,
@@ -154,17 +156,17 @@ def others(state: LineState, plays: jax.Array, exists: jax.Array) -> jax.Array:
         jnp.minimum(count, 4) / 2,
         jnp.minimum(jnp.einsum("...kj,...j->...k", partners, plays), 1.0),
         jnp.minimum(jnp.einsum("...kj,...j->...k", partners, exists * (1 - plays)), 1.0),
-        (left == 0) * (count == 0.0),
+        (left == 0) & (count == 0),
     ]
-    return jnp.stack([jnp.broadcast_to(x, count.shape) for x in columns], axis=-1)
+    return jnp.stack([jnp.broadcast_to(x.astype(jnp.float32), count.shape) for x in columns], axis=-1)
 
 
 def take(state: LineState, note: NoteRow, plays: jax.Array, number: jax.Array) -> LineState:
     """Returns the state after a note [B], which the lines with `plays` bool [B, MAX_TRACKS] play."""
     taken = jnp.where(state.step == note.step[:, None], state.taken, 0) + 1
     new = (note.pitch, note.step, note.end, jnp.minimum(note.role, 2), jnp.broadcast_to(number, note.step.shape))
-    columns = [jnp.where(plays, value[:, None], old) for value, old in zip(new, state[:-1], strict=True)]
-    return LineState(*columns, jnp.where(plays, taken, state.taken))
+    columns = zip((*new, taken), state, strict=True)
+    return LineState(*(jnp.where(plays, value[:, None] if value.ndim == 1 else value, old) for value, old in columns))
 
 
 def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineState:
@@ -178,13 +180,14 @@ def states_before(notes: NoteRow, plays: jax.Array, lines: jax.Array) -> LineSta
     values = (notes.pitch, notes.step, notes.end, jnp.minimum(notes.role, 2))
     found = [jnp.take_along_axis(value[..., None], at, axis=1) for value in values]
     # Notes that a line has started since the first of the chord of its latest note.
+    plays = plays.astype(jnp.int32)
     count = jnp.cumsum(plays, axis=1)
     new_chord = jnp.pad(notes.step[:, 1:] != notes.step[:, :-1], ((0, 0), (1, 0)), constant_values=True)
     first = jax.lax.cummax(jnp.where(new_chord, number[..., 0], 0), axis=1)
     before = jnp.take_along_axis(count - plays, first[..., None], axis=1)  # Of the chord at each note.
     taken = jnp.take_along_axis(count - before, at, axis=1)
-    columns = [jnp.where(known, value, old) for value, old in zip(found, start[:-2], strict=True)]
-    return LineState(*columns, latest, jnp.where(known, taken, 0))
+    columns = zip((*found, latest, taken), start, strict=True)
+    return LineState(*(jnp.where(known, value, old) for value, old in columns))
 
 
 class LineNet(nn.Module):
@@ -236,7 +239,7 @@ def sample_lines(
         def decide(k, carry):
             plays, odds = carry
             seen = others(state, plays, exists)
-            logit = net.apply({"params": params}, features, seen, method=LineNet.decide)
+            logit = jnp.asarray(net.apply({"params": params}, features, seen, method=LineNet.decide))
             mine = (jnp.where(exists > 0, logit / temperature, -1e9) + noise)[:, k]
             return plays.at[:, k].set(mine > 0), odds.at[:, k].set(mine)
 

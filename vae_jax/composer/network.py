@@ -1,4 +1,4 @@
-"""The composer's networks: a decoder over the notes of a whole piece, and an encoder of its phrases.
+"""The composer's decoder over the notes of a whole piece.
 
 The decoder writes token after token: whether the chord goes on; of a new chord the time to the next one; the pitch; the
 duration. Its trunk is causal, dilated convolutions over the tokens so far. What was played a beat, 1, 2, 4 and 8 bars
@@ -13,15 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vae_jax.composer.counts import GAP_CLASSES, NUM_CONTEXTS
+from vae_jax.composer.crops import NOTE, START, Crops
+from vae_jax.composer.layers import by_distance, flat, hot, interval_features, recall, rows, shift
 from vae_jax.composer.notes import (
-    GAP_CLASSES,
     HYPER_BARS,
     MAX_BARS_LEFT,
     MAX_CHORD,
     MAX_GAP,
-    MAX_PHRASES,
-    NOTE,
-    NUM_CONTEXTS,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
     NUM_LAGS,
@@ -29,17 +28,12 @@ from vae_jax.composer.notes import (
     NUM_POSITIONS,
     NUM_REFERENCES,
     NUM_ROLES,
-    START,
-    Crops,
 )
 
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
-_NEAR = 15  # Semitones of an interval that are told apart in the inputs.
 _MAX_BEATS_LEFT = 16
-_MANY = 8.0  # More often counts as often.
 _BARS_AHEAD = 3  # In which the places of later chords are told apart.
-_ENCODER_DILATIONS = (1, 2, 4)
 _NEVER = -1e9
 
 
@@ -61,72 +55,23 @@ class Place(NamedTuple):
     condition: jax.Array  # [..., K], style, mode, latents and whether they are given.
 
 
-def _hot(x: jax.Array, size: int) -> jax.Array:
-    return jax.nn.one_hot(x.astype(jnp.int32), size)
-
-
-def _flat(*parts: jax.Array) -> jax.Array:
-    """Joins features along the last axis as float32."""
-    return jnp.concatenate([part.astype(jnp.float32) for part in parts], axis=-1)
-
-
-def _rows(x: jax.Array) -> jax.Array:
-    """Flattens the last two axes."""
-    return x.reshape(*x.shape[:-2], -1)
-
-
-def _shift(tables: jax.Array, start: jax.Array, size: int) -> jax.Array:
-    """Takes `size` entries of each table [..., K] from `start` [...] on."""
-    take = lambda table, n: jax.lax.dynamic_slice(table, (n,), (size,))  # noqa: E731
-    flat = jax.vmap(take)(tables.reshape(-1, tables.shape[-1]), start.reshape(-1))
-    return flat.reshape(*start.shape, size)
-
-
-def by_distance(tables: jax.Array, reference: jax.Array, size: int) -> jax.Array:
-    """Scores values 0 to size - 1 by their distance from references, summed, [..., size].
-
-    Args:
-      tables: [..., R, 2 * size - 1], for distances of 1 - size to size - 1.
-      reference: [..., R] integers from 0 to `size`; the last stands for none.
-    """
-    known = reference < size
-    found = _shift(tables, jnp.where(known, size - 1 - reference.astype(jnp.int32), 0), size)
-    return jnp.where(known[..., None], found, 0).sum(axis=-2)
-
-
 def _place_features(place: Place) -> jax.Array:
     bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
     position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
     sizes = jnp.minimum(place.aligned_size.astype(jnp.float32), 6) / 3
-    return _flat(
-        _hot(position, NUM_POSITIONS),
-        _hot(position % 12, 12),
-        _hot(jnp.minimum(bar // 6, 32), 33),
-        _hot(jnp.minimum(-(-left // bar), MAX_BARS_LEFT), MAX_BARS_LEFT + 1),
-        _hot(jnp.minimum((left + 5) // 6, 2 * _MAX_BEATS_LEFT), 2 * _MAX_BEATS_LEFT + 1),
-        _hot(place.hyper, HYPER_BARS),
+    return flat(
+        hot(position, NUM_POSITIONS),
+        hot(position % 12, 12),
+        hot(jnp.minimum(bar // 6, 32), 33),
+        hot(jnp.minimum(-(-left // bar), MAX_BARS_LEFT), MAX_BARS_LEFT + 1),
+        hot(jnp.minimum((left + 5) // 6, 2 * _MAX_BEATS_LEFT), 2 * _MAX_BEATS_LEFT + 1),
+        hot(place.hyper, HYPER_BARS),
         sizes,
         place.aligned_size > 0,
         place.plan,
         place.condition,
         place.held,
     )
-
-
-def _recall(counts: jax.Array, gates: jax.Array) -> jax.Array:
-    """Scores values by how often they occurred in C contexts, [..., K]; counts [..., C, K], gates [..., 2 C]."""
-    counts = jnp.minimum(counts.astype(jnp.float32), _MANY)
-    shares = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
-    planes = jnp.concatenate([jnp.log1p(counts), shares], axis=-2)
-    return jnp.einsum("...c,...ck->...k", gates, planes)
-
-
-def _interval_features(pitch: jax.Array, references: jax.Array) -> jax.Array:
-    """One-hot intervals of a pitch [...] from references [..., R]; zeros where either is missing."""
-    pitch, references = pitch.astype(jnp.int32)[..., None], references.astype(jnp.int32)
-    interval = jnp.clip(pitch - references, -_NEAR, _NEAR) + _NEAR
-    known = (pitch < NUM_PITCHES) & (references < NUM_PITCHES)
-    return _rows(_hot(jnp.where(known, interval, -1), 2 * _NEAR + 1))
 
 
 class Decoder(nn.Module):
@@ -175,13 +120,13 @@ class Decoder(nn.Module):
         at = jnp.minimum(p, NUM_PITCHES - 1)[..., None, None]
         matched = jnp.take_along_axis(place.aligned, at, axis=-1)[..., 0] & is_note
         same = (aligned_duration == duration[..., None]) & matched
-        x = _flat(
-            _hot(p, NUM_PITCHES + 1),
-            _hot(jnp.where(p < NUM_PITCHES, p % 12, -1), 12),
-            _hot(duration, NUM_DURATIONS) * is_note,
-            _hot(gap, NUM_GAPS),
-            _hot(place.role, NUM_ROLES),
-            _interval_features(pitch, place.references),
+        x = flat(
+            hot(p, NUM_PITCHES + 1),
+            hot(jnp.where(p < NUM_PITCHES, p % 12, -1), 12),
+            hot(duration, NUM_DURATIONS) * is_note.astype(jnp.float32),
+            hot(gap, NUM_GAPS),
+            hot(place.role, NUM_ROLES),
+            interval_features(pitch, place.references),
             matched,
             same,
         )
@@ -209,10 +154,10 @@ class Decoder(nn.Module):
           is_full: whether no pitch is left between the chord's bass and its last note.
         """
         sizes = place.aligned_size.astype(jnp.int32)
-        goes_on = sizes > jnp.minimum(place.role, MAX_CHORD)[..., None]
-        x = _flat(goes_on, sizes > 0, _hot(place.role, NUM_ROLES), place.plan, place.condition)
+        goes_on = sizes > jnp.minimum(place.role.astype(jnp.int32), MAX_CHORD)[..., None]
+        x = flat(goes_on, sizes > 0, hot(place.role, NUM_ROLES), place.plan, place.condition)
         z = nn.gelu(self.more_hidden(self.drop(h, deterministic=deterministic)) + self.more_place(x))
-        known = _recall(counts, self.more_recall(z))
+        known = recall(counts, self.more_recall(z))
         return jnp.where(is_full, _NEVER, self.more_logit(z)[..., 0] + known[..., 1] - known[..., 0])
 
     def gaps(self, h, place: Place, seen, flags, counts, earliest, deterministic: bool = True) -> jax.Array:
@@ -231,10 +176,10 @@ class Decoder(nn.Module):
         bar, position = place.bar.astype(jnp.int32)[..., None], place.position.astype(jnp.int32)[..., None]
         by_position = jnp.pad(self.gap_position(z), [(0, 0)] * (z.ndim - 1) + [(_BARS_AHEAD * NUM_POSITIONS, NUM_GAPS)])
         later = jnp.einsum("...l,...dl->...d", self.gap_gates(z), flags.astype(jnp.float32))
-        later += _recall(counts, self.gap_recall(z))
+        later += recall(counts, self.gap_recall(z))
         for n in range(_BARS_AHEAD):
             first = _BARS_AHEAD * NUM_POSITIONS + position[..., 0] - n * bar[..., 0]
-            found = _shift(by_position, jnp.maximum(first, 0), NUM_GAPS - 1)
+            found = shift(by_position, jnp.maximum(first, 0), NUM_GAPS - 1)
             later += jnp.where((position + ahead) // jnp.maximum(bar, 1) == n, found, 0)
         logits = self.gap_logits(z).at[..., :-1].add(later)
         left = place.left.astype(jnp.int32)[..., None]
@@ -245,14 +190,14 @@ class Decoder(nn.Module):
     def note_hidden(self, h, place: Place, seen, gap, deterministic: bool = True) -> jax.Array:
         """Hidden values for a note in a known place (`see` of it), from the trunk's output at the token before."""
         of_scale = jnp.where(place.references < NUM_PITCHES, place.references % 12, -1)
-        x = _flat(
-            _hot(gap, NUM_GAPS),
-            _hot(place.role, NUM_ROLES),
-            _rows(_hot(place.references[..., :2], NUM_PITCHES)),
-            _rows(_hot(of_scale, 12)),
-            _hot(place.aligned_role[..., -1], NUM_PITCHES),
+        x = flat(
+            hot(gap, NUM_GAPS),
+            hot(place.role, NUM_ROLES),
+            rows(hot(place.references[..., :2], NUM_PITCHES)),
+            rows(hot(of_scale, 12)),
+            hot(place.aligned_role[..., -1], NUM_PITCHES),
         )
-        z = nn.gelu(self.out_hidden(_flat(h, nn.gelu(self.out_place(x) + seen))))
+        z = nn.gelu(self.out_hidden(flat(h, nn.gelu(self.out_place(x) + seen))))
         z = self.drop(z, deterministic=deterministic)
         return self.out_norm(z + nn.gelu(self.out_second(z)))
 
@@ -267,14 +212,14 @@ class Decoder(nn.Module):
         gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, 3)
         aligned = place.aligned.astype(jnp.float32)
         logits += jnp.einsum("...l,...lp->...p", gates[..., 0], aligned)
-        logits += jnp.einsum("...l,...lp->...p", gates[..., 1], _hot(place.aligned_role, NUM_PITCHES))
+        logits += jnp.einsum("...l,...lp->...p", gates[..., 1], hot(place.aligned_role, NUM_PITCHES))
         classes = aligned.reshape(*aligned.shape[:-1], NUM_PITCHES // 12, 12).max(axis=-2)
         logits += jnp.tile(jnp.einsum("...l,...lp->...p", gates[..., 2], classes), NUM_PITCHES // 12)
         held = place.held.astype(jnp.float32)
         held_classes = held.reshape(*held.shape[:-1], NUM_PITCHES // 12, 12).max(axis=-2)
         gate = self.held_gates(z)
         logits += gate[..., :1] * held + gate[..., 1:] * jnp.tile(held_classes, NUM_PITCHES // 12)
-        logits += _recall(counts, self.pitch_recall(z))
+        logits += recall(counts, self.pitch_recall(z))
         p = jnp.arange(NUM_PITCHES)
         allowed = (p > low[..., None]) & (p < high[..., None])
         return jax.nn.log_softmax(jnp.where(allowed, logits, _NEVER))
@@ -285,23 +230,23 @@ class Decoder(nn.Module):
         `counts` is as in `Crops.duration_counts`.
         """
         of_gap = jnp.asarray(GAP_CLASSES)[gap.astype(jnp.int32)]
-        x = _flat(
-            _hot(pitch, NUM_PITCHES),
-            _interval_features(pitch, place.references),
-            _rows(_hot(place.lengths, NUM_DURATIONS + 1)),
-            _hot(of_gap, NUM_DURATIONS + 1),
+        x = flat(
+            hot(pitch, NUM_PITCHES),
+            interval_features(pitch, place.references),
+            rows(hot(place.lengths, NUM_DURATIONS + 1)),
+            hot(of_gap, NUM_DURATIONS + 1),
         )
         y = nn.gelu(self.duration_hidden(z) + self.duration_note(x))
         y = self.drop(y, deterministic=deterministic)
         logits = self.duration_logits(y)
-        logits += jnp.einsum("...l,...ld->...d", self.duration_gates(y), _hot(aligned_duration, NUM_DURATIONS))
-        logits += _recall(counts, self.duration_recall(y))
+        logits += jnp.einsum("...l,...ld->...d", self.duration_gates(y), hot(aligned_duration, NUM_DURATIONS))
+        logits += recall(counts, self.duration_recall(y))
         tables = self.duration_tables(y).reshape(*y.shape[:-1], NUM_DURATION_REFERENCES + 1, -1)
         references = jnp.concatenate([place.lengths.astype(jnp.int32), of_gap[..., None]], axis=-1)
         logits += by_distance(tables, references, NUM_DURATIONS)
         return jax.nn.log_softmax(logits)
 
-    def __call__(self, crops: Crops, latents: jax.Array, deterministic: bool = True) -> dict[str, Any]:
+    def __call__(self, crops: Crops[jax.Array], latents: jax.Array, deterministic: bool = True) -> dict[str, Any]:
         """Returns the nats of crops, [B, N - 1] each: of chords going on, times, pitches and durations.
 
         `latents` [B, N, L] are those of each token's phrase and whether they are given.
@@ -318,14 +263,14 @@ class Decoder(nn.Module):
         following = jnp.minimum(before.role.astype(jnp.int32) + 1, NUM_ROLES - 1)
         odds = self.more(h, before._replace(role=following), c.more_counts[:, :-1], is_full[:, :-1], deterministic)
         counts = (kind_before == NOTE) & (kind <= _LAST_KIND)
-        more = jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)) * counts
+        more = jnp.where(counts, jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)), 0.0)
 
         flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
         earliest = (kind != START).astype(jnp.int32)
         logs = self.gaps(
             h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), c.gap_counts[:, 1:], earliest, deterministic
         )
-        gap = _nats(logs, c.gap[:, 1:]) * ((is_note | (kind == START)) & is_first)
+        gap = jnp.where((is_note | (kind == START)) & is_first, _nats(logs, c.gap[:, 1:]), 0.0)
 
         z = self.note_hidden(h, here, as_note[:, 1:], c.gap[:, 1:], deterministic)
         pitch = _nats(
@@ -334,50 +279,17 @@ class Decoder(nn.Module):
         )
         arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here, c.duration_counts[:, 1:]
         duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])
-        return {"more": more, "gap": gap, "pitch": pitch * is_note, "duration": duration * is_note}
+        pitch, duration = (jnp.where(is_note, values, 0.0) for values in (pitch, duration))
+        return {"more": more, "gap": gap, "pitch": pitch, "duration": duration}
 
 
 _LAST_KIND = NOTE + 1  # Of tokens that are there.
 
 
-class PhraseEncoder(nn.Module):
-    """Encodes the phrases of crops: convolutions over the notes, a mean over those of a phrase, one over phrases."""
-
-    channels: int = 96
-    latent_dim: int = 12
-
-    @nn.compact
-    def __call__(self, crops: Crops, max_phrases: int = MAX_PHRASES) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and log variance of the latents of each phrase, [B, max_phrases, latent_dim]."""
-        c = crops
-        position = c.position.astype(jnp.int32)
-        x = _flat(
-            _hot(c.pitch, NUM_PITCHES),
-            _hot(jnp.where(c.pitch < NUM_PITCHES, c.pitch % 12, 12), 12),
-            _hot(c.duration, NUM_DURATIONS),
-            _hot(c.gap, NUM_GAPS),
-            _hot(jnp.minimum(c.role, 2), 3),
-            _hot(position, NUM_POSITIONS),
-            _interval_features(c.pitch, c.references),
-        )
-        is_note = (c.kind == NOTE).astype(jnp.float32)[..., None]
-        x = nn.Dense(self.channels)(x) * is_note
-        for dilation in _ENCODER_DILATIONS:
-            y = nn.Conv(self.channels, (3,), kernel_dilation=dilation)(nn.gelu(nn.LayerNorm()(x)))
-            x = (x + y) * is_note
-        members = _hot(c.phrase, max_phrases) * is_note
-        count = members.sum(axis=1)[..., None]
-        pooled = jnp.einsum("bnp,bnc->bpc", members, x) / jnp.maximum(count, 1)
-        pooled = nn.gelu(nn.Dense(self.channels)(nn.LayerNorm()(pooled)))
-        moments = nn.Dense(2 * self.latent_dim)(pooled) * (count > 0)
-        mean, log_variance = jnp.split(moments, 2, axis=-1)
-        return mean, jnp.clip(log_variance, -8.0, 2.0)
-
-
-def make_place(crops: Crops, latents: jax.Array) -> Place:
+def make_place(crops: Crops[jax.Array], latents: jax.Array) -> Place:
     """Returns the places of all tokens of crops [B, N]."""
     c = crops
-    condition = _flat(c.style, c.minor[..., None])
+    condition = flat(c.style, c.minor[..., None])
     condition = jnp.broadcast_to(condition[:, None], (*c.pitch.shape, condition.shape[-1]))
     bits = lambda x: jnp.unpackbits(x, axis=-1, count=NUM_PITCHES, bitorder="little") > 0  # noqa: E731
     return Place(
@@ -393,7 +305,7 @@ def make_place(crops: Crops, latents: jax.Array) -> Place:
         bits(c.aligned),
         c.aligned_role,
         c.aligned_size,
-        _flat(condition, latents),
+        flat(condition, latents),
     )
 
 
@@ -410,4 +322,4 @@ def limits(pitch: jax.Array, role: jax.Array, references: jax.Array) -> tuple[ja
 
 def _nats(logs: jax.Array, index: jax.Array) -> jax.Array:
     """Negative log probabilities of classes [...] by `logs` [..., K]."""
-    return -(logs * _hot(index, logs.shape[-1])).sum(axis=-1)
+    return -(logs * hot(index, logs.shape[-1])).sum(axis=-1)

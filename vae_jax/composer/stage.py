@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,19 @@ import numpy as np
 import optax
 
 from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import form as form_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
+from vae_jax.composer.crops import MAX_PHRASES, NOTE, Crops
 from vae_jax.composer.drums import DrumCrops, DrumNet
+from vae_jax.composer.encoder import PhraseEncoder
 from vae_jax.composer.form import FormModel
 from vae_jax.composer.lines import Line, LineNet, NoteRow
-from vae_jax.composer.network import Decoder, PhraseEncoder
-from vae_jax.composer.notes import MAX_TRACKS, NOTE, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, Crops, NotePiece
+from vae_jax.composer.network import Decoder
+from vae_jax.composer.notes import MAX_TRACKS, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NotePiece
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
@@ -36,6 +39,8 @@ from vae_jax.training.config import OptimizerConfig, TrainConfig
 from vae_jax.training.experiment import Experiment, TrainedRun
 from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.trainable import Metrics, Trainable
+
+A = TypeVar("A", np.ndarray, jax.Array)
 
 _KNOWN = "pieces.json"  # Of the composer's folder: what is known of the training pieces.
 _KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from those of the first stage.
@@ -70,15 +75,15 @@ class ComposerConfig(config.Section):
     num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
 
 
-class ComposerExamples(NamedTuple):
+class ComposerExamples(NamedTuple, Generic[A]):
     """Examples of the composer: crops of notes, and as many crops of drums, which need not be of the same pieces."""
 
-    notes: Crops
+    notes: Crops[A]
     drums: DrumCrops
 
-    @classmethod
+    @staticmethod
     def of(
-        cls, scores: Sequence[Score], drums: np.ndarray, config: ComposerConfig, seed: Sequence[int], copies: int = 0
+        scores: Sequence[Score], drums: np.ndarray, config: ComposerConfig, seed: Sequence[int], copies: int = 0
     ) -> "ComposerExamples":
         """Cuts scores, the `copies` of them without some of their lines too."""
         notes, hits = [], []
@@ -101,7 +106,7 @@ class ComposerExamples(NamedTuple):
         none = _no_drums(len(drums))
         beaten = arrays_lib.concatenate(hits) if hits else jax.tree.map(lambda x: x[None], none)
         rows = np.arange(arrays_lib.num_examples(crops)) % arrays_lib.num_examples(beaten)
-        return cls(crops, arrays_lib.take(beaten, rows))
+        return ComposerExamples(crops, arrays_lib.take(beaten, rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,12 +154,12 @@ class ComposerStage(Trainable[ComposerExamples]):
         return step.draw_variables(draw, key)
 
     def loss(
-        self, variables: Variables, batch: ComposerExamples, key: jax.Array, train: bool
+        self, variables: Variables, batch: ComposerExamples[jax.Array], key: jax.Array, train: bool
     ) -> tuple[jax.Array, Metrics]:
         """Nats a token of crops, [B], and its terms; what is given is forgotten at random in training only."""
         form_key, style_key, latent_key, memory_key, noise_key, dropout_key, drum_key = jax.random.split(key, 7)
-        batch, drums = batch
-        shape, scale = batch.pitch.shape[:1], 0.0
+        crops, drums = batch
+        shape, scale = crops.pitch.shape[:1], 0.0
         has_latents = jnp.ones(shape, bool)
         if train:
             rates = self.config.forget_form, self.config.forget_style, self.config.forget_latents
@@ -162,33 +167,44 @@ class ComposerStage(Trainable[ComposerExamples]):
                 jax.random.bernoulli(key, rate, shape)
                 for key, rate in zip((form_key, style_key, latent_key), rates, strict=True)
             ]
-            batch, has_latents = forget(batch, *masks[:2]), ~masks[2]
-            batch = _confuse_memories(batch, self.config.confuse_memories, memory_key)
+            crops, has_latents = forget(crops, *masks[:2]), ~masks[2]
+            crops = _confuse_memories(crops, self.config.confuse_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
-        mean, log_variance = self.encoder.apply({"params": params["encoder"]}, batch)
+        mean, log_variance = self.encode(params, crops)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
-        kl = kl_nats(mean, log_variance) * has_latents[:, None]
-        latents = of_tokens(z, batch, has_latents)
-        nats = self.decoder.apply(
-            {"params": params["decoder"]}, batch, latents, not train, rngs={"dropout": dropout_key} if train else None
-        )
-        nats |= {"lines": self.line_nats(params["lines"], batch)}
-        weight = 1 + scale * batch.ending[:, 1:].astype(jnp.float32)
-        size = batch.pitch.shape[1] - 1  # Crops count by their tokens.
+        kl = kl_nats(mean, log_variance) * has_latents[:, None].astype(jnp.float32)
+        nats = self.note_nats(params, crops, of_tokens(z, crops, has_latents), dropout_key if train else None)
+        weight = 1 + scale * crops.ending[:, 1:].astype(jnp.float32)
+        size = crops.pitch.shape[1] - 1  # Crops count by their tokens.
         terms = {name: values.sum(axis=1) / size for name, values in nats.items()} | {"kl": kl.sum(axis=1) / size}
-        total = sum((weight * values).sum(axis=1) for values in nats.values())
+        total = jnp.stack([(weight * values).sum(axis=1) for values in nats.values()]).sum(axis=0)
         beaten = drums_lib.drum_nats(self.drum_net, params["drums"], drums, drum_key if train else None).sum(axis=1)
-        total += beaten
         beyond = jnp.maximum(kl - self.config.free_nats, 0.0).sum(axis=1)
-        return (total + self.config.kl_weight * beyond) / size, terms | {"drums": beaten / size}
+        return (total + beaten + self.config.kl_weight * beyond) / size, terms | {"drums": beaten / size}
 
-    def line_nats(self, params: Variables, batch: Crops) -> jax.Array:
+    def encode(
+        self, params: Variables, crops: Crops[jax.Array], max_phrases: int = MAX_PHRASES
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and log variance of the latents of phrases, [B, max_phrases, L]."""
+        found: Any = self.encoder.apply({"params": params["encoder"]}, crops, max_phrases)
+        return found
+
+    def note_nats(
+        self, params: Variables, crops: Crops[jax.Array], latents: jax.Array, key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Nats of crops by term, [B, N - 1] each, those of `lines` too; a key switches dropout on."""
+        rngs = None if key is None else {"dropout": key}
+        nats: Any = self.decoder.apply({"params": params["decoder"]}, crops, latents, key is None, rngs=rngs)
+        return nats | {"lines": self._line_nats(params["lines"], crops)}
+
+    def _line_nats(self, params: Variables, crops: Crops[jax.Array]) -> jax.Array:
         """Nats of which lines play each note, [B, N - 1]."""
-        rows, plays, lines = line_inputs(batch)
-        logits = LineNet().apply({"params": params}, rows, plays, lines)
-        counts = (batch.kind == NOTE)[..., None] * lines[:, None, :, 0] * plays.any(-1, keepdims=True)
-        return (optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32)) * counts).sum(-1)[:, 1:]
+        rows, plays, lines = line_inputs(crops)
+        logits: Any = LineNet().apply({"params": params}, rows, plays, lines)
+        counts = (crops.kind == NOTE)[..., None] & (lines[:, None, :, 0] > 0) & plays.any(-1, keepdims=True)
+        nats = optax.sigmoid_binary_cross_entropy(logits, plays.astype(jnp.float32))
+        return jnp.where(counts, nats, 0.0).sum(-1)[:, 1:]
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the config's optimiser."""
@@ -200,7 +216,7 @@ def kl_nats(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=-1)
 
 
-def of_tokens(z: jax.Array, crops: Crops, has_latents: jax.Array) -> jax.Array:
+def of_tokens(z: jax.Array, crops: Crops[jax.Array], has_latents: jax.Array) -> jax.Array:
     """Latents of each token's phrase and that they are given, [B, N, L + 1]; zeros where `has_latents` [B] is false.
 
     `z` [B, MAX_PHRASES, L] are the latents of phrases.
@@ -210,7 +226,7 @@ def of_tokens(z: jax.Array, crops: Crops, has_latents: jax.Array) -> jax.Array:
     return jnp.concatenate([by_token * given, jnp.broadcast_to(given, (*by_token.shape[:2], 1))], axis=-1)
 
 
-def forget(crops: Crops, no_form: jax.Array, no_style: jax.Array) -> Crops:
+def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array) -> Crops[jax.Array]:
     """Returns crops without their form, and without their style, where the masks [B] say so."""
     mask = no_form[:, None]
 
@@ -230,7 +246,7 @@ def forget(crops: Crops, no_form: jax.Array, no_style: jax.Array) -> Crops:
     )
 
 
-def _confuse_memories(crops: Crops, rate: float, key: jax.Array) -> Crops:
+def _confuse_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> Crops[jax.Array]:
     """Returns crops in which some tokens remember what others do, lest false memories be trusted and repeat themselves.
 
     Every kind of counts and every fixed lag is another token's with a probability of up to twice `rate`.
@@ -255,7 +271,7 @@ def _confuse_memories(crops: Crops, rate: float, key: jax.Array) -> Crops:
     )
 
 
-def line_inputs(crops: Crops) -> tuple[NoteRow, jax.Array, jax.Array]:
+def line_inputs(crops: Crops[jax.Array]) -> tuple[NoteRow, jax.Array, jax.Array]:
     """The notes of crops [B, N], who plays them, bool [B, N, MAX_TRACKS], and the lines."""
     plays = ((crops.tracks[..., None].astype(jnp.int32) >> jnp.arange(MAX_TRACKS)) & 1) > 0
     end = crops.step + jnp.asarray(DURATION_STEPS)[crops.duration]
@@ -263,9 +279,9 @@ def line_inputs(crops: Crops) -> tuple[NoteRow, jax.Array, jax.Array]:
     return NoteRow(*(jnp.asarray(column, jnp.int32) for column in columns)), plays, jnp.asarray(crops.lines)
 
 
-def make_crops(piece: NotePiece, lines: tuple[Line, ...], length: int, hop: int) -> Crops:
+def make_crops(piece: NotePiece, lines: tuple[Line, ...], length: int, hop: int) -> Crops[np.ndarray]:
     """Returns the crops of a piece and its lines."""
-    return notes_lib.crop(notes_lib.make_features(piece), piece, lines_lib.line_table(lines), length, hop)
+    return crops_lib.crop(crops_lib.make_features(piece), piece, lines_lib.line_table(lines), length, hop)
 
 
 def _no_drums(num_drums: int) -> DrumCrops:
@@ -273,7 +289,7 @@ def _no_drums(num_drums: int) -> DrumCrops:
     piece = notes_lib.read_piece(EMPTY)
     features = drums_lib.make_drum_features(np.zeros((piece.end, num_drums), bool), piece)
     crops = drums_lib.crop_drums(features._replace(weight=np.zeros_like(features.weight)))
-    return arrays_lib.take(crops, 0)
+    return jax.tree.map(lambda x: x[0], crops)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -324,7 +340,7 @@ def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder:
         drums,
     )
     if sharding.is_main_process():
-        known = {name: to_json(getattr(composer, name)) for name in ("forms", "conditions")}
+        known = {"forms": to_json(composer.forms), "conditions": [to_json(one) for one in composer.conditions]}
         files.write_json(folder.composer.path / _KNOWN, known | {"drums": drums.tolist()})
     seed, copies = experiment.seed, stage.config.dropped_lines_copies
     examples = ComposerExamples.of(training, drums, stage.config, [seed, 0], copies)
@@ -363,6 +379,5 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
 
 def encode_phrases(composer: TrainedComposer, piece: NotePiece) -> np.ndarray:
     """Returns the posterior means of the latents of a piece's phrases, float32 [U, L]."""
-    crop = notes_lib.whole(piece, lines_lib.line_table(()))
-    params = {"params": composer.variables["params"]["encoder"]}
-    return np.asarray(composer.stage.encoder.apply(params, crop, piece.num_phrases)[0][0])
+    crop = jax.tree.map(jnp.asarray, crops_lib.whole(piece, lines_lib.line_table(())))
+    return np.asarray(composer.stage.encode(composer.variables["params"], crop, piece.num_phrases)[0][0])

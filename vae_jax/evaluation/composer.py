@@ -1,7 +1,7 @@
 """Evaluation of a composer: composed pieces scored beside samples of the first stage's prior; attributes measured."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -67,19 +67,18 @@ def measure_attributes(composer: TrainedComposer, seed: int) -> Json:
     """
     asked = [
         requests.sample_request(composer, np.random.default_rng([seed, n]), num_bars=_ATTRIBUTE_BARS)
-        for n in range(_ATTRIBUTE_PIECES)
+        for n in range(min(_ATTRIBUTE_PIECES, composer.stage.config.num_scored))
     ]
-    found = {}
-    for amount in AMOUNTS:
-        for name in ATTRIBUTES:
-            if amount or not found:
-                moved = [attributes.move(composer, one, {name: amount}) for one in asked]
-                scores = generate.generate_pieces(composer, moved, seed)
-                found[name, amount] = _measure(scores, [one.conditions.pitch_class for one in asked])
-    still = next(values for (_, amount), values in found.items() if not amount)
+    tonics = [one.conditions.pitch_class for one in asked]
+
+    def measured(moves: Mapping[str, float]) -> np.ndarray:
+        moved = [attributes.move(composer, one, moves) for one in asked]
+        return _measure(generate.generate_pieces(composer, moved, seed), tonics)
+
+    still = measured({})
     effect = {}
     for moved_name in ATTRIBUTES:
-        tables = np.stack([found.get((moved_name, amount), still) for amount in AMOUNTS])
+        tables = np.stack([measured({moved_name: amount}) if amount else still for amount in AMOUNTS])
         known = np.isfinite(tables).all(axis=(0, 2))
         means = dict(zip(ATTRIBUTES, tables[:, known].mean(axis=1).T.tolist(), strict=True)) if known.any() else None
         own = tables[:, known, ATTRIBUTES.index(moved_name)]

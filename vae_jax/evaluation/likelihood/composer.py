@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -9,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import stage as stage_lib
-from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NOTE, NUM_PITCHES, STEPS_PER_BEAT, Crops
+from vae_jax.composer.crops import NOTE, Crops
+from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
 from vae_jax.music import key as key_lib
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 GRID = {"steps_per_beat": STEPS_PER_BEAT, "min_pitch": MIN_PITCH, "num_pitches": NUM_PITCHES, "normalize_tonic": True}
 _ROUND = 512  # Lengths of pieces are multiples, so that few programs are compiled.
@@ -57,10 +61,10 @@ class ComposerLikelihood(LikelihoodModel):
 
     def _piece_nats(self, piece: GridPiece, n: int) -> PieceNats:
         tonic = key_lib.estimate_tonic(piece.score.notes)
-        notes = notes_lib.read_piece(piece.score, tonic)
+        notes = _with_durations(notes_lib.read_piece(piece.score, tonic), piece)
         lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
         num_phrases = notes.num_phrases
-        crop = notes_lib.whole(notes, lines, round_to=_ROUND)
+        crop = crops_lib.whole(notes, lines, round_to=_ROUND)
         key = None if self._latent_key is None else jax.random.fold_in(self._latent_key, n)
         found = self._nats(crop, key, -(-num_phrases // 32) * 32)
         total = {name: float(value) for name, value in jax.device_get(found).items()}
@@ -72,24 +76,23 @@ class ComposerLikelihood(LikelihoodModel):
             kl=total["kl"] if key is not None else None,
         )
 
-    def _whole_nats(self, crop: Crops, key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
+    def _whole_nats(self, crop: Crops[jax.Array], key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
         stage, params = self._composer.stage, self._composer.variables["params"]
         everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
         crop = stage_lib.forget(crop, everything & (not self._with_form), everything)
         z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
         if key is not None:
-            mean, log_variance = stage.encoder.apply({"params": params["encoder"]}, crop, num_phrases)
+            mean, log_variance = stage.encode(params, crop, num_phrases)
             z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
             kl = stage_lib.kl_nats(mean, log_variance).sum()
-        nats = stage.decoder.apply({"params": params["decoder"]}, crop, stage_lib.of_tokens(z, crop, has_latents))
-        nats["lines"] = stage.line_nats(params["lines"], crop)
+        nats = stage.note_nats(params, crop, stage_lib.of_tokens(z, crop, has_latents))
         # A time of MAX_GAP stands for any longer one: all that are left are alike.
         is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
-        left = jnp.maximum(crop.left.astype(jnp.float32) - MAX_GAP, 1.0)
-        nats["rests"] = jnp.log(left) * is_rest
+        left = jnp.maximum(crop.left.astype(jnp.float32) - (MAX_GAP - 1), 1.0)
+        nats["rests"] = jnp.where(is_rest, jnp.log(left), 0.0)
         return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
 
-    def _drum_nats(self, piece: GridPiece, notes: notes_lib.NotePiece) -> float:
+    def _drum_nats(self, piece: GridPiece, notes: NotePiece) -> float:
         """What the drums cost, the kit not known."""
         composer = self._composer
         rows = drums_lib.read_drums(piece.score, notes, composer.drums)
@@ -101,3 +104,9 @@ class ComposerLikelihood(LikelihoodModel):
         drums = np.repeat(others[None], piece.num_steps, axis=0)
         left_out = self._frequencies.mask_nats(piece, np.zeros_like(drums), drums).drums
         return known + (left_out or 0.0)
+
+
+def _with_durations(notes: NotePiece, piece: GridPiece) -> NotePiece:
+    """Returns the same notes with the durations of the target, where notes of one part and pitch do not overlap."""
+    mine, theirs = (one.step * NUM_PITCHES + NUM_PITCHES - 1 - one.pitch for one in (notes, piece))
+    return dataclasses.replace(notes, duration=DURATION_STEPS[piece.duration[np.searchsorted(theirs, mine)]])

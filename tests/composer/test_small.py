@@ -1,0 +1,2 @@
+def test_small(small_run):
+    pass
