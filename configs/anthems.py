@@ -76,11 +76,12 @@ def get_config() -> ConfigDict:
     config.composer.forget_style = 0.4
     config.composer.forget_latents = 0.5
     config.composer.confuse_memories = 0.15
-    config.composer.ending_weight = 6.0  # Of the last two bars.
+    config.composer.ending_weight = 4.0  # Of the last two bars.
     config.composer.time_temperature = 1.0
     config.composer.pitch_temperature = 1.0
     config.composer.duration_temperature = 1.0
-    config.composer.line_temperature = 0.8
+    config.composer.line_temperature = 0.7
+    config.composer.ending_temperature = 0.4
     config.composer.least_time = 0.02
     config.composer.least_pitch = 0.05
     config.composer.drum_temperature = 0.9
@@ -96,6 +97,6 @@ def get_config() -> ConfigDict:
     config.composer.train = ConfigDict(config.train.to_dict())
     config.composer.train.batch_size = 8
     config.composer.train.num_epochs = 6
-    config.composer.train.min_steps = 400
+    config.composer.train.min_steps = 350
     config.composer.train.checkpoint_every_epochs = 2
     return config

@@ -42,13 +42,19 @@ def test_far_chords_are_at_the_longest_time(features):
 
 def test_references_are_the_notes_before_and_those_held(features):
     last_bass = features["references"][7].tolist()
-    # The last of its role, the note before, soprano, bass, highest and lowest held, the last but one of its role.
-    assert last_bass == [20, 40, 40, 20, NONE, NONE, 40]  # The first soprano was the bass until one came.
-    assert features["references"][5].tolist() == [40, 30, 40, 20, 20, 20, NONE]
-    assert features["references"][6].tolist() == [42, 42, 42, 20, NONE, NONE, 40]
+    # The last of its role, the note before, soprano, bass, highest and lowest held, the last but one of its role; the
+    # last two notes of the melody and the last of the bass line. The first soprano was the bass until one came.
+    assert last_bass == [20, 40, 40, 20, NONE, NONE, 40, 40, 42, 20]
+    assert features["references"][5].tolist() == [40, 30, 40, 20, 20, 20, NONE, 40, NONE, 20]
+    assert features["references"][6].tolist() == [42, 42, 42, 20, NONE, NONE, 40, 42, 40, 20]
     assert pitches(features["held"][5]) == [20] and pitches(features["held"][6]) == []
     assert features["lengths"][4].tolist() == [NUM_DURATIONS, CLASS_24, CLASS_12, features["lengths"][4, 3]]
     assert features["lengths"][8, :3].tolist() == [CLASS_12, CLASS_24, CLASS_24]
+
+
+def test_a_bass_note_alone_under_a_held_melody_is_no_melody():
+    features = crops_lib.make_features(note_piece([(0, 40, 36), (0, 20, 12), (12, 22, 12), (24, 18, 12), (36, 41, 12)]))
+    assert features["references"][6, -3:].tolist() == [40, NONE, 18]
 
 
 def test_a_single_note_is_the_bass_until_one_follows():

@@ -69,7 +69,7 @@ def played() -> Played:
     rng = np.random.default_rng(3)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     prior = rng.standard_normal((len(REQUESTS), 8, LATENTS)).astype(np.float32)
-    cold = Temperatures(*(jnp.float32(1e-4),) * 5)
+    cold = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 0, 0)))
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), prior))
     return Played(params, prior, jax.device_get(sample_pieces(NET, params, frame, cold, jax.random.key(5), MAX_NOTES)))
 
@@ -142,10 +142,10 @@ def test_an_opening_is_kept_and_nothing_added(played):
 
 def test_latents_and_the_key_matter(played):
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), played.prior[:, ::-1]))
-    warm = Temperatures(*(jnp.float32(1e-4),) * 5)
+    warm = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 0, 0)))
     other = sample_pieces(NET, played.params, frame, warm, jax.random.key(5), MAX_NOTES)
     assert not np.array_equal(other.pitch, played.sampled.pitch)
-    hot = Temperatures(*(jnp.float32(1.0),) * 3, *(jnp.float32(0.0),) * 2)
+    hot = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 0, 0)))
     pitches = [
         np.asarray(sample_pieces(NET, played.params, frame, hot, jax.random.key(seed), MAX_NOTES).pitch)
         for seed in (1, 1, 2)

@@ -58,7 +58,7 @@ def test_two_sample_tests_stand_side_by_side_by_view():
     }
     described = composed.describe({
         "two_sample": {**tests, "left_out": {"markov": "one tune"}, "faults": {"boosting": ["no bot"]}},
-        "gaussian_ar1": {"two_sample": {"views": {"bass": view(1.0, 0.4)}}, "musicology": {"rows": {}}},
+        "vae_prior": {"two_sample": {"views": {"bass": view(1.0, 0.4)}}, "musicology": {"rows": {}}},
     })  # fmt: skip
     assert [(row["name"], row["above"]) for row in described["judges"]] == [
         ("melody, logistic", True), ("melody, boosting", True), ("bass, logistic", False), ("bass, boosting", False),
@@ -66,10 +66,10 @@ def test_two_sample_tests_stand_side_by_side_by_view():
     logistic, _, distance = described["measures"]
     assert logistic["columns"] == ["melody", "bass"]
     assert {name: [cell["value"] for cell in cells] for name, cells in logistic["rows"].items()} == {
-        "composed, real": ["0.900", "0.500"], "real, in halves": ["0.520", "–"], "gaussian ar1, real": ["–", "1.000"],
+        "composed, real": ["0.900", "0.500"], "real, in halves": ["0.520", "–"], "vae prior, real": ["–", "1.000"],
     }  # fmt: skip
     assert {name: [cell["above"] for cell in cells] for name, cells in distance["rows"].items()} == {
-        "composed, real": [True, False], "real, in halves": [False, False], "gaussian ar1, real": [False, True],
+        "composed, real": [True, False], "real, in halves": [False, False], "vae prior, real": [False, True],
     }  # fmt: skip
     assert distance["rows"]["composed, real"][0]["beside"] == "chance to 0.080"
     assert described["top_features"] == [["melody steps", "0.125", "0.600", "0.400"]]

@@ -14,6 +14,7 @@ from vae_jax.music import key, quantization
 from vae_jax.music.score import Score
 
 _SLOWING_BARS = 2
+_ON_BEAT = STEPS_PER_BEAT // 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PieceConditions:
     pitch_class: int  # Of the tonic.
     minor: bool
     beats_per_minute: float  # Quarter notes a minute, mean over the piece.
-    final: int  # Steps from the last chord to the end.
+    final: int  # Steps from the last chord to the end, in half beats.
     slowing: tuple[float, ...]  # Tempo of each of the last two bars in proportion to the mean, the last one last.
     style: tuple[float, ...]  # See `notes.measure_style`.
     lines: tuple[Line, ...]
@@ -55,7 +56,7 @@ def read_conditions(score: Score, piece: NotePiece, drums: np.ndarray) -> PieceC
         pitch_class=tonic.pitch_class,
         minor=tonic.minor,
         beats_per_minute=round(tempo, 1),
-        final=piece.end - piece.last,
+        final=max(round((piece.end - piece.last) / _ON_BEAT), 1) * _ON_BEAT,
         slowing=tuple(round(float(np.clip(last / tempo, 0.4, 1.5)), 3) for last in lasts),
         style=tuple(measure_style(piece).astype(float).round(4).tolist()),
         lines=lines_lib.read_lines(score, piece, tonic),

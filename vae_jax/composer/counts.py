@@ -29,10 +29,10 @@ GAP_CLASSES = np.append(duration_classes(np.arange(MAX_GAP + 1).clip(1)), NUM_DU
 class Recent(NamedTuple, Generic[N]):
     """What the contexts of counts look at; integers, or arrays of batches."""
 
-    last: N  # Last pitch of the note's role.
+    last: N  # Last pitch of the note's role, of a soprano that of the melody.
     before: N  # Pitch of the note before.
     soprano: N  # Last pitch of the soprano.
-    melody: N  # Interval class of the last two sopranos, see `melody_class`.
+    melody: N  # Interval class of the last two notes of the melody, see `melody_class`.
     gap: N  # Steps between the last two chords, and between the two before.
     gap_before: N
     duration: N  # Duration class of the last note of the role, and of the note above in the chord.
@@ -78,6 +78,16 @@ def more_contexts(recent: Recent[N], role: N, position: N) -> tuple[N, ...]:
     return role * (NUM_ROLES + 1) + _clip(recent.size, 0, NUM_ROLES), role * NUM_POSITIONS + position
 
 
+def is_melody(role: N, pitch: N, highest: N) -> N:
+    """Whether a note starts above all that is held, of which the highest pitch is given."""
+    return (role == 0) & ((highest >= NUM_PITCHES) | (pitch >= highest))
+
+
+def is_bass(role: N, pitch: N, lowest: N) -> N:
+    """Whether a note starts below all that is held, of which the lowest pitch is given."""
+    return ((role == 1) & (lowest >= NUM_PITCHES)) | ((role < 2) & (lowest < NUM_PITCHES) & (pitch <= lowest))
+
+
 def melody_class(interval: N, is_known: N) -> N:
     """Class of an interval in semitones, 0 where it is not known (`is_known` is 0 or 1)."""
     return (_clip(interval, -_WIDE, _WIDE) + _WIDE + 1) * is_known
@@ -89,11 +99,17 @@ def _clip(value: N, low: int, high: int) -> N:
 
 
 def count_contexts(
-    pitch: np.ndarray, role: np.ndarray, duration: np.ndarray, gap: np.ndarray, position: np.ndarray
+    pitch: np.ndarray,
+    role: np.ndarray,
+    duration: np.ndarray,
+    gap: np.ndarray,
+    position: np.ndarray,
+    melodies: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Counts, before each token of a piece, what occurred in its contexts: see `crops.Crops`.
 
-    The arguments [N] are as there; a token without a pitch is no note and is not counted.
+    The arguments [N] are as there, `melodies` [N, 2] the last two notes of the melody; a token without a pitch is no
+    note and is not counted.
     """
     tables = [
         [np.zeros((contexts, size), np.uint8) for contexts in numbers]
@@ -104,7 +120,7 @@ def count_contexts(
         for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
     ]
     last, last_duration = [NUM_PITCHES] * NUM_ROLES, [NUM_DURATIONS] * NUM_ROLES
-    before, melody, gaps, above, sizes = NUM_PITCHES, 0, (MAX_GAP + 1, MAX_GAP + 1), NUM_DURATIONS, (0, 0)
+    before, gaps, above, sizes = NUM_PITCHES, (MAX_GAP + 1, MAX_GAP + 1), NUM_DURATIONS, (0, 0)
 
     def count(n: int, which: int, contexts: tuple[int, ...], value: int, counts: bool) -> None:
         for k, context in enumerate(contexts):
@@ -118,7 +134,10 @@ def count_contexts(
         is_note = p < NUM_PITCHES
         if r == 0:
             above = NUM_DURATIONS
-        recent = Recent(last[r], before, last[0], melody, *gaps, last_duration[r], above, sizes[r == 0])
+        first, second = melodies[n].tolist()
+        melody = melody_class(first - second, int(second < NUM_PITCHES))
+        voice = last[r] if r else first
+        recent = Recent(voice, before, last[0], melody, *gaps, last_duration[r], above, sizes[r == 0])
         if n:  # Whether the chord of the token before went on.
             following = min(int(role[n - 1]) + 1, NUM_ROLES - 1)
             size = sizes[0]
@@ -132,6 +151,6 @@ def count_contexts(
         count(n, 2, duration_contexts(recent, r, int(GAP_CLASSES[g])), d, is_note)
         if is_note:
             if r == 0:
-                melody, gaps = melody_class(p - last[0], int(last[0] < NUM_PITCHES)), (g, gaps[0])
+                gaps = (g, gaps[0])
             last[r], last_duration[r], before, above, sizes = p, d, p, d, (sizes[0], sizes[1] + 1)
     return dict(zip(("pitch_counts", "gap_counts", "duration_counts", "more_counts"), found, strict=True))

@@ -81,6 +81,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     gap[0] = MAX_GAP + 1  # The first token knows nothing.
     position, bar, rest, hyper = place_at(step, piece)
     held = _held(piece)[step]
+    references, before = _references(pitch, role, duration, held)
     start, phrase = piece.form.start, piece.form.phrase
     uint8 = {
         "kind": kind,
@@ -92,11 +93,10 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "bar": bar,
         "hyper": hyper,
         **_align(piece, step, pitch, role, duration),
-        **counts.count_contexts(pitch, role, duration, gap, position),
+        **counts.count_contexts(pitch, role, duration, gap, position, references[:, -3:-1].astype(np.int64)),
         "held": np.packbits(held, axis=-1, bitorder="little"),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
     }
-    references, before = _references(pitch, role, duration, held)
     to_bar = duration_classes(np.maximum(bar - position, 1))
     return {name: values.astype(np.uint8) for name, values in uint8.items()} | {
         "references": references,
@@ -159,7 +159,7 @@ def _references(
     """What each note is compared with, [N, ...] uint8.
 
     Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held,
-    the last but one of its role.
+    the last but one of its role; the last two that started above all that was held, and the last one below.
     Duration classes: the last of its role, that of the note before in its chord, and of the note before that.
     """
     found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
@@ -171,14 +171,19 @@ def _references(
     lowest = np.where(any_held, held.argmax(axis=1), NUM_PITCHES)
     rows = zip(pitch.tolist(), role.tolist(), duration.tolist(), strict=True)
     before, chord = NUM_PITCHES, [NUM_DURATIONS, NUM_DURATIONS]
+    melody = melody_before = bass = NUM_PITCHES
     for n, (p, r, d) in enumerate(rows):
         if r == 0:
             chord = [NUM_DURATIONS, NUM_DURATIONS]
-        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r]
+        found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r], melody, melody_before, bass
         lengths[n] = last_duration[r], *chord
         if p < NUM_PITCHES:
             before, chord = p, [d, chord[0]]
             second[r], last[r], last_duration[r] = last[r], p, d
+            if counts.is_melody(r, p, highest[n]):
+                melody, melody_before = p, melody
+            if counts.is_bass(r, p, lowest[n]):
+                bass = p
             if r == 0 and last[1] == NUM_PITCHES:  # A single note may be the bass too, until a bass follows.
                 last[1] = p
     return found, lengths

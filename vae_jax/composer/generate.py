@@ -77,6 +77,7 @@ def generate_pieces(
         scaled(config.time_temperature),
         scaled(config.pitch_temperature),
         scaled(config.duration_temperature),
+        jnp.float32(config.ending_temperature),
         jnp.float32(config.least_time),
         jnp.float32(config.least_pitch),
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.composer.counts import NUM_CONTEXTS, NUM_COUNTED, Recent, melody_class
+from vae_jax.composer.counts import NUM_CONTEXTS, NUM_COUNTED, Recent, is_bass, is_melody, melody_class
 from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_PITCHES, NUM_ROLES
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
@@ -52,7 +52,8 @@ class Memory(NamedTuple):
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
     sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
-    melody: jax.Array  # [B], see `counts.melody_class`.
+    melody: jax.Array  # [B, 2], last pitches that started above all that was held, the last one first.
+    bass: jax.Array  # [B], last pitch that started below.
     counts: tuple[tuple[jax.Array, ...], ...]  # uint8 [B, contexts, values], as `NUM_CONTEXTS`.
     chord: jax.Array  # [B, 2], duration classes of the last two notes of the chord.
     ends: jax.Array  # [B, NUM_PITCHES], where notes of earlier chords end, and those of this one.
@@ -75,7 +76,8 @@ def init_memory(start: jax.Array, music: Music[jax.Array], max_notes: int) -> Me
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
-        melody=nothing,
+        melody=jnp.full((batch, 2), NUM_PITCHES, jnp.int32),
+        bass=jnp.full(batch, NUM_PITCHES, jnp.int32),
         counts=tuple(
             tuple(jnp.zeros((batch, contexts, size), jnp.uint8) for contexts in numbers)
             for numbers, size in zip(NUM_CONTEXTS, NUM_COUNTED, strict=True)
@@ -90,12 +92,12 @@ def init_memory(start: jax.Array, music: Music[jax.Array], max_notes: int) -> Me
 
 def look_back(memory: Memory, role: jax.Array) -> Recent[jax.Array]:
     """Returns what the contexts of counts look at, before a note of a role [B]."""
-    rows, is_first = jnp.arange(len(role)), role == 0
+    rows, is_first, known = jnp.arange(len(role)), role == 0, memory.melody[:, 1] < NUM_PITCHES
     return Recent(
-        last=memory.last[rows, role],
+        last=jnp.where(is_first, memory.melody[:, 0], memory.last[rows, role]),
         before=memory.pitch,
         soprano=memory.last[:, 0],
-        melody=memory.melody,
+        melody=melody_class(memory.melody[:, 0] - memory.melody[:, 1], known.astype(jnp.int32)),
         gap=memory.gaps[:, 0],
         gap_before=memory.gaps[:, 1],
         duration=memory.last_duration[rows, role],
@@ -137,7 +139,8 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
     last = memory.last.at[rows, role].set(pitch)
     # A single note may be the bass too, until a bass follows.
     last = last.at[:, 1].set(jnp.where(is_first & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
-    interval = melody_class(pitch - memory.last[:, 0], (memory.last[:, 0] < NUM_PITCHES).astype(jnp.int32))
+    _, highest, lowest = held_at(memory, step)
+    leads = is_melody(role, pitch, highest)[:, None]
     size = jnp.where(is_first, 1, memory.sizes[:, 1] + 1)
     new_ends = jnp.where(is_new, 0, memory.new_ends)
     music, notes = memory.music, memory.notes
@@ -151,7 +154,8 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
         last_duration=memory.last_duration.at[rows, role].set(duration),
         gaps=jnp.where(is_first[:, None], jnp.stack([gap, memory.gaps[:, 0]], axis=-1), memory.gaps),
         sizes=jnp.stack([jnp.where(is_first, memory.sizes[:, 1], memory.sizes[:, 0]), size], axis=-1),
-        melody=jnp.where(is_first, interval, memory.melody),
+        melody=jnp.where(leads, jnp.stack([pitch, memory.melody[:, 0]], axis=-1), memory.melody),
+        bass=jnp.where(is_bass(role, pitch, lowest), pitch, memory.bass),
         chord=jnp.stack([duration, jnp.where(is_first, NUM_DURATIONS, memory.chord[:, 0])], axis=-1),
         ends=jnp.where(is_new, jnp.maximum(memory.ends, memory.new_ends), memory.ends),
         new_ends=new_ends.at[rows, pitch].max(step + jnp.asarray(DURATION_STEPS, jnp.int32)[duration]),

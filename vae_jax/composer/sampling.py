@@ -19,6 +19,7 @@ from vae_jax.representations.pianoroll.durations import duration_classes
 
 A = TypeVar("A", np.ndarray, jax.Array)
 
+ENDING_BARS = 2
 _RING = max(DILATIONS) + 1
 _NEVER = 10**6  # A step that no piece reaches.
 _BAR_CLASSES = duration_classes(np.arange(256).clip(1)).astype(np.int32)
@@ -56,6 +57,7 @@ class Temperatures(NamedTuple):
     time: jax.Array
     pitch: jax.Array
     duration: jax.Array
+    ending: jax.Array  # Of pitches in the last `ENDING_BARS` bars, in proportion.
     least_time: jax.Array
     least_pitch: jax.Array
 
@@ -141,7 +143,9 @@ class _Sampler:
         z = self.apply(Decoder.note_hidden, state.h, here, self.apply(Decoder.see, here)[2], gap)
         low, high, _ = limits(memory.pitch, role, here.references)
         logs = self.apply(Decoder.pitches, z, here, memory_lib.recall(memory.counts[_PITCH], by_pitch), low, high)
-        pitch = jnp.where(is_given, given.pitch, _choose(keys[2], logs, heat.pitch, heat.least_pitch))
+        is_ending = here.left <= ENDING_BARS * here.bar
+        warmth = heat.pitch * jnp.where(is_ending, heat.ending, 1.0)[:, None]
+        pitch = jnp.where(is_given, given.pitch, _choose(keys[2], logs, warmth, heat.least_pitch))
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         counts = memory_lib.recall(memory.counts[_DURATION], by_duration)
         logs = self.apply(Decoder.durations, z, pitch, gap, aligned_duration, here, counts)
@@ -174,7 +178,10 @@ class _Sampler:
         roles = jnp.take_along_axis(memory.music.roles[at], role[:, None, None], axis=-1)[..., 0]
         held, highest, lowest = memory_lib.held_at(memory, step)
         last = memory.last
-        references = last[rows, role], memory.pitch, last[:, 0], last[:, 1], highest, lowest, memory.second[rows, role]
+        references = (
+            *(last[rows, role], memory.pitch, last[:, 0], last[:, 1], highest, lowest, memory.second[rows, role]),
+            *(memory.melody[:, 0], memory.melody[:, 1], memory.bass),
+        )
         position, bar = frame.position[rows, step], frame.bar[rows, step]
         chord = jnp.where((role == 0)[:, None], NUM_DURATIONS, memory.chord)
         to_bar = jnp.asarray(_BAR_CLASSES)[jnp.maximum(bar - position, 1)]

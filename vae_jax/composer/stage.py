@@ -67,6 +67,7 @@ class ComposerConfig(config.Section):
     pitch_temperature: float = config.number(at_least=0)
     duration_temperature: float = config.number(at_least=0)
     line_temperature: float = config.number(at_least=0)
+    ending_temperature: float = config.number(above=0)  # Of pitches in the last two bars, in proportion.
     least_time: float = config.number(at_least=0, at_most=1)  # Least probabilities in proportion to the likeliest,
     least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
     drum_temperature: float = config.number(at_least=0)
