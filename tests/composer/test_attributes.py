@@ -97,5 +97,5 @@ def test_attributes_are_read():
 
 @pytest.mark.parametrize("text", ["", "density", "loudness:1", "density:", "density:a", "density:11", "density:nan"])
 def test_attributes_that_do_not_exist(text):
-    with pytest.raises(UserError, match="attribute|amount"):
+    with pytest.raises(UserError, match=r"attribute|amount"):
         attributes.parse_attribute(text)

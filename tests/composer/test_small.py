@@ -1,2 +1,0 @@
-def test_small(small_run):
-    pass
