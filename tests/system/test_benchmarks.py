@@ -221,7 +221,7 @@ def test_the_stage_of_a_run_is_known_by_its_files(tmp_path: pathlib.Path):
     for path, text in [
         (folder.metrics_lines, ""),
         (folder.calibration, "{}"),
-        (folder.composer.path / "forms.json", "{}"),
+        (folder.composer.path / "pieces.json", "{}"),
         (folder.composer.metrics_lines, ""),
         (folder.composer.metrics_lines, "{}"),
         (folder.metrics, "{}"),
