@@ -117,8 +117,9 @@ def test_pieces_without_notes_are_left_out_and_paths_stay_with_theirs():
 
 def test_a_run_of_the_flagship_has_all_rows(small_run: pathlib.Path):
     found = json.loads((small_run / "metrics.json").read_text())["likelihood"]
-    names = ["frequencies", "ngram", "vae", "composer", "composer_with_form", "composer_with_latents"]
-    assert list(found["rows"]) == names
+    assert list(found["rows"]) == [
+        *("frequencies", "ngram", "vae", "composer", "composer_with_form", "composer_with_latents"),
+    ]
     assert found["left_out"] == {}
     for name, row in found["rows"].items():
         per_beat = row["nats_per_beat"]
