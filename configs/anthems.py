@@ -80,10 +80,10 @@ def get_config() -> ConfigDict:
     config.composer.time_temperature = 1.0
     config.composer.pitch_temperature = 1.0
     config.composer.duration_temperature = 1.0
-    config.composer.line_temperature = 0.7
+    config.composer.line_temperature = 0.6
     config.composer.ending_temperature = 0.4
     config.composer.least_time = 0.02
-    config.composer.least_pitch = 0.05
+    config.composer.least_pitch = 0.02
     config.composer.drum_temperature = 0.9
     config.composer.num_drums = 12
     config.composer.num_scored = 64  # Pieces composed for the scores.

@@ -163,8 +163,8 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float, rn
 def interpolation_request(composer: TrainedComposer, start: Piece, end: Piece, share: float) -> Request:
     """Requests a piece between two others; `share` is 0 for the first and 1 for the second.
 
-    It has the meter, length and instruments of the nearer one and repeats it the less closely the farther it is; style
-    and latents of its phrases lie in between.
+    It has the meter, length and instruments of the nearer one and repeats it the less closely the farther it is; style,
+    tempo and latents of its phrases lie in between.
     """
     pieces = [_read(composer, piece) for piece in (start, end)]
     near = int(share > 0.5)
@@ -175,7 +175,9 @@ def interpolation_request(composer: TrainedComposer, start: Piece, end: Piece, s
     other = share if near == 0 else 1 - share
     mixed = (1 - other) * latents[near] + other * latents[1 - near][rows]
     style = (1 - other) * np.array(conditions.style) + other * np.array(pieces[1 - near][1].style)
-    conditions = dataclasses.replace(conditions, style=tuple(style.tolist()))
+    tempos = np.log([one.beats_per_minute for _, one in pieces])
+    tempo = float(np.exp((1 - share) * tempos[0] + share * tempos[1]))
+    conditions = dataclasses.replace(conditions, style=tuple(style.tolist()), beats_per_minute=tempo)
     return _repeat(composer, (start, end)[near], source, conditions, 1 - 2 * other, mixed)
 
 
