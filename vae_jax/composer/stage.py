@@ -72,7 +72,7 @@ class ComposerConfig(config.Section):
     least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
     drum_temperature: float = config.number(at_least=0)
     num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
-    num_scored: int = config.number(at_least=0)  # Pieces composed for the scores.
+    num_scored: int = config.number(at_least=2)  # Pieces composed for the scores.
 
 
 class ComposerExamples(NamedTuple, Generic[A]):
