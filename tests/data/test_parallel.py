@@ -172,7 +172,7 @@ def test_ctrl_c_ends_the_reading_and_its_workers(many_songs: pathlib.Path, tmp_p
     process = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(lambda: len(children(process.pid)) == 2)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode != 0 and "KeyboardInterrupt" in err
     with contextlib.suppress(ProcessLookupError):
         wait_until(lambda: os.killpg(process.pid, 0))  # Raises when nobody of the group is left.

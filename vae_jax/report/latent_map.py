@@ -1,6 +1,7 @@
 """The map of latents: two axes to draw, clusters with their elbow curve, and the dendrogram, as in the post."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -21,11 +22,14 @@ def map_latents(means: np.ndarray, seed: int) -> LatentMap:
     import scipy.spatial.distance
     import sklearn.cluster  # A second to import.
     import sklearn.decomposition
+    import sklearn.exceptions
 
-    fits = [
-        sklearn.cluster.KMeans(n_clusters=k, n_init=10, random_state=seed).fit(means)
-        for k in range(1, min(10, len(np.unique(means, axis=0))) + 1)
-    ]
+    with warnings.catch_warnings():  # Latents that differ by rounding alone make fewer clusters than asked for.
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        fits = [
+            sklearn.cluster.KMeans(n_clusters=k, n_init=10, random_state=seed).fit(means)
+            for k in range(1, min(10, len(np.unique(means, axis=0))) + 1)
+        ]
     inertia = np.array([fit.inertia_ for fit in fits])
     points = means[:, :2]
     if means.shape[1] > 2 and len(fits) > 1:
