@@ -136,7 +136,9 @@ def test_a_worker_that_parses_imports_little():
 def write_script(folder: pathlib.Path, songs: pathlib.Path) -> pathlib.Path:
     script = folder / "script.py"
     text = f"""
+        import signal
         import sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # A test run in the background has it ignored.
         sys.path.insert(0, {str(REPOSITORY)!r})
         print("start", flush=True)
         from vae_jax.data import corpus, parallel
