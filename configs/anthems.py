@@ -87,12 +87,10 @@ def get_config() -> ConfigDict:
     config.composer.drum_temperature = 0.9
     config.composer.num_drums = 12
     config.composer.num_scored = 64  # Pieces composed for the scores.
-    config.composer.optimizer = ConfigDict()
-    config.composer.optimizer.name = "adam"
+    config.composer.optimizer = ConfigDict(config.optimizer.to_dict())
     config.composer.optimizer.learning_rate = 3e-3
     config.composer.optimizer.warmup_steps = 30
     config.composer.optimizer.clip_norm = 1.0
-    config.composer.optimizer.b2 = 0.99
     config.composer.optimizer.weight_decay = 0.05
     config.composer.train = ConfigDict(config.train.to_dict())
     config.composer.train.batch_size = 8

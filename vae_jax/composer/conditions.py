@@ -14,7 +14,7 @@ from vae_jax.music import key, quantization
 from vae_jax.music.score import Score
 
 _SLOWING_BARS = 2
-_ON_BEAT = STEPS_PER_BEAT // 2
+_HALF_BEAT = STEPS_PER_BEAT // 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_conditions(score: Score, piece: NotePiece, drums: np.ndarray) -> PieceC
         pitch_class=tonic.pitch_class,
         minor=tonic.minor,
         beats_per_minute=round(tempo, 1),
-        final=max(round((piece.end - piece.last) / _ON_BEAT), 1) * _ON_BEAT,
+        final=max(round((piece.end - piece.last) / _HALF_BEAT), 1) * _HALF_BEAT,
         slowing=tuple(round(float(np.clip(last / tempo, 0.4, 1.5)), 3) for last in lasts),
         style=tuple(measure_style(piece).astype(float).round(4).tolist()),
         lines=lines_lib.read_lines(score, piece, tonic),

@@ -7,6 +7,7 @@ import numpy as np
 
 from vae_jax.composer import counts
 from vae_jax.composer.notes import (
+    ENDING_BARS,
     MAX_GAP,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
@@ -106,7 +107,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "phrase": np.maximum((step - start) // phrase, 0),
         "plan": plan_features(piece.form.similarity_at(step), piece.form.lag_at(step) > 0).astype(np.float16),
         "tracks": np.concatenate([[0, 0], piece.tracks, [0]]).astype(np.uint16),
-        "ending": rest <= 2 * piece.bar,
+        "ending": rest <= ENDING_BARS * piece.bar,
     }
 
 

@@ -9,11 +9,10 @@ import dataclasses
 import numpy as np
 
 from vae_jax.composer.lines import Line
-from vae_jax.composer.notes import MAX_TRACKS, STEPS_PER_BEAT, NotePiece, place_at
+from vae_jax.composer.notes import ENDING_BARS, MAX_TRACKS, STEPS_PER_BEAT, NotePiece, place_at
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll import encoding
 
-ENDING_BARS = 2
 _NUM_PLACES = 3  # Downbeats, other beats, off-beats.
 
 

@@ -8,19 +8,20 @@ from vae_jax.composer.crops import MAX_PHRASES, NOTE, Crops
 from vae_jax.composer.layers import flat, hot, interval_features
 from vae_jax.composer.network import NUM_GAPS
 from vae_jax.composer.notes import NUM_DURATIONS, NUM_PITCHES, NUM_POSITIONS
+from vae_jax.models.posterior import Posterior
 
 _DILATIONS = (1, 2, 4)
 
 
 class PhraseEncoder(nn.Module):
-    """Encodes the phrases of crops: convolutions over the notes, a mean over those of a phrase, one over phrases."""
+    """Encodes the phrases of crops: convolutions over the notes, then a mean over those of a phrase."""
 
     channels: int = 96
     latent_dim: int = 12
 
     @nn.compact
-    def __call__(self, crops: Crops[jax.Array], max_phrases: int = MAX_PHRASES) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and log variance of the latents of each phrase, [B, max_phrases, latent_dim]."""
+    def __call__(self, crops: Crops[jax.Array], max_phrases: int = MAX_PHRASES) -> Posterior:
+        """Returns the posterior of the latents of each phrase, [B, max_phrases, latent_dim]."""
         c = crops
         position = c.position.astype(jnp.int32)
         x = flat(
@@ -42,5 +43,5 @@ class PhraseEncoder(nn.Module):
         pooled = jnp.einsum("bnp,bnc->bpc", members, x) / jnp.maximum(count, 1)
         pooled = nn.gelu(nn.Dense(self.channels)(nn.LayerNorm()(pooled)))
         moments = nn.Dense(2 * self.latent_dim)(pooled) * (count > 0).astype(jnp.float32)
-        mean, log_variance = jnp.split(moments, 2, axis=-1)
-        return mean, jnp.clip(log_variance, -8.0, 2.0)
+        mean, log_var = jnp.split(moments, 2, axis=-1)
+        return Posterior(mean, jnp.clip(log_var, -8.0, 2.0))

@@ -28,6 +28,7 @@ NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 10
 NUM_DURATION_REFERENCES = 4
 STYLE_SIZE, PLAN_SIZE = 6, 4
+ENDING_BARS = 2  # Bars that count as the ending of a piece.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

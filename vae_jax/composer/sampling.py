@@ -13,13 +13,12 @@ from vae_jax.composer import memory as memory_lib
 from vae_jax.composer.counts import GAP_CLASSES, duration_contexts, gap_contexts, more_contexts, pitch_contexts
 from vae_jax.composer.memory import Memory, Music, Note, Sampled
 from vae_jax.composer.network import DILATIONS, NUM_GAPS, Decoder, Place, limits
-from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+from vae_jax.composer.notes import ENDING_BARS, MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
 from vae_jax.models.base import Variables
 from vae_jax.representations.pianoroll.durations import duration_classes
 
 A = TypeVar("A", np.ndarray, jax.Array)
 
-ENDING_BARS = 2
 _RING = max(DILATIONS) + 1
 _NEVER = 10**6  # A step that no piece reaches.
 _BAR_CLASSES = duration_classes(np.arange(256).clip(1)).astype(np.int32)

@@ -27,6 +27,8 @@ from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
 from vae_jax.models.base import Variables
+from vae_jax.models.losses import gaussian_kl_nats
+from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.music import key as key_lib
 from vae_jax.music.score import EMPTY, Score
 from vae_jax.representations import arrays as arrays_lib
@@ -171,9 +173,9 @@ class ComposerStage(Trainable[ComposerExamples]):
             crops = _confuse_memories(crops, self.config.confuse_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
-        mean, log_variance = self.encode(params, crops)
-        z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
-        kl = kl_nats(mean, log_variance) * has_latents[:, None].astype(jnp.float32)
+        posterior = self.encode(params, crops)
+        z = reparameterize(noise_key, posterior)
+        kl = gaussian_kl_nats(posterior) * has_latents[:, None].astype(jnp.float32)
         nats = self.note_nats(params, crops, of_tokens(z, crops, has_latents), dropout_key if train else None)
         weight = 1 + scale * crops.ending[:, 1:].astype(jnp.float32)
         size = crops.pitch.shape[1] - 1  # Crops count by their tokens.
@@ -183,10 +185,8 @@ class ComposerStage(Trainable[ComposerExamples]):
         beyond = jnp.maximum(kl - self.config.free_nats, 0.0).sum(axis=1)
         return (total + beaten + self.config.kl_weight * beyond) / size, terms | {"drums": beaten / size}
 
-    def encode(
-        self, params: Variables, crops: Crops[jax.Array], max_phrases: int = MAX_PHRASES
-    ) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and log variance of the latents of phrases, [B, max_phrases, L]."""
+    def encode(self, params: Variables, crops: Crops[jax.Array], max_phrases: int = MAX_PHRASES) -> Posterior:
+        """Returns the posterior of the latents of phrases, [B, max_phrases, L]."""
         found: Any = self.encoder.apply({"params": params["encoder"]}, crops, max_phrases)
         return found
 
@@ -209,11 +209,6 @@ class ComposerStage(Trainable[ComposerExamples]):
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Returns the config's optimiser."""
         return self.optimizer_config.make(num_steps)
-
-
-def kl_nats(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """Divergence of the latents of phrases [..., L] from the standard normal prior, [...]."""
-    return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=-1)
 
 
 def of_tokens(z: jax.Array, crops: Crops[jax.Array], has_latents: jax.Array) -> jax.Array:
@@ -380,4 +375,4 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
 def encode_phrases(composer: TrainedComposer, piece: NotePiece) -> np.ndarray:
     """Returns the posterior means of the latents of a piece's phrases, float32 [U, L]."""
     crop = jax.tree.map(jnp.asarray, crops_lib.whole(piece, lines_lib.line_table(())))
-    return np.asarray(composer.stage.encode(composer.variables["params"], crop, piece.num_phrases)[0][0])
+    return np.asarray(composer.stage.encode(composer.variables["params"], crop, piece.num_phrases).mean[0])

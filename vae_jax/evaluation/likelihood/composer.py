@@ -20,6 +20,8 @@ from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BE
 from vae_jax.composer.stage import TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
+from vae_jax.models.losses import gaussian_kl_nats
+from vae_jax.models.posterior import reparameterize
 from vae_jax.music import key as key_lib
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
@@ -82,9 +84,8 @@ class ComposerLikelihood(LikelihoodModel):
         crop = stage_lib.forget(crop, everything & (not self._with_form), everything)
         z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
         if key is not None:
-            mean, log_variance = stage.encode(params, crop, num_phrases)
-            z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
-            kl = stage_lib.kl_nats(mean, log_variance).sum()
+            posterior = stage.encode(params, crop, num_phrases)
+            z, kl = reparameterize(key, posterior), gaussian_kl_nats(posterior).sum()
         nats = stage.note_nats(params, crop, stage_lib.of_tokens(z, crop, has_latents))
         # A time of MAX_GAP stands for any longer one: all that are left are alike.
         is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
