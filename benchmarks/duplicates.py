@@ -22,7 +22,7 @@ _SIZES = (250, 500, 1000, 2000)
 
 def main(_: list[str]) -> None:
     """Prints the counts of pairs and the times."""
-    chorales = corpus.read_source(sources.list_chorales())
+    chorales = corpus.read_source(sources.list_shipped(sources.CHORALES_NAME))
     share = alignment_shares([soprano(piece.score) for piece in chorales.pieces])
     upper = np.triu(np.ones(share.shape, dtype=bool), 1)
     reference = (share >= _MIN_SHARE) & upper

@@ -14,7 +14,10 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.path = ""  # A file, a folder or a zip; "chorales"; "synthetic"; empty for the national anthems.
+    # A file, a folder or a zip; "chorales", "quartets", "madrigals" or "synthetic"; several with commas between
+    # them; empty for the national anthems.
+    config.data.path = ""
+    config.data.exclude = ""  # The same: a corpus whose tunes are left out.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
     config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"

@@ -46,8 +46,8 @@ def main() -> None:
     for name in ("config", "workers", "verify"):
         if args[name].present:
             raise UserError(f"--{name} requires --shards")
-    source = corpus.find_source(DataConfig(path=args.path), allow_chorales=False, flag="--path")
-    report = ingest_report.describe_corpus(corpus.read_source(source))
+    found = corpus.find_sources(DataConfig(path=args.path), allow_chorales=False, flag="--path")
+    report = ingest_report.describe_corpus(corpus.read_sources(found))
     print(ingest_report.render_report(report))
     if args.output:
         files.write_json(pathlib.Path(args.output), report)
@@ -56,7 +56,7 @@ def main() -> None:
 if __name__ == "__main__":
     from ml_collections import config_flags
 
-    flags.DEFINE_string("path", "", 'A file, a folder, a zip or "chorales"; empty for the national anthems.')
+    flags.DEFINE_string("path", "", "As config.data.path: a file, a folder, a zip or a name; empty for the anthems.")
     flags.DEFINE_string("output", "", "Where to write the report as JSON; empty to print only.")
     flags.DEFINE_string("shards", "", "Folder of shards: the examples of a config's representation.")
     flags.DEFINE_integer("workers", 0, "Processes that write shards; 0 for one per core.", lower_bound=0)

@@ -1,4 +1,4 @@
-"""The Bach chorales that music21 ships."""
+"""The scores that music21 ships."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_the_chorales_in_four_voices_are_listed():
 
 
 def test_a_chorale_has_four_voices_in_its_key_and_meter():
-    found = sources.list_chorales()
-    one = tuple(file for file in found.files if file.path == "bwv66.6.mxl")
+    found = sources.list_shipped("chorales")
+    one = tuple(file for file in found.files if file.path == "bach/bwv66.6.mxl")
     (file,) = parsing.parse_all(dataclasses.replace(found, files=one))
     assert (file.status, file.notes) == ("loaded", 163)
     score = file.score
@@ -32,13 +32,14 @@ def test_a_chorale_has_four_voices_in_its_key_and_meter():
 
 
 def test_without_them_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    monkeypatch.setattr(sources, "_chorales_folder", lambda: tmp_path)
-    with pytest.raises(UserError, match="without its Bach chorales"):
-        sources.list_chorales()
+    (tmp_path / "bach").mkdir()
+    monkeypatch.setattr(sources, "_music21_corpus", lambda: tmp_path)
+    with pytest.raises(UserError, match="without its chorales"):
+        sources.list_shipped("chorales")
 
 
 @pytest.mark.slow
 def test_all_chorales_load():
-    loaded = corpus.read_source(sources.list_chorales())
+    loaded = corpus.read_source(sources.list_shipped("chorales"))
     assert loaded.totals["loaded"] == 364
     assert {score.num_tracks for score in (piece.score for piece in loaded.pieces)} == {4}

@@ -18,7 +18,8 @@ class DataConfig(config.Section):
       fold: the number of the fold that is held out; -1 for a run of each.
     """
 
-    path: str = ""  # A file, a folder or a zip; "chorales"; "synthetic"; empty for the national anthems.
+    path: str = ""  # As in configs/base.py.
+    exclude: str = ""  # Likewise: a corpus whose tunes are left out.
     shards: str = ""  # A folder of shards, in place of `path`.
     num_evaluated_train: int = config.number(at_least=1, default=200)  # Training pieces of shards that are evaluated.
     url: str = ANTHEMS_URL  # Where the archive of the national anthems is published.

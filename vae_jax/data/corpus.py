@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from vae_jax.data.sources import Source
 from vae_jax.data.splits import Split
 from vae_jax.music import notation
 from vae_jax.music.score import Score
+from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.text import quantity
 
@@ -112,14 +114,27 @@ def label_paths(paths: Sequence[str]) -> list[str]:
     return [stem if taken[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
 
 
+def find_sources(data: DataConfig, path: str = "", *, allow_chorales: bool, flag: str = PATH_FLAG) -> list[Source]:
+    """Finds the corpora of a run, at the paths given, else at the config's, with commas between them; see
+    `find_source`."""
+    path = path or data.path
+    single = not path or os.path.lexists(files_lib.expand_home(path))  # A name may have a comma in it.
+    paths = [path] if single else [one.strip() for one in path.split(",")]
+    found = [find_source(data, one, allow_chorales=allow_chorales, flag=flag) for one in paths]
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise UserError(f"{flag}: two corpora of one name ({', '.join(names)}); rename one")
+    return found
+
+
 def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool, flag: str = PATH_FLAG) -> Source:
-    """Finds the files of a run: at the path given, else at the config's; without one, the anthem archive (cached or
+    """Finds the files of a corpus: at the path given, else at the config's; without one, the anthem archive (cached or
     downloaded), or if allowed, with a warning, the Bach chorales. Raises UserError if there are none; it names the flag
     by which the user can give others."""
     path = path or data.path
     if path == sources.SYNTHETIC_NAME:
         return sources.list_synthetic(data.num_synthetic, data.synthetic_seed)
-    if path and path != sources.CHORALES_NAME:
+    if path and path not in sources.SHIPPED:
         return sources.list_source(path)
     if not path:
         try:
@@ -128,7 +143,37 @@ def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool, flag:
             if not allow_chorales:
                 raise UserError(f"{error}; give your own files with {flag}=FOLDER_OR_ZIP") from error
             print(f"warning: {error}; using the Bach chorales that music21 ships instead", file=sys.stderr)
-    return sources.list_chorales()
+    return sources.list_shipped(path or sources.CHORALES_NAME)
+
+
+def read_sources(found: Sequence[Source], excluded: Corpus | None = None) -> Corpus:
+    """Reads corpora as one, the paths of several behind their names. A file of a tune that another corpus has too is
+    refused. Raises UserError as `read_source`, or where nothing is left."""
+    read = [read_source(source) for source in found]
+    corpus = read[0]
+    if len(read) > 1:
+        named = [dataclasses.replace(file, path=f"{one.name}/{file.path}") for one in read for file in one.files]
+        corpus = make_corpus(" + ".join(one.name for one in read), named)
+    if excluded is not None:
+        corpus = _without(corpus, excluded)
+        if not corpus.num_pieces:
+            raise UserError(f"every piece of {corpus.name} is a tune of {excluded.name} too")
+    return corpus
+
+
+def _without(corpus: Corpus, excluded: Corpus) -> Corpus:
+    """Refuses the files of a corpus whose tunes another one has."""
+    both = [*corpus.files, *excluded.files]
+    loaded = [n for n, file in enumerate(both) if file.score is not None]
+    shingles = [deduplication.pack_shingles(file.score) for file in both if file.score is not None]
+    groups = deduplication.group_tunes(shingles, [both[n].sha256 for n in loaded])
+    theirs = {group: both[n].path for n, group in zip(loaded, groups, strict=True) if n >= len(corpus.files)}
+    files = list(corpus.files)
+    for n, group in zip(loaded, groups, strict=True):
+        if n < len(files) and group in theirs:
+            reason = f"its tune is excluded: {theirs[group]} of {excluded.name}"
+            files[n] = dataclasses.replace(files[n], score=None, reasons=(reason,))
+    return make_corpus(corpus.name, files)
 
 
 def load_corpus(path: str) -> Corpus:

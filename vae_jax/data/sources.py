@@ -1,4 +1,4 @@
-"""The files of a corpus, listed before they are read: of a folder, of a zip, the Bach chorales, or synthetic."""
+"""The files of a corpus, listed before they are read: of a folder, of a zip, that music21 ships, or synthetic."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ MAX_ZIP_MEMBERS = 50_000
 MAX_ZIP_RATIO = 200  # Music is compressed to a third or a thirtieth of its size, a bomb to a thousandth.
 MAX_ZIP_TOTAL_BYTES = 2**30
 SYNTHETIC_NAME, CHORALES_NAME = "synthetic", "chorales"  # In place of a path.
+# What music21 ships, in place of a path: the folders of its corpus in which it lies.
+SHIPPED = {CHORALES_NAME: ("bach",), "quartets": ("beethoven", "haydn", "mozart"), "madrigals": ("monteverdi",)}
 _NUM_VOICES = 4  # Of the chorales.
 
 
@@ -46,7 +48,7 @@ class Source:
     """The files of a corpus, in order of their paths, or some of them."""
 
     name: str  # The corpus's name in reports.
-    path: str  # The folder, zip or file, absolute; "chorales"; empty for the synthetic corpus.
+    path: str  # The folder, zip or file, absolute; a name of `SHIPPED`; empty for the synthetic corpus.
     files: tuple[ListedFile, ...] = dataclasses.field(repr=False)  # The files that were found.
 
     def to_config(self) -> dict[str, str | int]:
@@ -85,17 +87,17 @@ def list_source(path: str) -> Source:
     return Source(source.name or root.name, str(root), tuple(sorted(files, key=lambda file: file.path)))
 
 
-def list_chorales() -> Source:
-    """Lists the Bach chorales in four voices that music21 ships; raises UserError if it was installed without them."""
-    files = []
-    for file in _list_folder(_chorales_folder()):
-        if file.path.startswith("bwv") and file.path.endswith(".mxl"):
-            data = _read_file(_chorales_folder() / file.path)
-            if not isinstance(data, str) and notation.count_parts(data) == _NUM_VOICES:
-                files.append(file)
+def list_shipped(name: str) -> Source:
+    """Lists the files of a corpus that music21 ships, of the chorales those in four voices. Raises UserError if music21
+    was installed without them."""
+    root, files = _music21_corpus(), list[ListedFile]()
+    for folder in SHIPPED[name]:
+        files += [dataclasses.replace(file, path=f"{folder}/{file.path}") for file in _list_folder(root / folder)]
+    if name == CHORALES_NAME:
+        files = [file for file in files if _is_chorale(root / file.path)]
     if not files:
-        raise UserError(f"music21 is installed without its Bach chorales ({_chorales_folder()}); install it again")
-    return Source(CHORALES_NAME, CHORALES_NAME, tuple(sorted(files, key=lambda file: file.path)))
+        raise UserError(f"music21 is installed without its {name} ({root}); install it again")
+    return Source(name, name, tuple(sorted(files, key=lambda file: file.path)))
 
 
 def list_synthetic(num_pieces: int, seed: int) -> Source:
@@ -116,7 +118,7 @@ def read_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
 
 
 def _read_whole_files(source: Source) -> Iterator[tuple[str, bytes | str]]:
-    root = _chorales_folder() if source.path == CHORALES_NAME else pathlib.Path(source.path)
+    root = _music21_corpus() if source.path in SHIPPED else pathlib.Path(source.path)
     if not source.path:
         for file in source.files:
             yield file.path, midi.write_midi(synthetic.make_score(file.stamp, file.index))
@@ -163,11 +165,19 @@ def _is_archive(path: pathlib.Path) -> bool:
     return not notation.suffix_of(path.name) and zipfile.is_zipfile(path)
 
 
-def _chorales_folder() -> pathlib.Path:
+def _music21_corpus() -> pathlib.Path:
+    """The folder of the scores that music21 ships."""
     found = importlib.util.find_spec("music21")  # Finding it does not import it.
     if found is None or found.origin is None:
-        raise UserError("the Bach chorales are those of music21, which is not installed: pip install music21")
-    return pathlib.Path(found.origin).parent / "corpus" / "bach"
+        raise UserError(f"{', '.join(SHIPPED)} are those of music21, which is not installed: pip install music21")
+    return pathlib.Path(found.origin).parent / "corpus"
+
+
+def _is_chorale(path: pathlib.Path) -> bool:
+    if not path.name.startswith("bwv") or path.suffix != ".mxl":
+        return False
+    data = _read_file(path)
+    return isinstance(data, bytes) and notation.count_parts(data) == _NUM_VOICES
 
 
 def _list_file(path: pathlib.Path, relative: str) -> ListedFile:

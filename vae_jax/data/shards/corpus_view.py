@@ -43,8 +43,8 @@ def find_split(
     section = config.make_section(DataConfig, data, "config.data")
     folder = path if path and reader.is_shards(path) else section.shards
     if not folder:
-        source = corpus.find_source(section, path, allow_chorales=section.allow_chorales, flag=flag)
-        in_memory = corpus.read_source(source)
+        found = corpus.find_sources(section, path, allow_chorales=section.allow_chorales, flag=flag)
+        in_memory = corpus.read_sources(found, _excluded(section))
         return in_memory, splits.split_pieces(in_memory.tune_groups, section)
     if path and path != folder:
         raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
@@ -67,3 +67,11 @@ def find_split(
         training_index=whole.train,
     )
     return view, Split.of(np.isin(index, whole.held_out))
+
+
+def _excluded(data: DataConfig) -> Corpus | None:
+    """The corpus whose tunes a config leaves out."""
+    if not data.exclude:
+        return None
+    found = corpus.find_sources(data, data.exclude, allow_chorales=False, flag="--config.data.exclude")
+    return corpus.read_sources(found)
