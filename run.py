@@ -56,12 +56,15 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, sharding
-    from vae_jax.training import experiment, loop, run_dir
+    from vae_jax.training import experiment, exported, loop, run_dir
 
     started = time.perf_counter()
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
-    folder = run_dir.open_run(workdir, config, source, split)
+    init_from = config.get("init_from", exported.NOTHING)
+    start = experiment.load_start(init_from, setup)
+    described = None if start is None else start.describe(init_from)
+    folder = run_dir.open_run(workdir, config, source, split, described)
     if folder.is_finished and not repeat_evaluation:
         print(f"finished before: {workdir}")
         return
@@ -71,7 +74,10 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     print(ingest_report.render_report(ingested).splitlines()[-1])
 
     dataset = setup.make_dataset(source, split)
-    state = loop.fit(setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed)
+    variables = None if start is None else start.variables
+    state = loop.fit(
+        setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed, start=variables
+    )
     sample = dataset.train.sample(CALIBRATION_EXAMPLES)
     calibration = calibrate(setup.model, setup.representation, state.trained_variables, sample)
     if sharding.is_main_process():
@@ -79,7 +85,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
-        composer = stage.train_composer(setup, source, split, folder)
+        composer = stage.train_composer(setup, source, split, folder, stage.load_start(start, setup))
     if not sharding.is_main_process():
         return
 

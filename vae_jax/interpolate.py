@@ -59,7 +59,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_string("workdir", "pretrained", "Folder of a trained run; by default the one that is shipped.")
     flags.DEFINE_string("start", "", "The MIDI file of the first point.")
     flags.DEFINE_string("end", "", "The MIDI file of the last point.")
     flags.DEFINE_integer("steps", 8, "Number of points, both ends included.", lower_bound=2, upper_bound=64)

@@ -96,7 +96,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_string("workdir", "pretrained", "Folder of a trained run; by default the one that is shipped.")
     flags.DEFINE_string("input", "", "A file, a folder, a zip, or saved latents (.npz).")
     flags.DEFINE_string("output", "", "Folder for the reconstructions as MIDI and pictures.")
     flags.DEFINE_bool("save_latents", False, "Whether to save the latents of each piece as .latents.npz too.")

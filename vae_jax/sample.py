@@ -28,7 +28,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "", "Folder of a trained run.")
+    flags.DEFINE_string("workdir", "pretrained", "Folder of a trained run; by default the one that is shipped.")
     flags.DEFINE_integer("num", 8, "Number of pieces.", lower_bound=1, upper_bound=10_000)
     flags.DEFINE_integer("seed", 0, "Seed: the same seed gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_enum(

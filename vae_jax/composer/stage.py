@@ -36,15 +36,14 @@ from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.json_dataclass import from_json, to_json
-from vae_jax.training import checkpointing, loop, step
+from vae_jax.training import loop, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
-from vae_jax.training.experiment import Experiment, TrainedRun
+from vae_jax.training.experiment import Experiment, TrainedRun, restore
 from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.trainable import Metrics, Trainable
 
 A = TypeVar("A", np.ndarray, jax.Array)
 
-_KNOWN = "pieces.json"  # Of the composer's folder: what is known of the training pieces.
 _KEY_STREAM = 2  # Folded into the seed's key, so that the keys differ from those of the first stage.
 
 
@@ -296,6 +295,7 @@ class TrainedComposer:
     forms: FormModel  # Of the training pieces.
     conditions: Sequence[PieceConditions]  # Of the training pieces.
     drums: np.ndarray  # [D], MIDI pitches.
+    num_updates: int  # With which it was trained.
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
@@ -315,8 +315,11 @@ def _key(experiment: Experiment) -> jax.Array:
     return jax.random.fold_in(jax.random.key(experiment.seed), _KEY_STREAM)
 
 
-def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder: RunFolder) -> TrainedComposer:
-    """Trains the second stage of a run, or goes on with it, in the run's `composer` folder.
+def train_composer(
+    experiment: Experiment, corpus: Corpus, split: Split, folder: RunFolder, start: TrainedComposer | None = None
+) -> TrainedComposer:
+    """Trains the second stage of a run, or goes on with it, in the run's `composer` folder, from the parameters of
+    another composer where one is given.
 
     Raises UserError where no training piece has pitched notes.
     """
@@ -326,6 +329,8 @@ def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder:
     if not training:
         raise UserError("the composer needs training pieces with pitched notes")
     drums = drums_lib.choose_drums(training, stage.config.num_drums)
+    if start is not None and any(any(one.kit[:-1]) for one in start.conditions):
+        drums = start.drums  # It has learnt these.
     pieces = [notes_lib.read_piece(score) for score in training]
     composer = TrainedComposer(
         stage,
@@ -333,10 +338,11 @@ def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder:
         form_lib.fit_forms([piece.form for piece in pieces]),
         [conditions_lib.read_conditions(score, piece, drums) for score, piece in zip(training, pieces, strict=True)],
         drums,
+        0,
     )
     if sharding.is_main_process():
         known = {"forms": to_json(composer.forms), "conditions": [to_json(one) for one in composer.conditions]}
-        files.write_json(folder.composer.path / _KNOWN, known | {"drums": drums.tolist()})
+        files.write_json(folder.composer.pieces, known | {"drums": drums.tolist()})
     seed, copies = experiment.seed, stage.config.dropped_lines_copies
     examples = ComposerExamples.of(training, drums, stage.config, [seed, 0], copies)
     tests = ComposerExamples.of(held_out, drums, stage.config, [seed, 1]) if held_out else None
@@ -347,19 +353,16 @@ def train_composer(experiment: Experiment, corpus: Corpus, split: Split, folder:
         folder.composer,
         key=_key(experiment),
         order_seed=seed,
+        start=None if start is None else start.variables,
     )
-    return dataclasses.replace(composer, variables=state.trained_variables)
+    return dataclasses.replace(composer, variables=state.trained_variables, num_updates=int(state.step))
 
 
 def load_composer(run: TrainedRun) -> TrainedComposer:
     """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
     stage = build_stage(run.experiment)
-    folder = run.folder.composer
-    abstract = step.abstract_state(stage, stage.train.average_decay, _key(run.experiment))
-    restored = checkpointing.restore(folder.checkpoints, abstract)
-    if restored is None:
-        raise UserError(f"{run.folder.path}: the composer has no checkpoint yet; let run.py finish")
-    path = folder.path / _KNOWN
+    variables, num_updates = restore(run.folder, "composer", stage, stage.train.average_decay, _key(run.experiment))
+    path = run.folder.composer.pieces
     known = files.read_json(path)
     try:
         forms = from_json(FormModel, known["forms"])
@@ -369,7 +372,22 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
             raise ValueError("no pieces")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
-    return TrainedComposer(stage, sharding.local(restored[0]).trained_variables, forms, conditions, drums)
+    return TrainedComposer(stage, variables, forms, conditions, drums, num_updates)
+
+
+def load_start(start: TrainedRun | None, experiment: Experiment) -> TrainedComposer | None:
+    """Loads the composer that the config's composer starts from; None where there is none. Raises UserError where it
+    is not of the same shape."""
+    if start is None or "composer" not in start.experiment.raw:
+        return None
+    composer = load_composer(start)
+    there, here = composer.stage.config, build_stage(experiment).config
+    for name in ("channels", "latent_dim", "num_drums"):
+        if getattr(there, name) != getattr(here, name):
+            raise UserError(
+                f"config.init_from: its composer.{name} is {getattr(there, name)}, the config's {getattr(here, name)}"
+            )
+    return composer
 
 
 def encode_phrases(composer: TrainedComposer, piece: NotePiece) -> np.ndarray:

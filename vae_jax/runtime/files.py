@@ -78,10 +78,18 @@ def write_json(path: pathlib.Path, value: object) -> None:
 def read_json(path: pathlib.Path) -> Any:
     """Reads a JSON file. Raises UserError where it cannot be read or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error})") from error
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Reads a file of UTF-8. Raises UserError where it cannot be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: damaged ({error})") from error
 
 

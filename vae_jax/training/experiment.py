@@ -13,15 +13,16 @@ from vae_jax.models.base import VAE, Variables
 from vae_jax.models.factory import make_model
 from vae_jax.models.inference import Inference
 from vae_jax.representations import arrays
-from vae_jax.representations.base import AnyRepresentation, Calibration
+from vae_jax.representations.base import AnyRepresentation, B, Calibration
 from vae_jax.representations.factory import make_representation
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.config import Fields
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.text import quantity
-from vae_jax.training import checkpointing, run_dir, step
+from vae_jax.training import checkpointing, exported, run_dir, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
 from vae_jax.training.run_dir import RunFolder
+from vae_jax.training.trainable import Trainable
 from vae_jax.training.vae import TrainableVAE
 
 
@@ -86,6 +87,11 @@ class TrainedRun:
         """The trained model as functions of scores and latents."""
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
+    def describe(self, name: str) -> dict[str, str]:
+        """What `run.json` says of a run that starts from this one, which is called `name`."""
+        sha256 = exported.hash_variables(self.variables)
+        return {"name": name, "run_id": self.description["run_id"], "sha256": sha256}
+
     def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
         """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
         UserError where there is no corpus, or it is another one."""
@@ -131,19 +137,51 @@ def build_experiment(raw: Fields) -> Experiment:
 
 
 def load_experiment(workdir: str) -> TrainedRun:
-    """Builds the experiment of a run's folder and restores its newest whole checkpoint. Raises UserError where there is
-    no run, or no checkpoint yet."""
-    folder, raw, description = run_dir.load_run(workdir)
+    """Builds the experiment of a run's folder and restores its newest whole checkpoint, or its exported parameters.
+    Raises UserError where there is no run, or no checkpoint yet."""
+    folder, raw, description = run_dir.load_run(exported.find(workdir))
     experiment = build_experiment(raw)
-    abstract = step.abstract_state(experiment.trainable, experiment.train.average_decay, experiment.key())
-    restored = checkpointing.restore(folder.checkpoints, abstract)
-    if restored is None:
-        raise UserError(f"{workdir}: the run has no checkpoint yet; train it with run.py first")
-    state, num_updates = sharding.local(restored[0]), restored[1]
+    variables, num_updates = restore(
+        folder, "model", experiment.trainable, experiment.train.average_decay, experiment.key()
+    )
     calibration = experiment.representation.default_calibration()
     if folder.calibration.exists():
         calibration = files.read_json(folder.calibration)
-    return TrainedRun(folder, experiment, description, state.trained_variables, calibration, num_updates)
+    return TrainedRun(folder, experiment, description, variables, calibration, num_updates)
+
+
+def restore(
+    folder: RunFolder, part: str, trainable: Trainable[B], average_decay: float, key: jax.Array
+) -> tuple[Variables, int]:
+    """Returns the variables of a stage, `part` of the folder's run, and the number of updates. Raises UserError as
+    `load_experiment`."""
+    abstract = step.abstract_state(trainable, average_decay, key)
+    if exported.is_exported(folder):
+        exported.verify(folder)
+        return exported.read(folder, part, abstract.trained_variables), files.read_json(folder.run)["steps"][part]
+    place = folder if part == "model" else folder.composer
+    restored = checkpointing.restore(place.checkpoints, abstract)
+    if restored is None:
+        raise UserError(f"{folder.path}: the {part} has no checkpoint yet; let run.py finish")
+    return sharding.local(restored[0]).trained_variables, restored[1]
+
+
+def load_start(path: str, experiment: Experiment) -> TrainedRun | None:
+    """Loads the run that a config's `init_from` names; None for none. Raises UserError where there is no such run, or
+    its model or representation is not the config's."""
+    if path in ("", exported.NOTHING):
+        return None
+    start = load_experiment(path)
+    for section in ("representation", "model"):
+        there, here = start.experiment.raw[section], experiment.raw[section]
+        differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+        if differing:
+            name = differing[0]
+            raise UserError(
+                f"config.init_from={path}: its {section}.{name} is {there.get(name)!r}, the config's "
+                f"{here.get(name)!r}; parameters can start a model of the same shape only"
+            )
+    return start
 
 
 @dataclasses.dataclass(frozen=True)

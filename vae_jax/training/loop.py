@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
+from vae_jax.models.base import Variables
 from vae_jax.representations import arrays
 from vae_jax.representations.base import B
 from vae_jax.runtime import sharding, signals
@@ -37,6 +38,7 @@ def fit(
     *,
     key: jax.Array,
     order_seed: int,
+    start: Variables | None = None,
 ) -> TrainState:
     """Trains to the last epoch of the config, from the newest checkpoint in the folder where there is one.
 
@@ -47,6 +49,7 @@ def fit(
       folder: where checkpoints and `metrics.jsonl` go.
       key: of the initial variables, training and evaluation; consumed.
       order_seed: seed of the order of the examples.
+      start: the initial variables, in place of the trainable's own.
 
     Returns:
       The final state, which is saved as a checkpoint, on this process's first device.
@@ -65,7 +68,8 @@ def fit(
 
     state, history = _restore(folder, step.abstract_state(trainable, config.average_decay, init_key))
     if state is None:
-        initial = step.init_state(trainable.init(init_key, dataset), optimizer, config.average_decay)
+        variables = trainable.init(init_key, dataset) if start is None else start
+        initial = step.init_state(variables, optimizer, config.average_decay)
         state = sharding.replicate(sharding.broadcast(initial))
     run = _Run(
         train_step=step.make_train_step(trainable, optimizer, train_key, config.average_decay),

@@ -21,7 +21,8 @@ from vae_jax.training import folds
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
-_FIELDS_NOT_COMPARED = ("data.path", "data.shards", "data.url", "data.allow_chorales")
+# And so are the parameters to start from.
+_FIELDS_NOT_COMPARED = ("data.path", "data.exclude", "data.shards", "data.url", "data.allow_chorales", "init_from")
 _MAX_NAMED = 5000  # Training files in `run.json`.
 
 
@@ -57,6 +58,11 @@ class RunFolder:
     samples = _Place("samples")  # Decoded samples of the prior as MIDI and pictures.
     compositions = _Place("compositions")  # Generated pieces as MIDI and pictures.
     report = _Place("report.html")  # All of it on one page.
+    pieces = _Place("pieces.json")  # In the composer's folder: what is known of the training pieces.
+    # Of an exported run only:
+    parameters = _Place("parameters.npz")
+    card = _Place("README.md")
+    manifest = _Place("manifest.json")  # The hash of every file.
 
     def fold(self, number: int) -> RunFolder:
         """The folder of one fold's run, in that of a cross-validation."""
@@ -83,12 +89,15 @@ def default_workdir(config: Fields) -> str:
     return str(pathlib.Path("runs", config["name"]))
 
 
-def open_run(workdir: str, config: Fields, corpus: Corpus, split: Split) -> RunFolder:
-    """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. Raises UserError
-    where the folder holds something else or another process is running in it; nothing in it is changed."""
+def open_run(
+    workdir: str, config: Fields, corpus: Corpus, split: Split, start: Mapping[str, str] | None = None
+) -> RunFolder:
+    """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. `start`
+    describes what the parameters start from. Raises UserError where the folder holds something else or another process
+    is running in it; nothing in it is changed."""
     folder = RunFolder(files.expand_home(workdir))
     resolved = json.loads(json.dumps(config))
-    described = describe_run(resolved, corpus, split)
+    described = describe_run(resolved, corpus, split) | {"init_from": dict(start or {})}
     try:
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"{workdir}: a file, not a folder; give another --workdir")
@@ -161,7 +170,10 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
             f"config.{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in differing
         )
         raise UserError(f"{folder.path} holds another run ({listed}); give another --workdir")
-    other, mine = files.read_json(folder.run)["corpus"], described["corpus"]
+    saved = files.read_json(folder.run)
+    if saved.get("init_from", {}).get("sha256") != described["init_from"].get("sha256"):
+        raise UserError(f"{folder.path} holds a run that started from other parameters; give another --workdir")
+    other, mine = saved["corpus"], described["corpus"]
     if other["fingerprint"] != mine["fingerprint"]:
         raise UserError(
             f"{folder.path} holds a run on another corpus ({other['name']}, {quantity(other['pieces'], 'piece')} "
