@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     # them; empty for the national anthems.
     config.data.path = ""
     config.data.exclude = ""  # The same: a corpus whose tunes are left out.
+    config.data.orchestrate = False  # Give the voices of pieces to other ensembles, at random.
     config.data.shards = ""  # A folder that `python -m vae_jax.ingest --shards=` wrote, in place of `path`.
     config.data.num_evaluated_train = 200  # Training pieces of shards that are evaluated, plotted and composed from.
     config.data.url = "https://garcia-nacho.github.io/images/NationalAnthems.zip"

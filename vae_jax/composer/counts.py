@@ -22,6 +22,7 @@ NUM_CONTEXTS = (
     (3 * _ANY_DURATION, 3 * _ANY_DURATION, _ANY_DURATION**2, _ANY_DURATION**2),
     (NUM_ROLES * (NUM_ROLES + 1), NUM_ROLES * NUM_POSITIONS),
 )
+FIELDS = ("pitch_counts", "gap_counts", "duration_counts", "more_counts")
 NUM_COUNTED = (NUM_PITCHES, MAX_GAP + 1, NUM_DURATIONS, 2)  # Values.
 GAP_CLASSES = np.append(duration_classes(np.arange(MAX_GAP + 1).clip(1)), NUM_DURATIONS)  # As durations.
 
@@ -153,4 +154,16 @@ def count_contexts(
             if r == 0:
                 gaps = (g, gaps[0])
             last[r], last_duration[r], before, above, sizes = p, d, p, d, (sizes[0], sizes[1] + 1)
-    return dict(zip(("pitch_counts", "gap_counts", "duration_counts", "more_counts"), found, strict=True))
+    return dict(zip(FIELDS, found, strict=True))
+
+
+def pack(counts: np.ndarray) -> np.ndarray:
+    """Packs counts [..., K], those above 15 as 15, two in a byte, [..., ceil(K / 2)]."""
+    pairs = np.zeros((*counts.shape[:-1], -(-counts.shape[-1] // 2), 2), np.uint8)
+    pairs.reshape(*counts.shape[:-1], -1)[..., : counts.shape[-1]] = np.minimum(counts, 15)
+    return pairs[..., 0] | pairs[..., 1] << 4
+
+
+def unpack(packed: jax.Array, size: int) -> jax.Array:
+    """Returns the first `size` of packed counts, uint8 [..., size]; jittable."""
+    return jnp.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)[..., :size]

@@ -50,7 +50,7 @@ class Crops(NamedTuple, Generic[A]):
     aligned_role: A  # uint8 [N, NUM_LAGS], the pitch of this role a lag before.
     aligned_duration: A  # uint8 [N, NUM_LAGS], class of this pitch a lag before.
     aligned_size: A  # uint8 [N, NUM_LAGS], notes that start a lag before.
-    # How often each value occurred in each context of the piece so far, uint8 [N, contexts, values]:
+    # How often each value occurred in each context of the piece so far, uint8 [N, contexts, values], see `counts.pack`:
     pitch_counts: A
     gap_counts: A
     duration_counts: A
@@ -213,7 +213,8 @@ def crop(
     rows = np.array(starts)[:, None] + np.arange(length)
     is_there = rows < total
     rows = np.minimum(rows, total - 1)
-    cut = {name: values[rows] for name, values in features.items()}
+    packed = {name: counts.pack(features[name]) for name in counts.FIELDS}
+    cut = {name: values[rows] for name, values in (features | packed).items()}
     cut["kind"] = np.where(is_there, cut["kind"], PADDING).astype(np.uint8)
     cut["phrase"] = np.minimum(cut["phrase"] - cut["phrase"][:, :1], max_phrases - 1).astype(np.int16)
     style = np.tile(measure_style(piece), (len(starts), 1))

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vae_jax.composer.counts import GAP_CLASSES, NUM_CONTEXTS
+from vae_jax.composer.counts import FIELDS, GAP_CLASSES, NUM_CONTEXTS, NUM_COUNTED, unpack
 from vae_jax.composer.crops import NOTE, START, Crops
 from vae_jax.composer.layers import by_distance, flat, hot, interval_features, recall, rows, shift
 from vae_jax.composer.notes import (
@@ -252,6 +252,9 @@ class Decoder(nn.Module):
         `latents` [B, N, L] are those of each token's phrase and whether they are given.
         """
         c = crops
+        pitch_counts, gap_counts, duration_counts, more_counts = (
+            unpack(getattr(c, name), size) for name, size in zip(FIELDS, NUM_COUNTED, strict=True)
+        )
         place = make_place(c, latents)
         as_token, as_time, as_note = self.see(place)
         x = self.embed_notes(c.pitch, c.duration, c.gap, c.aligned_duration, place, as_token)
@@ -261,23 +264,23 @@ class Decoder(nn.Module):
         is_note, is_first = kind == NOTE, c.role[:, 1:] == 0
         low, high, is_full = limits(c.pitch, c.role, place.references)
         following = jnp.minimum(before.role.astype(jnp.int32) + 1, NUM_ROLES - 1)
-        odds = self.more(h, before._replace(role=following), c.more_counts[:, :-1], is_full[:, :-1], deterministic)
-        counts = (kind_before == NOTE) & (kind <= _LAST_KIND)
-        more = jnp.where(counts, jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)), 0.0)
+        odds = self.more(h, before._replace(role=following), more_counts[:, :-1], is_full[:, :-1], deterministic)
+        is_asked = (kind_before == NOTE) & (kind <= _LAST_KIND)
+        more = jnp.where(is_asked, jnp.logaddexp(0.0, jnp.where(is_first, odds, -odds)), 0.0)
 
         flags = jnp.unpackbits(c.onsets, axis=-1, count=NUM_GAPS - 1, bitorder="little")[:, 1:]
         earliest = (kind != START).astype(jnp.int32)
         logs = self.gaps(
-            h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), c.gap_counts[:, 1:], earliest, deterministic
+            h, here, as_time[:, 1:], jnp.swapaxes(flags, -1, -2), gap_counts[:, 1:], earliest, deterministic
         )
         gap = jnp.where((is_note | (kind == START)) & is_first, _nats(logs, c.gap[:, 1:]), 0.0)
 
         z = self.note_hidden(h, here, as_note[:, 1:], c.gap[:, 1:], deterministic)
         pitch = _nats(
-            self.pitches(z, here, c.pitch_counts[:, 1:], low[:, 1:], high[:, 1:]),
+            self.pitches(z, here, pitch_counts[:, 1:], low[:, 1:], high[:, 1:]),
             jnp.minimum(c.pitch[:, 1:], NUM_PITCHES - 1),
         )
-        arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here, c.duration_counts[:, 1:]
+        arguments = c.pitch[:, 1:], c.gap[:, 1:], c.aligned_duration[:, 1:], here, duration_counts[:, 1:]
         duration = _nats(self.durations(z, *arguments, deterministic), c.duration[:, 1:])
         pitch, duration = (jnp.where(is_note, values, 0.0) for values in (pitch, duration))
         return {"more": more, "gap": gap, "pitch": pitch, "duration": duration}

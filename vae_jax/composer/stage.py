@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from vae_jax.composer import conditions as conditions_lib
+from vae_jax.composer import counts as counts_lib
 from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import form as form_lib
@@ -245,7 +246,7 @@ def _confuse_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> C
 
     Every kind of counts and every fixed lag is another token's with a probability of up to twice `rate`.
     """
-    names = "pitch_counts", "gap_counts", "duration_counts", "more_counts"
+    names = counts_lib.FIELDS
     (batch, length), num_fixed = crops.pitch.shape, NUM_LAGS - 1
     level_key, mask_key, shift_key = jax.random.split(key, 3)
     level = jax.random.uniform(level_key, (batch, 1, 1), maxval=2 * rate)

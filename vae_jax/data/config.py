@@ -20,6 +20,7 @@ class DataConfig(config.Section):
 
     path: str = ""  # As in configs/base.py.
     exclude: str = ""  # Likewise: a corpus whose tunes are left out.
+    orchestrate: bool = False  # Whether pieces are given to other ensembles.
     shards: str = ""  # A folder of shards, in place of `path`.
     num_evaluated_train: int = config.number(at_least=1, default=200)  # Training pieces of shards that are evaluated.
     url: str = ANTHEMS_URL  # Where the archive of the national anthems is published.

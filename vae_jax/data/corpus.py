@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tqdm
 
-from vae_jax.data import conversion, deduplication, download, parallel, parsing, sources
+from vae_jax.data import conversion, deduplication, download, orchestration, parallel, parsing, sources
 from vae_jax.data.config import DataConfig
 from vae_jax.data.parsing import FileRow, ParsedFile
 from vae_jax.data.sources import Source
@@ -105,6 +105,17 @@ def summarize(
         "tunes": len(set(groups)),
     }
     return groups, fingerprint, totals
+
+
+def orchestrate(corpus: Corpus, seed: int) -> Corpus:
+    """Returns a corpus whose pieces are given to other ensembles (`orchestration.orchestrate`)."""
+    files = [
+        file
+        if file.score is None
+        else dataclasses.replace(file, score=orchestration.orchestrate(file.score, np.random.default_rng([seed, n])))
+        for n, file in enumerate(corpus.files)
+    ]
+    return dataclasses.replace(corpus, files=tuple(files))
 
 
 def label_paths(paths: Sequence[str]) -> list[str]:

@@ -45,6 +45,8 @@ def find_split(
     if not folder:
         found = corpus.find_sources(section, path, allow_chorales=section.allow_chorales, flag=flag)
         in_memory = corpus.read_sources(found, _excluded(section))
+        if section.orchestrate:
+            in_memory = corpus.orchestrate(in_memory, section.split_seed)
         return in_memory, splits.split_pieces(in_memory.tune_groups, section)
     if path and path != folder:
         raise UserError(f"{path}: no shards here, and the run was trained from shards; give their folder by --path")
