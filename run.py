@@ -74,7 +74,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     print(ingest_report.render_report(ingested).splitlines()[-1])
 
     dataset = setup.make_dataset(source, split)
-    variables = None if start is None else start.variables
+    variables = None if start is None else setup.trainable.adapt(start.variables, dataset, setup.key())
     state = loop.fit(
         setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed, start=variables
     )

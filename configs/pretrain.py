@@ -2,8 +2,8 @@
 
 python run.py --config=configs/pretrain.py [--config.data.path=chorales,quartets,madrigals,open_hymnal.zip]
 
-The voices are given to ensembles as anthems have them. Takes about an hour on two CPU cores; docs/pretraining.md has the
-figures.
+The voices are given to ensembles as anthems have them. Takes about an hour on two CPU cores; docs/pretraining.md has
+the figures.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from vae_jax.data import synthetic
-from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig, pca_start
+from vae_jax.models.pianoroll_start import from_pca
+from vae_jax.models.pianoroll_vae import RollVAE, RollVAEConfig
 from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.representations.pianoroll.rasterize import Rolls
@@ -46,4 +47,4 @@ def rasterized(lists: BeatLists) -> Rolls:
 def started_variables() -> dict[str, Any]:
     x = rasterized(training_crops())
     drawn = jax.jit(MODEL.init)(jax.random.key(0), arrays.take(x, slice(1)), jax.random.key(1))
-    return pca_start(MODEL, dict(drawn), lambda: [x], seed=7)
+    return from_pca(MODEL, dict(drawn), lambda: [x], seed=7)

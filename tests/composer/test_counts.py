@@ -8,10 +8,8 @@ from note_pieces import CHORDS, no_form, note_piece
 
 from vae_jax.composer import counts as counts_lib
 from vae_jax.composer import crops as crops_lib
-from vae_jax.composer.counts import NUM_CONTEXTS, NUM_COUNTED, Recent
+from vae_jax.composer.counts import FIELDS, NUM_CONTEXTS, NUM_COUNTED, Recent
 from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_PITCHES
-
-FIELDS = ("pitch_counts", "gap_counts", "duration_counts", "more_counts")
 
 
 def test_a_tune_of_two_notes():
@@ -62,3 +60,12 @@ def test_integers_and_arrays_have_the_same_contexts_in_range():
         assert integers == tuple(tuple(int(context[n]) for context in kind) for kind in arrays)
         for kind, limits in zip(integers, NUM_CONTEXTS, strict=True):
             assert all(0 <= context < limit for context, limit in zip(kind, limits, strict=True))
+
+
+def test_packed_counts_are_the_counts_up_to_fifteen():
+    rng = np.random.default_rng(0)
+    for size in NUM_COUNTED:
+        counts = rng.integers(0, 256, (5, 3, size), dtype=np.uint8)
+        packed = counts_lib.pack(counts)
+        assert packed.shape == (5, 3, -(-size // 2))
+        np.testing.assert_array_equal(counts_lib.unpack(jnp.asarray(packed), size), np.minimum(counts, 15))

@@ -17,7 +17,7 @@ from vae_jax.data import sources
 from vae_jax.data.config import DataConfig
 from vae_jax.data.corpus import Corpus, load_corpus
 from vae_jax.music import midi
-from vae_jax.music.score import make_notes, make_score
+from vae_jax.music.score import make_notes, make_score, transpose
 from vae_jax.runtime import files as files_lib
 from vae_jax.runtime.errors import UserError
 
@@ -305,3 +305,54 @@ def test_one_piece_is_a_file_or_alone_in_a_zip(tmp_path: pathlib.Path):
     for source, count in ((path.parent, "1 file"), (two, "2 files")):
         with pytest.raises(UserError, match=f"a corpus of {count}; give one file"):
             corpus_lib.load_piece(str(source))
+
+
+def test_several_corpora_are_one(tmp_path: pathlib.Path):
+    for folder, seeds in (("first", (0, 1)), ("second", (2,))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            (tmp_path / folder / f"{seed}.mid").write_bytes(tune_bytes(seed))
+    path = f"{tmp_path / 'first'},{tmp_path / 'second'}, synthetic"
+    found = corpus_lib.find_sources(DataConfig(path=path, num_synthetic=2), allow_chorales=False)
+    corpus = corpus_lib.read_sources(found)
+    assert corpus.name == "first + second + synthetic"
+    assert [piece.path for piece in corpus.pieces][:3] == ["first/0.mid", "first/1.mid", "second/2.mid"]
+    assert corpus.num_pieces == len(corpus.pieces) == len(corpus.tune_groups) == 5
+    with pytest.raises(UserError, match="two corpora of one name"):
+        corpus_lib.find_sources(DataConfig(), "synthetic,synthetic", allow_chorales=False)
+    with pytest.raises(UserError, match="nowhere: no such file"):
+        corpus_lib.find_sources(DataConfig(), f"{tmp_path / 'first'},nowhere", allow_chorales=False)
+
+
+def test_a_path_with_a_comma_is_one_corpus(tmp_path: pathlib.Path):
+    folder = tmp_path / "mine, yours"
+    folder.mkdir()
+    (folder / "a.mid").write_bytes(tune_bytes(0))
+    (found,) = corpus_lib.find_sources(DataConfig(path=str(folder)), allow_chorales=False)
+    assert found.name == "mine, yours"
+
+
+def test_tunes_of_an_excluded_corpus_are_refused(tmp_path: pathlib.Path):
+    """In another key, too; a file without a tune stays."""
+    names = {
+        "mine": {"a.mid": tune_bytes(0), "b.mid": tune_bytes(1)},
+        "theirs": {"c.mid": midi.write_midi(transpose(tune(0), 3))},
+    }
+    for folder, members in names.items():
+        (tmp_path / folder).mkdir()
+        for name, data in members.items():
+            (tmp_path / folder / name).write_bytes(data)
+    mine, theirs = (corpus_lib.load_corpus(str(tmp_path / folder)) for folder in names)
+    found = [sources.list_source(str(tmp_path / "mine"))]
+    left = corpus_lib.read_sources(found, theirs)
+    assert statuses(left) == {"a.mid": "refused", "b.mid": "loaded"}
+    assert left.files[0].reasons == ("its tune is excluded: c.mid of theirs",)
+    with pytest.raises(UserError, match="every piece of mine is a tune of mine too"):
+        corpus_lib.read_sources(found, mine)
+
+
+def test_a_corpus_for_other_ensembles_keeps_its_files():
+    corpus = corpus_lib.synthetic_corpus(3, 0)
+    other = corpus_lib.orchestrate(corpus, 1)
+    assert [file.sha256 for file in other.files] == [file.sha256 for file in corpus.files]
+    assert other.fingerprint == corpus.fingerprint and len(other.pieces) == 3

@@ -14,12 +14,12 @@ import pytest
 import scipy.stats
 
 from vae_jax.models import losses
+from vae_jax.models.pianoroll_start import from_known, from_pca
 from vae_jax.models.pianoroll_vae import (
     ABSENT_LOGIT,
     RollVAE,
     RollVAEConfig,
     add_neighbours,
-    pca_start,
     stack_neighbours,
 )
 from vae_jax.models.posterior import Posterior, reparameterize
@@ -90,7 +90,7 @@ def started(model: RollVAE, seed: int = 0, count: int = 30) -> dict[str, Any]:
     """Variables from PCA of random rolls, which come in batches of ten, with a random prior."""
     rolls = random_rolls(seed, count)
     batches = [take(rolls, slice(first, first + 10)) for first in range(0, count, 10)]
-    variables = pca_start(model, drawn(model), lambda: batches, seed=0)
+    variables = from_pca(model, drawn(model), lambda: batches, seed=0)
     rng = np.random.default_rng(2)
     prior = {
         name: jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.07, leaf.shape), jnp.float32), values)
@@ -422,7 +422,7 @@ def test_the_pca_start_is_better_than_chance_and_deterministic():
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_start_from_fewer_beats_than_latents(rank: int):
     model, rolls = small_model(), random_rolls(0, 1, beats=rank + 1)
-    variables = pca_start(model, drawn(model), lambda: [rolls], seed=0)
+    variables = from_pca(model, drawn(model), lambda: [rolls], seed=0)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(variables))
     middle = np.asarray(variables["params"]["kernel"] - drawn(model)["params"]["kernel"])[6:12]
     assert np.linalg.matrix_rank(middle, tol=1e-3) == rank
@@ -433,7 +433,7 @@ def test_a_start_from_fewer_beats_than_latents(rank: int):
 def test_a_start_from_silence():
     model, silence = small_model(), jax.tree.map(np.zeros_like, random_rolls(0, 5))
     silence.inside[:] = 1
-    variables = pca_start(model, drawn(model), lambda: [silence], seed=0)
+    variables = from_pca(model, drawn(model), lambda: [silence], seed=0)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(variables))
     mean = applied(model, "encode")(variables, silence).mean
     assert np.all(applied(model, "decode")(variables, mean).onset < 0)
@@ -443,3 +443,37 @@ def test_a_start_from_silence():
 def test_an_even_width_is_refused(field: str):
     with pytest.raises(FieldError, match=f"{field} must be odd, got 4"):
         small_model(**{field: 4})
+
+
+def test_a_start_from_a_model_of_the_same_features_is_that_model():
+    """What the rolls of the other model have, in the same order."""
+    model, rolls = small_model(), random_rolls(0, 10)
+    known = from_pca(model, drawn(model), lambda: [rolls], seed=0)
+    started = from_known(model, drawn(model), lambda: [rolls], known)
+    np.testing.assert_array_equal(started["constants"]["features"], known["constants"]["features"])
+    chex.assert_trees_all_close(started["params"], known["params"], atol=1e-6)
+
+
+def test_a_start_from_a_smaller_model_reconstructs_as_well_and_knows_more_features():
+    """Columns of features that it does not have are zero, their biases the log odds."""
+    small, model, rolls = small_model(num_onset_cells=20), small_model(), random_rolls(0, 10)
+    known = from_pca(small, drawn(small), lambda: [rolls], seed=0)
+    started = from_known(model, drawn(model), lambda: [rolls], known)
+    there, here = (np.asarray(one["constants"]["features"]) for one in (known, started))
+    assert set(there) < set(here)
+    is_known = np.isin(here, there)
+    kernel, bias = (np.asarray(started["params"][name]) for name in ("kernel", "bias"))
+    np.testing.assert_allclose(kernel[:, is_known], known["params"]["kernel"], atol=1e-6)
+    assert not kernel[:, ~is_known].any()
+    frequency = np.asarray(applied(model, "counts")(started, rolls).successes).sum(axis=(0, 1))[~is_known]
+    assert np.corrcoef(frequency, bias[~is_known])[0, 1] > 0.9
+    np.testing.assert_array_equal(started["params"]["preconditioner"], known["params"]["preconditioner"])
+
+
+def test_a_start_keeps_features_that_only_the_other_model_knows():
+    model, rolls = small_model(), random_rolls(0, 10)
+    known = from_pca(model, drawn(model), lambda: [rolls], seed=0)
+    silence = jax.tree.map(np.zeros_like, rolls)
+    silence.inside[:] = 1
+    started = from_known(model, drawn(model), lambda: [silence], known)
+    np.testing.assert_array_equal(started["constants"]["features"], known["constants"]["features"])

@@ -14,7 +14,7 @@ import pytest
 from small_roll import MODEL, REPRESENTATION, rasterized, training_crops
 
 from vae_jax.data.dataset import ArrayExamples, Dataset
-from vae_jax.models.pianoroll_vae import pca_start
+from vae_jax.models.pianoroll_start import from_pca
 from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll.beats import BeatLists
 from vae_jax.training.config import OptimizerConfig
@@ -94,7 +94,7 @@ def test_losses_of_two_keys_differ_in_the_sample_alone(variables: Any, batch: Be
 def test_initial_values_come_from_the_training_examples(dataset: Dataset[BeatLists], variables: Any):
     drawn = trainable({}).init(jax.random.key(0), None)
     rolls = rasterized(dataset.train.sample(3072))
-    chex.assert_trees_all_close(variables, pca_start(MODEL, drawn, lambda: [rolls], seed=7), rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(variables, from_pca(MODEL, drawn, lambda: [rolls], seed=7), rtol=1e-3, atol=1e-4)
     assert np.any(variables["params"]["bias"] != drawn["params"]["bias"])
 
 

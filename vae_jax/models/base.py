@@ -87,3 +87,8 @@ class VAE(nn.Module):
         """Returns initial variables that depend on the training inputs; those given where none do."""
         del inputs, seed
         return variables
+
+    def adapt(self, variables: Variables, inputs: InputBatches, known: Variables) -> Variables:
+        """Returns initial variables from those of another model of the same kind, fitted to the training inputs."""
+        del variables, inputs
+        return known

@@ -31,25 +31,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.models import pianoroll_start
 from vae_jax.models.base import VAE, InputBatches, VAEConfig, VAEOutput, Variables
 from vae_jax.models.losses import BinomialCounts, binomial_nll, gaussian_divergence_nats
+from vae_jax.models.pianoroll_start import ABSENT_LOGIT
 from vae_jax.models.posterior import Posterior, reparameterize
 from vae_jax.representations.pianoroll.decoding import RollLogits
 from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION_REGISTER, DURATION_SPANS, Rolls
 from vae_jax.runtime import config
 
 _Pair = tuple[jax.Array, jax.Array]
-ABSENT_LOGIT = -30.0  # Of a cell that the model does not hold.
-_PCA_SCALE = 10.0  # Turns PCA's values, about 0 to 1, into logits that are steep around its best threshold.
-_PCA_THRESHOLD = 0.35
-_SHARE_SCALE = 4.0  # The same for shares and durations.
-_START_STEP = 0.2  # Share of a Newton step that the unrolled steps start with.
 _START_MOMENTUM = 0.3
 _LONGEST_STEP = 0.7  # Of a latent in one step of inference, which would diverge where the decoder is steep.
 _START_LOG_VAR = -4.0
 _LOG_VAR_SCALE = 10.0  # The parameter is a tenth of the log variance: Adam's steps are too short for it otherwise.
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)  # Beats before, whose latents the prior of a beat depends on.
-_PCA_ROWS, _CURVATURE_ROWS = 12_288, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +86,7 @@ class RollVAE(VAE):
     config: RollVAEConfig
 
     def setup(self) -> None:
-        """Declares the variables; `pca_start` sets most of them."""
+        """Declares the variables; `from_pca` sets most of them."""
         size, features, fields = self.latent_dim, self.num_features, self.config
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal(0.01)
         self.features = self.variable("constants", "features", lambda: jnp.arange(features, dtype=jnp.int32))
@@ -225,8 +221,12 @@ class RollVAE(VAE):
         return jnp.swapaxes(jax.lax.scan(step, jnp.zeros((num, longest, size)), noise)[1], 0, 1)
 
     def init_from_data(self, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
-        """Starts from PCA of the training beats; see `pca_start`."""
-        return pca_start(self, variables, inputs, seed)
+        """Starts from PCA of the training beats; see `pianoroll_start.from_pca`."""
+        return pianoroll_start.from_pca(self, variables, inputs, seed)
+
+    def adapt(self, variables: Variables, inputs: InputBatches, known: Variables) -> Variables:
+        """Starts from the parameters of another model; see `pianoroll_start.from_known`."""
+        return pianoroll_start.from_known(self, variables, inputs, known)
 
     def feature_logits(self, z: jax.Array) -> jax.Array:
         """Maps latents [B, T, Z] to the logits of the modelled features, [B, T, M]."""
@@ -271,78 +271,3 @@ def add_neighbours(x: jax.Array, width: int) -> jax.Array:
     parts = jnp.split(jnp.pad(x, ((0, 0), (reach, reach), (0, 0))), width, axis=-1)
     shifted = [part[:, width - 1 - n : width - 1 - n + beats] for n, part in enumerate(parts)]
     return functools.reduce(jnp.add, shifted)
-
-
-def pca_start(model: RollVAE, variables: Variables, inputs: InputBatches, seed: int) -> Variables:
-    """Starts a model from PCA of single training beats.
-
-    Args:
-      model: the model.
-      variables: from `model.init`.
-      inputs: training rolls in batches.
-      seed: seed of the randomised PCA.
-
-    Returns:
-      The variables with the chosen features and the parameters that reproduce the PCA.
-    """
-    import sklearn.decomposition
-
-    count = jax.jit(model.count_features)
-    totals = [[np.asarray(kind).sum(axis=(0, 1)) for kind in count(batch)] for batch in inputs()]
-    played, tried = (functools.reduce(np.add, kind) for kind in zip(*totals, strict=True))
-    num_beats = sum(int(np.asarray(batch.inside).sum()) for batch in inputs())
-    features = _choose_features(model, played, tried)
-    stride = -(-num_beats // _PCA_ROWS)
-    chosen: list[list[np.ndarray]] = []
-    for batch in inputs():
-        inside = np.asarray(batch.inside)[:, ::stride] > 0
-        chosen.append([np.asarray(kind)[:, ::stride][inside][:, features] for kind in count(batch)])
-    successes, trials = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
-    center = (played[features] + 0.1) / (tried[features] + 1.0)
-    rows = successes - trials * center
-    size, fields = model.latent_dim, model.config
-    components, deviation = np.zeros((size, len(features)), np.float32), np.ones(size, np.float32)
-    # A corpus of a few beats has fewer components than the model has latents, silence none; the rest start at zero.
-    rank = min(size, len(rows) - 1, len(features))
-    if rank > 0 and np.any(rows != rows[0]):
-        pca = sklearn.decomposition.PCA(rank, svd_solver="randomized", random_state=seed).fit(rows)
-        components[:rank] = pca.components_
-        deviation[:rank] = np.sqrt(np.maximum(pca.explained_variance_, 1e-6))
-
-    is_cell = features < sum(model.group_sizes[:2])
-    kernel = components * deviation[:, None] * np.where(is_cell, _PCA_SCALE, _SHARE_SCALE)
-    share = np.clip(center, 0.02, 0.98)
-    bias = np.where(is_cell, _PCA_SCALE * (center - _PCA_THRESHOLD), np.log(share / (1 - share)))
-    probs = 1 / (1 + np.exp(-((rows[:_CURVATURE_ROWS] @ components.T / deviation) @ kernel + bias)))
-    weight = (trials[:_CURVATURE_ROWS] * probs * (1 - probs)).mean(axis=0)
-    step = _START_STEP * np.linalg.inv((kernel * weight) @ kernel.T + fields.prior_weight * np.eye(size))
-    absent = np.full(len(played), ABSENT_LOGIT)
-    first = sum(model.group_sizes[:3])
-    absent[first:] = np.log((played[first:] + 0.1) / (tried[first:] - played[first:] + 0.1))
-
-    noise = np.asarray(variables["params"]["kernel"])  # Breaks the symmetry between beats before and after.
-    start = _centered(np.diag(1 / (_PCA_SCALE * deviation**2)), fields.preconditioner_beats)
-    params = {
-        "kernel": noise + _centered(kernel, fields.kernel_beats),
-        "bias": bias,
-        "start": start,
-        "preconditioner": np.tile(_centered(step, fields.preconditioner_beats), (fields.num_iterations, 1, 1)),
-    }
-    started = {"params": variables["params"] | params, "constants": {"features": features, "absent": absent}}
-    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), started, dict(variables))
-
-
-def _centered(middle: np.ndarray, width: int) -> np.ndarray:
-    """The kernel of a convolution that is zero beside its middle."""
-    return np.concatenate([middle if n == width // 2 else np.zeros_like(middle) for n in range(width)], axis=-2)
-
-
-def _choose_features(model: RollVAE, played: np.ndarray, tried: np.ndarray) -> np.ndarray:
-    """The cells played most often, all shares, and the durations decided most often; ascending."""
-    bounds = np.cumsum((0, *model.group_sizes))
-    rank_by = (played, played, tried, tried)
-    chosen = [
-        first + np.argsort(-values[first:last], kind="stable")[:count]
-        for values, first, last, count in zip(rank_by, bounds[:-1], bounds[1:], model.num_modelled, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))

@@ -25,6 +25,11 @@ from vae_jax.training.run_dir import RunFolder
 from vae_jax.training.trainable import Trainable
 from vae_jax.training.vae import TrainableVAE
 
+# Fields of the representation and the model that need not be those of the run that training starts from.
+_ADAPTED = frozenset(
+    ["num_onset_cells", "num_drum_cells", "num_durations", "prior_weight", "crop_beats", "training_hop_beats"]
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig(config.Section):
@@ -139,7 +144,7 @@ def build_experiment(raw: Fields) -> Experiment:
 def load_experiment(workdir: str) -> TrainedRun:
     """Builds the experiment of a run's folder and restores its newest whole checkpoint, or its exported parameters.
     Raises UserError where there is no run, or no checkpoint yet."""
-    folder, raw, description = run_dir.load_run(exported.find(workdir))
+    folder, raw, description = load_folder(workdir)
     experiment = build_experiment(raw)
     variables, num_updates = restore(
         folder, "model", experiment.trainable, experiment.train.average_decay, experiment.key()
@@ -150,6 +155,15 @@ def load_experiment(workdir: str) -> TrainedRun:
     return TrainedRun(folder, experiment, description, variables, calibration, num_updates)
 
 
+def load_folder(workdir: str) -> tuple[RunFolder, Fields, Fields]:
+    """Returns the folder, config and description of a run, or of an exported one that is as it was written. Raises
+    UserError as `load_experiment`."""
+    path = exported.find(workdir)
+    if exported.is_exported(folder := RunFolder(files.expand_home(path))):
+        exported.verify(folder)
+    return run_dir.load_run(path)
+
+
 def restore(
     folder: RunFolder, part: str, trainable: Trainable[B], average_decay: float, key: jax.Array
 ) -> tuple[Variables, int]:
@@ -157,7 +171,6 @@ def restore(
     `load_experiment`."""
     abstract = step.abstract_state(trainable, average_decay, key)
     if exported.is_exported(folder):
-        exported.verify(folder)
         return exported.read(folder, part, abstract.trained_variables), files.read_json(folder.run)["steps"][part]
     place = folder if part == "model" else folder.composer
     restored = checkpointing.restore(place.checkpoints, abstract)
@@ -174,7 +187,8 @@ def load_start(path: str, experiment: Experiment) -> TrainedRun | None:
     start = load_experiment(path)
     for section in ("representation", "model"):
         there, here = start.experiment.raw[section], experiment.raw[section]
-        differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+        names = sorted({*there, *here} - _ADAPTED)
+        differing = [name for name in names if there.get(name) != here.get(name)]
         if differing:
             name = differing[0]
             raise UserError(

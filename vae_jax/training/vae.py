@@ -8,7 +8,7 @@ import jax
 import optax
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.models.base import VAE, Variables
+from vae_jax.models.base import VAE, InputBatches, Variables
 from vae_jax.music.score import EMPTY
 from vae_jax.representations import arrays
 from vae_jax.representations.base import AnyRepresentation, B
@@ -42,6 +42,14 @@ class TrainableVAE(Trainable[B]):
         variables = step.draw_variables(init, key)
         if dataset is None:
             return variables
+        return self.model.init_from_data(variables, self._inputs(dataset), self.seed)
+
+    def adapt(self, known: Variables, dataset: Dataset[B], key: jax.Array) -> Variables:
+        """Returns initial variables from those of another model (the key is consumed)."""
+        return self.model.adapt(self.init(key, None), self._inputs(dataset), known)
+
+    def _inputs(self, dataset: Dataset[B]) -> InputBatches:
+        """Gives the model's inputs of some training examples."""
         examples = dataset.train.sample(_INIT_EXAMPLES)
         rasterize = jax.jit(self.representation.rasterize)
 
@@ -49,7 +57,7 @@ class TrainableVAE(Trainable[B]):
             for start in range(0, arrays.num_examples(examples), _INIT_BATCH):
                 yield jax.device_get(rasterize(arrays.take(examples, slice(start, start + _INIT_BATCH))))
 
-        return self.model.init_from_data(variables, inputs, self.seed)
+        return inputs
 
     def loss(self, variables: Variables, batch: B, key: jax.Array, train: bool) -> tuple[jax.Array, Metrics]:
         """distortion + kl_weight * KL of one sample of the posterior an example, [B]; both terms are logged.
