@@ -15,12 +15,13 @@ def get_config() -> ConfigDict:
     """Returns the config."""
     config = anthems.get_config()
     config.name = "pretrain"
-    config.data.path = "chorales,quartets,madrigals"  # Those that music21 ships.
+    config.data.path = "chorales,quartets,madrigals"  # Those that music21 ships; hymns beside them are worth having.
     config.data.orchestrate = True
     config.data.num_held_out = 20
     config.data.split_seed = 0
     config.train.num_epochs = 4
     config.train.min_steps = 4000
+    config.optimizer.learning_rate = 2e-3
     config.composer.crop_hop = 448
     config.composer.train.min_steps = 2000
     return config
