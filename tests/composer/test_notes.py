@@ -129,3 +129,11 @@ def test_order_of_many_notes():
         assert roles == tuple(range(len(roles)))
         highest = sorted(pitches, reverse=True)
         assert list(pitches) == highest[:1] + highest[1:][-1:] + highest[1:-1]
+
+
+def test_the_top_voice_is_what_starts_above_all_that_sounds():
+    """A note below a held one is left out, one above it ends it; where the top is silent, what sounds on top is it."""
+    piece = note_piece([(0, 40, 48), (0, 20, 48), (12, 30, 12), (24, 45, 12), (48, 25, 12), (60, 25, 36)])
+    voice = notes_lib.top_voice(piece)
+    found = list(zip(voice.step.tolist(), voice.pitch.tolist(), voice.duration.tolist(), strict=True))
+    assert found == [(0, 40, 24), (24, 45, 12), (48, 25, 12), (60, 25, 36)]

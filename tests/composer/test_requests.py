@@ -20,6 +20,7 @@ from vae_jax.music import key as key_lib
 from vae_jax.music import score as score_lib
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import EMPTY, KeySignature, Meter, Score
+from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 from vae_jax.runtime.errors import UserError
 from vae_jax.training.experiment import load_experiment
 
@@ -65,6 +66,8 @@ def asked(composer, ensemble) -> dict[str, Request]:
         "free variation": vary(1.0, rng(8)),
         "between": requests.interpolation_request(composer, ensemble, piece(ONE_VOICE), 0.3),
         "style": requests.sample_request(requests.in_style(composer, ensemble), rng(9), num_bars=4),
+        "harmonisation": requests.harmonisation_request(composer, piece(PICK_UP), rng(11)),
+        "harmonised ensemble": requests.harmonisation_request(composer, ensemble, rng(12)),
         "denser": attributes.move(composer, sample(rng(10), num_bars=4), {"density": 2.0, "mode": 1.0}),
     }
 
@@ -254,3 +257,34 @@ def test_lengths_are_those_of_known_pieces_within_limits(composer):
     long = dataclasses.replace(composer, conditions=[dataclasses.replace(composer.conditions[0], num_bars=500)])
     assert requests.sample_request(long, rng()).conditions.num_bars == 64
     assert requests.sample_request(long, rng(), num_bars=3).conditions.num_bars == 3
+
+
+@pytest.mark.parametrize("name", ["harmonisation", "harmonised ensemble"])
+def test_a_harmonisation_keeps_the_melody_and_writes_below_it(asked, composed, name):
+    melody, score = asked[name].melody, composed[name]
+    request = asked[name]
+    tonic = Tonic(request.conditions.pitch_class, request.conditions.minor, 1.0)
+    written = notes.read_piece(score, tonic)
+    where = dict(zip(zip(written.step, written.pitch, strict=True), written.duration, strict=True))
+    durations = DURATION_STEPS[duration_classes(melody.duration)]
+    for step, pitch, duration in zip(melody.step, melody.pitch, durations, strict=True):
+        assert where[step, pitch] == duration
+        during = (written.step > step) & (written.step < step + duration)
+        assert (written.pitch[during] < pitch).all()
+        assert written.pitch[written.step == step].max() == pitch
+    assert len(written.step) > len(melody.step)
+    assert score.meters == composed[name].meters and np.array_equal(request.bars, request.piece().bars)
+
+
+def test_an_arrangement_plays_the_same_notes_with_other_instruments(composer, ensemble):
+    wanted = [requests.arrangement_request(composer, ensemble, rng(seed)) for seed in (1, 2)]
+    source = notes.read_piece(ensemble.score)
+    scores = generate.arrange(composer, wanted, [source, source], seed=1)
+    tonic = key_lib.estimate_tonic(ensemble.score.notes)
+    for request, score in zip(wanted, scores, strict=True):
+        written = notes.read_piece(score, tonic)
+        np.testing.assert_array_equal(written.step, source.step)
+        np.testing.assert_array_equal(written.pitch, source.pitch)
+        pitched = score.notes.select(~score.notes.is_drum)
+        assert set(pitched.program.tolist()) <= {line.program for line in request.conditions.lines}
+        assert request.conditions.lines in [one.lines for one in composer.conditions]

@@ -27,9 +27,8 @@ from vae_jax.composer.notes import (
     NotePiece,
 )
 from vae_jax.composer.requests import Request, sample_request
-from vae_jax.composer.sampling import Frame, Temperatures
+from vae_jax.composer.sampling import Frame, Melody, Temperatures
 from vae_jax.composer.stage import TrainedComposer
-from vae_jax.models.base import Variables
 from vae_jax.music import instruments
 from vae_jax.music import key as key_lib
 from vae_jax.music import score as score_lib
@@ -63,31 +62,63 @@ def generate_pieces(
       seed: of all that is drawn.
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
-    config, params, num = composer.stage.config, composer.variables["params"], len(requests)
-    requests = [*requests, *[min(requests, key=lambda one: one.num_steps)] * (-num % _ROUND_PIECES)]
+    return arrange(composer, requests, generate_notes(composer, requests, seed, temperature), seed, temperature)
 
-    def scaled(value: float) -> jax.Array:
-        return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
 
-    note_key, line_key, drum_key, latent_key = jax.random.split(jax.random.key(seed), 4)
+def _padding(requests: Sequence[Request]) -> list[int]:
+    """Which of the requests a batch holds: all of them, and the shortest again."""
+    shortest = min(range(len(requests)), key=lambda n: requests[n].num_steps)
+    return [*range(len(requests)), *[shortest] * (-len(requests) % _ROUND_PIECES)]
+
+
+def _scale(value: float, temperature: float) -> jax.Array:
+    return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
+
+
+def _keys(seed: int) -> list[jax.Array]:
+    """The keys of notes, tracks, drums and latents."""
+    return list(jax.random.split(jax.random.key(seed), 4))
+
+
+def generate_notes(
+    composer: TrainedComposer, requests: Sequence[Request], seed: int, temperature: float = 1.0
+) -> list[NotePiece]:
+    """Generates the notes of pieces, of which no track plays any yet."""
+    config, num, requests = composer.stage.config, len(requests), [requests[n] for n in _padding(requests)]
+    note_key, _, _, latent_key = _keys(seed)
     most = max(request.piece().num_phrases for request in requests)
     prior = np.asarray(jax.random.normal(latent_key, (len(requests), most, config.latent_dim)))
     frame = make_frame(requests, prior)
     temperatures = Temperatures(
-        scaled(config.time_temperature),
-        scaled(config.pitch_temperature),
-        scaled(config.duration_temperature),
+        _scale(config.time_temperature, temperature),
+        _scale(config.pitch_temperature, temperature),
+        _scale(config.duration_temperature, temperature),
         jnp.float32(config.ending_temperature),
         jnp.float32(config.least_time),
         jnp.float32(config.least_pitch),
     )
     beats = _round_up(max(request.num_steps for request in requests), _ROUND_STEPS) // STEPS_PER_BEAT
     most = beats * _MAX_NOTES_PER_BEAT
-    decoder = composer.stage.decoder
-    sampled = jax.device_get(sampling.sample_pieces(decoder, params["decoder"], frame, temperatures, note_key, most))
-    pieces = [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests)]
-    plays = _sample_tracks(params["lines"], requests, pieces, line_key, scaled(config.line_temperature))
-    hits = _sample_drums(composer, requests, pieces, drum_key, scaled(config.drum_temperature))
+    params = composer.variables["params"]["decoder"]
+    sampled = jax.device_get(
+        sampling.sample_pieces(composer.stage.decoder, params, frame, temperatures, note_key, most)
+    )
+    return [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests[:num])]
+
+
+def arrange(
+    composer: TrainedComposer,
+    requests: Sequence[Request],
+    pieces: Sequence[NotePiece],
+    seed: int,
+    temperature: float = 1.0,
+) -> list[Score]:
+    """Gives the notes of pieces to the tracks that are asked for, with drums and dynamics."""
+    num, drum_key, index = len(pieces), _keys(seed)[2], _padding(requests)
+    requests, pieces = [requests[n] for n in index], [pieces[n] for n in index]
+    plays = assign_tracks(composer, requests, pieces, seed, temperature)
+    heat = _scale(composer.stage.config.drum_temperature, temperature)
+    hits = _sample_drums(composer, requests, pieces, drum_key, heat)
     rngs = [np.random.default_rng([seed, n]) for n in range(len(requests))]
     rows = zip(requests, pieces, plays, hits, rngs, strict=True)
     return [
@@ -129,7 +160,24 @@ def make_frame(requests: Sequence[Request], prior: np.ndarray) -> Frame[np.ndarr
     for n, opening in enumerate(openings):
         given[n, : len(opening)] = opening + np.array([starts[n], 0, 0, 0, 0])
     earliest = np.array([start + one.opening_steps for start, one in zip(starts, requests, strict=True)], np.int32)
-    return Frame(**stacked, given=given, num_given=num_given, earliest=earliest, music=music)
+    melodies = [_lay_out_melody(request, length) for request in requests]
+    melody = Melody(*(np.stack(columns) for columns in zip(*melodies, strict=True)))
+    return Frame(**stacked, given=given, num_given=num_given, earliest=earliest, melody=melody, music=music)
+
+
+def _lay_out_melody(request: Request, length: int) -> Melody[np.ndarray]:
+    """The top voice that a request gives."""
+    found = Melody.free(length)
+    if (melody := request.melody) is None:
+        return found
+    found.pitch[melody.step] = melody.pitch
+    found.duration[melody.step] = duration_classes(melody.duration)
+    index = np.searchsorted(melody.step, np.arange(length), side="right")
+    more = index < len(melody.step)
+    found.following[more] = melody.step[index[more]]
+    for step, pitch, duration in zip(melody.step, melody.pitch, melody.duration, strict=True):
+        found.ceiling[step + 1 : step + duration] = pitch
+    return found
 
 
 def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> dict[str, np.ndarray]:
@@ -189,10 +237,15 @@ def _sample_lines(params, rows, lines, given, key, temperature):
     return lines_lib.sample_lines(LineNet(), params, rows, lines, given, key, temperature)
 
 
-def _sample_tracks(
-    params: Variables, requests: Sequence[Request], pieces: Sequence[NotePiece], key: jax.Array, temperature: jax.Array
+def assign_tracks(
+    composer: TrainedComposer,
+    requests: Sequence[Request],
+    pieces: Sequence[NotePiece],
+    seed: int,
+    temperature: float = 1.0,
 ) -> list[np.ndarray]:
-    """Samples which lines play each note of each piece, bool [N, MAX_TRACKS] (the key is consumed)."""
+    """Samples which of the lines that are asked for play each note of each piece, bool [N, MAX_TRACKS]."""
+    key, heat = _keys(seed)[1], _scale(composer.stage.config.line_temperature, temperature)
     most = _round_up(max(len(piece.step) for piece in pieces), _ROUND_STEPS)
     columns = np.zeros((5, len(pieces), most), np.int32)
     given = np.zeros((len(pieces), most, MAX_TRACKS), bool)
@@ -206,7 +259,8 @@ def _sample_tracks(
             num_given[b] = num = np.count_nonzero(request.opening.step < request.opening_steps)
             given[b, :num] = (request.opening.tracks[:num, None] >> np.arange(MAX_TRACKS)) & 1
     lines = jnp.asarray(np.stack([lines_lib.line_table(request.conditions.lines) for request in requests]))
-    plays = np.asarray(_sample_lines(params, NoteRow(*columns), lines, (given, num_given), key, temperature))
+    params = composer.variables["params"]["lines"]
+    plays = np.asarray(_sample_lines(params, NoteRow(*columns), lines, (given, num_given), key, heat))
     return [plays[b, : len(piece.step)] for b, piece in enumerate(pieces)]
 
 

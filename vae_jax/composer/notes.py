@@ -94,6 +94,21 @@ def read_piece(score: Score, tonic: Tonic | None = None) -> NotePiece:
     return NotePiece(step, pitch, longest[order], tracks[order], bars, bar, tonic.minor, form)
 
 
+def top_voice(piece: NotePiece) -> NotePiece:
+    """Returns the notes that start above all that sounds, one at a time, each until the next one starts."""
+    role = in_order(piece.step, piece.pitch)[1]
+    rows, end, highest = [], -1, -1
+    for n in np.flatnonzero(role == 0).tolist():
+        if piece.step[n] >= end or piece.pitch[n] >= highest:
+            rows.append(n)
+            end, highest = int(piece.step[n] + piece.duration[n]), int(piece.pitch[n])
+    index = np.array(rows, np.int64)
+    step, pitch = piece.step[index], piece.pitch[index]
+    duration = np.minimum(piece.duration[index], np.diff(step, append=piece.end))
+    form = measure_form(step, pitch, piece.bars, piece.bar)
+    return dataclasses.replace(piece, step=step, pitch=pitch, duration=duration, tracks=piece.tracks[index], form=form)
+
+
 def keep_lines(piece: NotePiece, lines: np.ndarray) -> NotePiece:
     """Returns the notes of a piece that any of these lines (ascending numbers) plays; other lines are gone."""
     bits = (piece.tracks[:, None] >> lines) & 1

@@ -35,6 +35,7 @@ class Request:
     latents: np.ndarray | None = None  # float32 [U, L], of its phrases; drawn from the prior where none are given.
     mode: float | None = None  # How minor it is to be, if not as its conditions say: 0 major, 1 minor.
     drums: np.ndarray | None = None  # bool [T, D], those of the opening or the source.
+    melody: NotePiece | None = None  # The top voice.
 
     @property
     def num_steps(self) -> int:
@@ -44,6 +45,8 @@ class Request:
     @property
     def last(self) -> int:
         """Step of the last chord: as far from the end as in the piece that the conditions are of, after the opening."""
+        if self.melody is not None:
+            return self.melody.last
         return min(max(self.num_steps - self.conditions.final, self.opening_steps, 0), self.num_steps - 1)
 
     def piece(self) -> NotePiece:
@@ -85,12 +88,7 @@ def sample_request(
     Length (within limits), meter, key and tempo are those of the piece unless given; with a key given, it is a piece in
     its mode, and with a meter given one in this meter, where there is one.
     """
-    known = list(composer.conditions)
-    if key is not None:
-        known = [one for one in known if one.minor == key.minor] or known
-    if meter is not None:
-        known = [one for one in known if one.meter == meter] or known
-    conditions = known[rng.integers(len(known))]
+    conditions = _sample_conditions(composer, rng, None if key is None else key.minor, meter)
     if key is not None:
         conditions = dataclasses.replace(conditions, minor=key.minor, pitch_class=key.pitch_class)
     meter = meter or (conditions.meter if bar_steps(conditions.meter) else (4, 4))
@@ -104,6 +102,49 @@ def sample_request(
         num_bars=num_bars or int(np.clip(conditions.num_bars, *_SAMPLED_BARS)),
     )
     return _with_sampled_form(conditions, composer.forms, rng)
+
+
+def _sample_conditions(
+    composer: TrainedComposer, rng: np.random.Generator, minor: bool | None, meter: tuple[int, int] | None
+) -> PieceConditions:
+    """Samples those of a piece in this mode and meter, as far as there is one."""
+    known = list(composer.conditions)
+    if minor is not None:
+        known = [one for one in known if one.minor == minor] or known
+    if meter is not None:
+        known = [one for one in known if one.meter == meter] or known
+    return known[rng.integers(len(known))]
+
+
+def arrangement_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator) -> Request:
+    """Requests a piece of the bars, key, tempo and form of another for an ensemble that is known, in its style."""
+    source, own = _read(composer, piece)
+    style = _sample_conditions(composer, rng, own.minor, own.meter)
+    taken = ("meter", "num_bars", "pickup", "pitch_class", "minor", "beats_per_minute", "final", "slowing")
+    conditions = dataclasses.replace(style, **{name: getattr(own, name) for name in taken})
+    return Request(conditions, source.bars, source.form)
+
+
+def harmonisation_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator) -> Request:
+    """Requests a piece with the top voice of another, as `arrangement_request`."""
+    melody = notes_lib.top_voice(_read(composer, piece)[0])
+    return dataclasses.replace(arrangement_request(composer, piece, rng), form=melody.form, melody=melody)
+
+
+def infill_request(
+    composer: TrainedComposer, piece: Piece, first_bar: int, last_bar: int
+) -> tuple[NotePiece, Request, int]:
+    """Requests a piece that begins as another one before a full bar, counted from one, and has its form.
+
+    Returns the other piece, the request, and the end of the last bar in steps. Raises UserError where there are no such
+    bars.
+    """
+    source, conditions = _read(composer, piece)
+    bars = source.bars[source.bars >= quantization.first_downbeat(source.bars)]
+    if not 1 <= first_bar <= last_bar < len(bars):
+        raise UserError(f"{piece.path} has {quantity(len(bars) - 1, 'full bar')}; --bars={first_bar}-{last_bar}")
+    start, end = int(bars[first_bar - 1]), int(bars[last_bar])
+    return source, Request(conditions, source.bars, source.form, source, start), end
 
 
 def _with_sampled_form(conditions: PieceConditions, forms: FormModel, rng: np.random.Generator) -> Request:

@@ -25,6 +25,20 @@ _BAR_CLASSES = duration_classes(np.arange(256).clip(1)).astype(np.int32)
 _PITCH, _GAP, _DURATION, _MORE = range(4)  # Of the counts.
 
 
+class Melody(NamedTuple, Generic[A]):
+    """The top voice where it is given, int32 [B, T]."""
+
+    pitch: A  # Of the note that starts at each step, NUM_PITCHES for none.
+    duration: A  # Its class.
+    following: A  # Step of the first note after each step.
+    ceiling: A  # Pitch below which all other notes lie.
+
+    @staticmethod
+    def free(length: int) -> "Melody[np.ndarray]":
+        """No melody, [length]."""
+        return Melody(*(np.full(length, value, np.int32) for value in (NUM_PITCHES, 0, _NEVER, NUM_PITCHES)))
+
+
 class Frame(NamedTuple, Generic[A]):
     """What a batch of B pieces is to be: T steps, those of the longest and `MAX_GAP` more; int32 unless said otherwise.
 
@@ -43,6 +57,7 @@ class Frame(NamedTuple, Generic[A]):
     given: A  # [B, M, 5], notes as `memory.Note`; where the time to the next chord is free it is -1.
     num_given: A  # [B], of the first notes of the piece.
     earliest: A  # [B], step before which no chord follows those given.
+    melody: Melody[A]
     music: Music[A]
 
 
@@ -141,14 +156,19 @@ class _Sampler:
         by_duration = duration_contexts(recent, role, jnp.asarray(GAP_CLASSES, jnp.int32)[gap])
         z = self.apply(Decoder.note_hidden, state.h, here, self.apply(Decoder.see, here)[2], gap)
         low, high, _ = limits(memory.pitch, role, here.references)
+        melody = jax.tree.map(lambda x: x[jnp.arange(len(step)), step], frame.melody)
+        sings = (role == 0) & (melody.pitch < NUM_PITCHES)
+        high = jnp.where(role == 0, jnp.minimum(high, melody.ceiling), high)
         logs = self.apply(Decoder.pitches, z, here, memory_lib.recall(memory.counts[_PITCH], by_pitch), low, high)
         is_ending = here.left <= ENDING_BARS * here.bar
         warmth = heat.pitch * jnp.where(is_ending, heat.ending, 1.0)[:, None]
-        pitch = jnp.where(is_given, given.pitch, _choose(keys[2], logs, warmth, heat.least_pitch))
+        pitch = jnp.where(sings, melody.pitch, _choose(keys[2], logs, warmth, heat.least_pitch))
+        pitch = jnp.where(is_given, given.pitch, pitch)
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         counts = memory_lib.recall(memory.counts[_DURATION], by_duration)
         logs = self.apply(Decoder.durations, z, pitch, gap, aligned_duration, here, counts)
-        duration = jnp.where(is_given, given.duration, _choose(keys[3], logs, heat.duration, heat.least_time))
+        duration = jnp.where(sings, melody.duration, _choose(keys[3], logs, heat.duration, heat.least_time))
+        duration = jnp.where(is_given, given.duration, duration)
 
         note, everywhere = Note(step, role, pitch, duration, gap), jnp.ones_like(done)
         counted = (
@@ -231,6 +251,9 @@ class _Sampler:
         contexts = gap_contexts(memory_lib.look_back(memory, here.role), here.position)
         counts, seen = memory_lib.recall(memory.counts[_GAP], contexts), self.apply(Decoder.see, here)[1]
         logs = self.apply(Decoder.gaps, state.h, here, seen, flags, counts, earliest)
+        starts_now = (frame.melody.pitch[rows, step] < NUM_PITCHES) & (earliest == 0)
+        latest = jnp.where(starts_now, 0, frame.melody.following[rows, step] - step)
+        logs = jnp.where(jnp.arange(NUM_GAPS) <= latest[:, None], logs, -jnp.inf)
         return _choose(key, logs, self.temperatures.time, self.temperatures.least_time)
 
 
