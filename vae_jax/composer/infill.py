@@ -111,11 +111,11 @@ def _write(score: Score, request: Request, piece: NotePiece, plays: np.ndarray, 
         velocity=np.array([one.velocity for one in conditions.lines])[line],
         program=np.array([one.program for one in conditions.lines])[line],
     )
-    return dataclasses.replace(score, notes=_merge(kept, new))
+    return dataclasses.replace(score, notes=merge(kept, new))
 
 
-def _merge(first: Notes, second: Notes) -> Notes:
-    """All notes in normal form."""
+def merge(first: Notes, second: Notes) -> Notes:
+    """Returns the notes of both, in normal form."""
     columns = {
         field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
         for field in dataclasses.fields(Notes)
