@@ -5,6 +5,7 @@ python -m vae_jax.export --workdir=RUN --output=DIR [--notes=FILE]
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from vae_jax.runtime import cli, files
 if TYPE_CHECKING:
     from vae_jax.runtime.files import Json
     from vae_jax.training.experiment import TrainedRun
+
+_MAX_PIECES = 200  # Whose conditions go along, evenly spaced.
 
 
 def _make_card(run: TrainedRun, description: Json, notes: str) -> str:
@@ -49,20 +52,24 @@ def main() -> None:
     args = cli.flag_values("workdir", "output")
 
     from vae_jax.composer import stage
+    from vae_jax.representations import arrays
     from vae_jax.training import exported
     from vae_jax.training.experiment import load_experiment
     from vae_jax.training.run_dir import RunFolder
 
     notes = files.read_text(pathlib.Path(args.notes)) if args.notes else ""
-    run = load_experiment(args.workdir)
+    run, target = load_experiment(args.workdir), RunFolder(files.expand_home(args.output))
+    contents = {target.config: run.experiment.raw, target.calibration: run.calibration}
     parts, steps = {"model": run.variables}, {"model": run.step}
     if "composer" in run.experiment.raw:
         composer = stage.load_composer(run)
         parts["composer"], steps["composer"] = composer.variables, composer.num_updates
+        kept = arrays.subsample_rows(len(composer.conditions), _MAX_PIECES)
+        composer = dataclasses.replace(composer, conditions=[composer.conditions[n] for n in kept])
+        contents[target.composer.pieces] = composer.pack_known()
     hashes = {part: exported.hash_variables(variables) for part, variables in parts.items()}
-    description = {**run.description, "steps": steps, "sha256": hashes}
-    target = RunFolder(files.expand_home(args.output))
-    exported.write(target, run.folder, parts, description, _make_card(run, description, notes))
+    description: Json = {**run.description, "steps": steps, "sha256": hashes}
+    exported.write(target, parts, contents | {target.run: description}, _make_card(run, description, notes))
     print(f"exported into {args.output}: {target.parameters.stat().st_size / 1e6:.1f} MB of parameters")
 
 

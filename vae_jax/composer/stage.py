@@ -36,6 +36,7 @@ from vae_jax.representations import arrays as arrays_lib
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 from vae_jax.runtime import config, files, sharding
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 from vae_jax.runtime.json_dataclass import from_json, to_json
 from vae_jax.training import loop, step
 from vae_jax.training.config import OptimizerConfig, TrainConfig
@@ -298,6 +299,11 @@ class TrainedComposer:
     drums: np.ndarray  # [D], MIDI pitches.
     num_updates: int  # With which it was trained.
 
+    def pack_known(self) -> Json:
+        """What is known of the training pieces, for JSON."""
+        conditions = [to_json(one) for one in self.conditions]
+        return {"forms": to_json(self.forms), "conditions": conditions, "drums": self.drums.tolist()}
+
 
 def build_stage(experiment: Experiment) -> ComposerStage:
     """Builds the second stage that a config describes. Raises UserError where the config has none."""
@@ -342,8 +348,7 @@ def train_composer(
         0,
     )
     if sharding.is_main_process():
-        known = {"forms": to_json(composer.forms), "conditions": [to_json(one) for one in composer.conditions]}
-        files.write_json(folder.composer.pieces, known | {"drums": drums.tolist()})
+        files.write_json(folder.composer.pieces, composer.pack_known())
     seed, copies = experiment.seed, stage.config.dropped_lines_copies
     examples = ComposerExamples.of(training, drums, stage.config, [seed, 0], copies)
     tests = ComposerExamples.of(held_out, drums, stage.config, [seed, 1]) if held_out else None

@@ -5,8 +5,8 @@ every file, and nothing is loaded from a folder in which one differs.
 """
 
 import hashlib
+import json
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping
 
 import chex
@@ -33,14 +33,15 @@ def find(path: str) -> str:
     return path
 
 
-def write(target: RunFolder, run: RunFolder, parts: Mapping[str, Variables], description: Fields, card: str) -> None:
+def write(
+    target: RunFolder, parts: Mapping[str, Variables], contents: Mapping[pathlib.Path, Fields], card: str
+) -> None:
     """Exports a run.
 
     Args:
       target: a new or empty folder.
-      run: the run, whose other files are copied.
       parts: variables by stage, "model" and "composer".
-      description: of the run, for `run.json`.
+      contents: what the other files of the run hold, by their paths in the new folder.
       card: what a reader should know of it, as Markdown.
 
     Raises:
@@ -52,12 +53,8 @@ def write(target: RunFolder, run: RunFolder, parts: Mapping[str, Variables], des
         f"{part}{name}": _halve(np.asarray(array)) for part, tree in parts.items() for name, array in _flatten(tree)
     }
     npz.write_npz(target.parameters, **arrays)
-    for source in (run.config, run.calibration, run.composer.pieces):
-        if source.exists():
-            copy = target.path / source.relative_to(run.path)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, copy)
-    files.write_json(target.run, description)
+    for path, content in contents.items():
+        files.write_bytes(path, json.dumps(content, separators=(",", ":"), allow_nan=False).encode())
     files.write_bytes(target.card, card.encode())
     files.write_json(target.manifest, {"sha256": _hash_files(target)})
 
