@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     """Returns the config."""
     config = base.get_config()
     config.name = "anthems"
+    config.init_from = "pretrained"  # The shipped parameters; "none" learns from the anthems alone.
     config.data.split_seed = 19  # The first that holds out Afghanistan, the post's example.
 
     config.representation = ConfigDict()
@@ -65,7 +66,7 @@ def get_config() -> ConfigDict:
 
     config.composer = ConfigDict()  # The second stage.
     config.composer.channels = 128
-    config.composer.dropout = 0.3
+    config.composer.dropout = 0.45
     config.composer.latent_dim = 12  # Of a phrase of two bars.
     config.composer.kl_weight = 1.0
     config.composer.free_nats = 3.0
@@ -94,7 +95,7 @@ def get_config() -> ConfigDict:
     config.composer.optimizer.weight_decay = 0.05
     config.composer.train = ConfigDict(config.train.to_dict())
     config.composer.train.batch_size = 8
-    config.composer.train.num_epochs = 6
-    config.composer.train.min_steps = 350
+    config.composer.train.num_epochs = 4
+    config.composer.train.min_steps = 230
     config.composer.train.checkpoint_every_epochs = 2
     return config

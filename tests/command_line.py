@@ -23,6 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 # Arguments of run.py for a small run of the flagship.
 SMALL = [
     "--config=configs/anthems.py",
+    "--config.init_from=none",
     "--config.data.num_synthetic=6",
     "--config.data.path=synthetic",
     "--config.data.num_held_out=2",
