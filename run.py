@@ -62,7 +62,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
     init_from = config.get("init_from", exported.NOTHING)
-    start = experiment.load_start(init_from, setup)
+    start = experiment.load_start(init_from, setup, source, split)
     described = None if start is None else start.describe(init_from)
     folder = run_dir.open_run(workdir, config, source, split, described)
     if folder.is_finished and not repeat_evaluation:

@@ -94,7 +94,7 @@ def score(arm: str, corpus: Corpus, split: Split) -> list[float]:
         for section in (raw, raw["composer"]):
             section["optimizer"]["learning_rate"] = 3e-3
     setup = experiment_lib.build_experiment(raw)
-    start = None if arm == "scratch" else experiment_lib.load_start(_PRETRAINED.value, setup)
+    start = None if arm == "scratch" else experiment_lib.load_start(_PRETRAINED.value, setup, corpus, split)
     representation = setup.representation
     assert isinstance(representation, RollRepresentation)
     if arm == "unadapted":

@@ -128,3 +128,12 @@ def test_a_run_starts_from_it(export: pathlib.Path, small_run: pathlib.Path, tmp
 def test_a_start_that_does_not_fit_is_refused(export: pathlib.Path, tmp_path: pathlib.Path, change: str, message: str):
     done = call("run.py", *SMALL, f"--config.init_from={export}", change, f"--workdir={tmp_path / 'run'}")
     assert_one_error(done, message)
+
+
+def test_a_start_that_has_seen_the_held_out_pieces_is_not_used(export: pathlib.Path, tmp_path: pathlib.Path):
+    """As where the anthems cannot be downloaded and the chorales, which the shipped run knows, replace them."""
+    options = (*SMALL, "--config.data.split_seed=1", "--config.train.num_epochs=1", "--config.composer.num_scored=1")
+    done = call("run.py", *options, f"--config.init_from={export}", f"--workdir={tmp_path / 'run'}")
+    assert_success(done)
+    assert "of the pieces that are held out; training starts from nothing" in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["init_from"] == {}

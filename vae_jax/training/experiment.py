@@ -1,6 +1,7 @@
 """What a config describes: representation, model, trainable, dataset; and the same of a run's folder."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import jax
@@ -179,12 +180,20 @@ def restore(
     return sharding.local(restored[0]).trained_variables, restored[1]
 
 
-def load_start(path: str, experiment: Experiment) -> TrainedRun | None:
-    """Loads the run that a config's `init_from` names; None for none. Raises UserError where there is no such run, or
-    its model or representation is not the config's."""
+def load_start(path: str, experiment: Experiment, corpus: Corpus, split: Split) -> TrainedRun | None:
+    """Loads the run that a config's `init_from` names; None for none, and with a warning where that run was trained on
+    pieces that are held out now. Raises UserError where there is no such run, or its model or representation is not the
+    config's."""
     if path in ("", exported.NOTHING):
         return None
     start = load_experiment(path)
+    held_out = run_dir.hash_pieces(corpus, [corpus.pieces[n].path for n in split.held_out])
+    if seen := set(held_out) & set(start.description["split"].get("train_sha256", [])):
+        print(
+            f"warning: {path} was trained on {len(seen)} of the pieces that are held out; training starts from nothing",
+            file=sys.stderr,
+        )
+        return None
     for section in ("representation", "model"):
         there, here = start.experiment.raw[section], experiment.raw[section]
         names = sorted({*there, *here} - _ADAPTED)

@@ -8,7 +8,7 @@ import json
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
@@ -24,6 +24,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "nump
 # And so are the parameters to start from.
 _FIELDS_NOT_COMPARED = ("data.path", "data.exclude", "data.shards", "data.url", "data.allow_chorales", "init_from")
 _MAX_NAMED = 5000  # Training files in `run.json`.
+_HASH_DIGITS = 16  # Of the sha256 of a file there.
 
 
 class _Place:
@@ -150,9 +151,16 @@ def _describe_split(corpus: Corpus, split: Split) -> Json:
     training = corpus.training_paths(split)
     held_out = [corpus.pieces[n].path for n in split.held_out]
     if len(training) <= _MAX_NAMED:
-        return {"train": training, "held_out": held_out}
+        hashes = hash_pieces(corpus, training)
+        return {"train": training, "held_out": held_out, "train_sha256": hashes}
     described = "every file in shards.json that is not refused, but split.held_out"
     return {"train": [], "held_out": held_out, "num_train": len(training), "train_is": described}
+
+
+def hash_pieces(corpus: Corpus, paths: Collection[str]) -> list[str]:
+    """Returns the first digits of the sha256 of the files of pieces in memory, as `run.json` has those of training."""
+    known = {file.path: file.sha256 for file in corpus.files}
+    return [known[path][:_HASH_DIGITS] for path in paths if path in known]
 
 
 def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
