@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 50
     config.optimizer.clip_norm = 300.0
     config.optimizer.b2 = 0.99

@@ -12,7 +12,8 @@ import pytest
 from command_line import SMALL, assert_one_error, assert_success, call, content
 
 from vae_jax.composer import stage
-from vae_jax.training import exported
+from vae_jax.data.splits import Split
+from vae_jax.training import experiment, exported
 from vae_jax.training.experiment import load_experiment
 from vae_jax.training.run_dir import RunFolder
 
@@ -130,10 +131,12 @@ def test_a_start_that_does_not_fit_is_refused(export: pathlib.Path, tmp_path: pa
     assert_one_error(done, message)
 
 
-def test_a_start_that_has_seen_the_held_out_pieces_is_not_used(export: pathlib.Path, tmp_path: pathlib.Path):
+def test_a_start_that_has_seen_the_held_out_pieces_is_not_used(export: pathlib.Path, capsys):
     """As where the anthems cannot be downloaded and the chorales, which the shipped run knows, replace them."""
-    options = (*SMALL, "--config.data.split_seed=1", "--config.train.num_epochs=1", "--config.composer.num_scored=1")
-    done = call("run.py", *options, f"--config.init_from={export}", f"--workdir={tmp_path / 'run'}")
-    assert_success(done)
-    assert "of the pieces that are held out; training starts from nothing" in done.stderr
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["init_from"] == {}
+    start = load_experiment(str(export))
+    corpus, same = start.load_corpus()
+    other = Split(same.held_out, same.train)
+    assert experiment.load_start(str(export), start.experiment, corpus, same) is not None
+    assert not capsys.readouterr().err
+    assert experiment.load_start(str(export), start.experiment, corpus, other) is None
+    assert "trained on 4 of the pieces that are held out; training starts from nothing" in capsys.readouterr().err
