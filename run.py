@@ -61,9 +61,15 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     started = time.perf_counter()
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
-    init_from = config.get("init_from", exported.NOTHING)
-    start = experiment.load_start(init_from, setup, source, split)
-    described = None if start is None else start.describe(init_from)
+    start, composer_start = (
+        experiment.load_start(section.get("init_from", exported.NOTHING), source, split)
+        for section in (config, config.get("composer", {}))
+    )
+    if start is not None:
+        experiment.check_start(start, setup)
+    known_composer = None if composer_start is None else stage.load_start(composer_start, setup)
+    starts = {"model": start, "composer": composer_start}
+    described = {part: one.describe() for part, one in starts.items() if one is not None}
     folder = run_dir.open_run(workdir, config, source, split, described)
     if folder.is_finished and not repeat_evaluation:
         print(f"finished before: {workdir}")
@@ -85,7 +91,7 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     inference = Inference(setup.model, setup.representation, state.trained_variables, calibration)
     composer = None
     if "composer" in config:
-        composer = stage.train_composer(setup, source, split, folder, stage.load_start(start, setup))
+        composer = stage.train_composer(setup, source, split, folder, known_composer)
     if not sharding.is_main_process():
         return
 

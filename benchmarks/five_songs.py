@@ -94,7 +94,7 @@ def score(arm: str, corpus: Corpus, split: Split) -> list[float]:
         for section in (raw, raw["composer"]):
             section["optimizer"]["learning_rate"] = 3e-3
     setup = experiment_lib.build_experiment(raw)
-    start = None if arm == "scratch" else experiment_lib.load_start(_PRETRAINED.value, setup, corpus, split)
+    start = None if arm == "scratch" else experiment_lib.load_start(_PRETRAINED.value, corpus, split)
     representation = setup.representation
     assert isinstance(representation, RollRepresentation)
     if arm == "unadapted":
@@ -111,7 +111,8 @@ def score(arm: str, corpus: Corpus, split: Split) -> list[float]:
             calibration = calibrate(setup.model, representation, variables, sample)
             inference = Inference(setup.model, representation, variables, calibration)
             only = dataclasses.replace(split, held_out=())
-            composer = stage.train_composer(setup, corpus, only, run, stage.load_start(start, setup))
+            known_composer = None if start is None else stage.load_start(start, setup)
+            composer = stage.train_composer(setup, corpus, only, run, known_composer)
     scores = [corpus.pieces[n].score for n in split.held_out]
     pieces = [make_grid_piece(one, representation) for one in scores]
     training = [make_grid_piece(corpus.pieces[n].score, representation) for n in split.train]

@@ -17,7 +17,6 @@ def get_config() -> ConfigDict:
     """Returns the config."""
     config = base.get_config()
     config.name = "anthems"
-    config.init_from = "pretrained"  # The shipped parameters; "none" learns from the anthems alone.
     config.data.split_seed = 19  # The first that holds out Afghanistan, the post's example.
 
     config.representation = ConfigDict()
@@ -53,7 +52,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 50
     config.optimizer.clip_norm = 300.0
     config.optimizer.b2 = 0.99
@@ -65,6 +64,7 @@ def get_config() -> ConfigDict:
     config.train.average_decay = 0.99
 
     config.composer = ConfigDict()  # The second stage.
+    config.composer.init_from = "pretrained"  # The shipped parameters; "none" learns from the anthems alone.
     config.composer.channels = 128
     config.composer.dropout = 0.45
     config.composer.latent_dim = 12  # Of a phrase of two bars.

@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = ""
     config.seed = 0
-    config.init_from = "none"  # The run whose parameters training starts from: a folder; "pretrained", the shipped one.
+    config.init_from = "none"  # The run that the first stage starts from: a folder; "pretrained", the shipped one.
 
     config.data = ConfigDict()
     # A file, a folder or a zip; "chorales", "quartets", "madrigals" or "synthetic"; several with commas between

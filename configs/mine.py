@@ -19,10 +19,12 @@ def get_config() -> ConfigDict:
     config.data.num_held_out = 1
     config.data.allow_chorales = False
     config.train.num_epochs = 4
-    config.train.min_steps = 200
+    config.train.min_steps = 300
     config.optimizer.learning_rate = 1e-3
     config.composer.num_scored = 8
-    config.composer.optimizer.learning_rate = 5e-4
+    config.composer.dropped_lines_copies = 4  # More of them overfit later.
+    config.composer.optimizer.learning_rate = 1.5e-3
+    config.composer.optimizer.warmup_steps = 10
     config.composer.train.num_epochs = 2
     config.composer.train.min_steps = 60
     return config

@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     """Returns the config."""
     config = anthems.get_config()
     config.name = "pretrain"
-    config.init_from = "none"
     config.data.path = "chorales,quartets,madrigals"  # Those that music21 ships; hymns beside them are worth having.
     config.data.orchestrate = True
     config.data.num_held_out = 20
@@ -23,6 +22,7 @@ def get_config() -> ConfigDict:
     config.train.num_epochs = 4
     config.train.min_steps = 4000
     config.optimizer.learning_rate = 2e-3
+    config.composer.init_from = "none"
     config.composer.crop_hop = 448
     config.composer.dropout = 0.3
     config.composer.train.num_epochs = 6

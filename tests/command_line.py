@@ -23,7 +23,6 @@ PNG = b"\x89PNG\r\n\x1a\n"
 # Arguments of run.py for a small run of the flagship.
 SMALL = [
     "--config=configs/anthems.py",
-    "--config.init_from=none",
     "--config.data.num_synthetic=6",
     "--config.data.path=synthetic",
     "--config.data.num_held_out=2",
@@ -40,6 +39,7 @@ SMALL = [
     "--config.train.checkpoint_every_epochs=1",
     "--config.train.min_steps=0",
     "--config.sample.num=1",
+    "--config.composer.init_from=none",
     "--config.composer.channels=16",
     "--config.composer.latent_dim=2",
     "--config.composer.crop_notes=64",

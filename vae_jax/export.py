@@ -31,7 +31,10 @@ def _make_card(run: TrainedRun, description: Json, notes: str) -> str:
         "config": run.experiment.name,
         "commit": description["git_commit"],
         "corpus": f"{corpus['name']} ({corpus['pieces']} pieces, fingerprint {corpus['fingerprint'][:12]})",
-        "started from": description.get("init_from", {}).get("name", "nothing"),
+        "started from": ", ".join(
+            f"{part} of {one['config']} {one['run_id']}" for part, one in description.get("init_from", {}).items()
+        )
+        or "nothing",
         "updates": ", ".join(f"{part} {count}" for part, count in description["steps"].items()),
         "sha256 of the parameters": ", ".join(f"{part} {one[:16]}" for part, one in description["sha256"].items()),
         "held out": held_out or "nothing",

@@ -104,15 +104,17 @@ def test_a_run_starts_from_it(export: pathlib.Path, small_run: pathlib.Path, tmp
     """With tiny steps, both stages stay where they started; the folder names what it started from."""
     small = ("--config.optimizer.learning_rate=1e-9", "--config.composer.optimizer.learning_rate=1e-9")
     options = (*SMALL, *small, "--config.train.num_epochs=1", "--config.seed=5")
-    done = call("run.py", *options, f"--config.init_from={export}", f"--workdir={tmp_path / 'run'}")
+    starts = f"--config.init_from={export}", f"--config.composer.init_from={export}"
+    done = call("run.py", *options, *starts, f"--workdir={tmp_path / 'run'}")
     assert_success(done)
     start, run = load_experiment(str(export)), load_experiment(str(tmp_path / "run"))
     np.testing.assert_allclose(run.variables["params"]["kernel"], start.variables["params"]["kernel"], atol=1e-5)
     first, second = (stage.load_composer(one).variables["params"]["decoder"] for one in (start, run))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), first, second)
     described = json.loads((tmp_path / "run" / "run.json").read_text())["init_from"]
-    assert described["run_id"] == json.loads((small_run / "run.json").read_text())["run_id"]
-    assert described["sha256"] == exported.hash_variables(start.variables)
+    for part in ("model", "composer"):
+        assert described[part]["run_id"] == json.loads((small_run / "run.json").read_text())["run_id"]
+        assert described[part]["sha256"] == exported.hash_variables(start.variables)
     other = call("run.py", *options, f"--workdir={tmp_path / 'run'}")
     assert_one_error(other, "started from other parameters")
 
@@ -127,7 +129,8 @@ def test_a_run_starts_from_it(export: pathlib.Path, small_run: pathlib.Path, tmp
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(export: pathlib.Path, tmp_path: pathlib.Path, change: str, message: str):
-    done = call("run.py", *SMALL, f"--config.init_from={export}", change, f"--workdir={tmp_path / 'run'}")
+    starts = f"--config.init_from={export}", f"--config.composer.init_from={export}"
+    done = call("run.py", *SMALL, *starts, change, f"--workdir={tmp_path / 'run'}")
     assert_one_error(done, message)
 
 
@@ -136,7 +139,7 @@ def test_a_start_that_has_seen_the_held_out_pieces_is_not_used(export: pathlib.P
     start = load_experiment(str(export))
     corpus, same = start.load_corpus()
     other = Split(same.held_out, same.train)
-    assert experiment.load_start(str(export), start.experiment, corpus, same) is not None
+    assert experiment.load_start(str(export), corpus, same) is not None
     assert not capsys.readouterr().err
-    assert experiment.load_start(str(export), start.experiment, corpus, other) is None
+    assert experiment.load_start(str(export), corpus, other) is None
     assert "trained on 4 of the pieces that are held out; training starts from nothing" in capsys.readouterr().err

@@ -74,6 +74,7 @@ class ComposerConfig(config.Section):
     least_time: float = config.number(at_least=0, at_most=1)  # Least probabilities in proportion to the likeliest,
     least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
     drum_temperature: float = config.number(at_least=0)
+    init_from: str = "none"  # As `init_from` of the first stage.
     num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
     num_scored: int = config.number(at_least=2)  # Pieces composed for the scores.
 
@@ -381,17 +382,16 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     return TrainedComposer(stage, variables, forms, conditions, drums, num_updates)
 
 
-def load_start(start: TrainedRun | None, experiment: Experiment) -> TrainedComposer | None:
-    """Loads the composer that the config's composer starts from; None where there is none. Raises UserError where it
-    is not of the same shape."""
-    if start is None or "composer" not in start.experiment.raw:
-        return None
+def load_start(start: TrainedRun, experiment: Experiment) -> TrainedComposer:
+    """Loads the composer that the config's composer starts from. Raises UserError where there is none, or it is not of
+    the same shape."""
     composer = load_composer(start)
     there, here = composer.stage.config, build_stage(experiment).config
     for name in ("channels", "latent_dim", "num_drums"):
         if getattr(there, name) != getattr(here, name):
             raise UserError(
-                f"config.init_from: its composer.{name} is {getattr(there, name)}, the config's {getattr(here, name)}"
+                f"config.composer.init_from: its composer.{name} is {getattr(there, name)}, the config's "
+                f"{getattr(here, name)}"
             )
     return composer
 

@@ -93,10 +93,10 @@ class TrainedRun:
         """The trained model as functions of scores and latents."""
         return Inference(self.experiment.model, self.experiment.representation, self.variables, self.calibration)
 
-    def describe(self, name: str) -> dict[str, str]:
-        """What `run.json` says of a run that starts from this one, which is called `name`."""
+    def describe(self) -> dict[str, str]:
+        """What `run.json` says of a run that starts from this one."""
         sha256 = exported.hash_variables(self.variables)
-        return {"name": name, "run_id": self.description["run_id"], "sha256": sha256}
+        return {"config": self.experiment.name, "run_id": self.description["run_id"], "sha256": sha256}
 
     def load_corpus(self, path: str = "") -> tuple[Corpus, Split]:
         """Loads the corpus that the run was made on, from another path where one is given, and its split. Raises
@@ -180,10 +180,9 @@ def restore(
     return sharding.local(restored[0]).trained_variables, restored[1]
 
 
-def load_start(path: str, experiment: Experiment, corpus: Corpus, split: Split) -> TrainedRun | None:
-    """Loads the run that a config's `init_from` names; None for none, and with a warning where that run was trained on
-    pieces that are held out now. Raises UserError where there is no such run, or its model or representation is not the
-    config's."""
+def load_start(path: str, corpus: Corpus, split: Split) -> TrainedRun | None:
+    """Loads the run that an `init_from` names; None for none, and with a warning where that run was trained on pieces
+    that are held out now. Raises UserError where there is no such run."""
     if path in ("", exported.NOTHING):
         return None
     start = load_experiment(path)
@@ -194,6 +193,11 @@ def load_start(path: str, experiment: Experiment, corpus: Corpus, split: Split) 
             file=sys.stderr,
         )
         return None
+    return start
+
+
+def check_start(start: TrainedRun, experiment: Experiment) -> None:
+    """Raises UserError where the first stage of a run cannot start from that of another one."""
     for section in ("representation", "model"):
         there, here = start.experiment.raw[section], experiment.raw[section]
         names = sorted({*there, *here} - _ADAPTED)
@@ -201,10 +205,9 @@ def load_start(path: str, experiment: Experiment, corpus: Corpus, split: Split) 
         if differing:
             name = differing[0]
             raise UserError(
-                f"config.init_from={path}: its {section}.{name} is {there.get(name)!r}, the config's "
+                f"config.init_from={start.folder.path}: its {section}.{name} is {there.get(name)!r}, the config's "
                 f"{here.get(name)!r}; parameters can start a model of the same shape only"
             )
-    return start
 
 
 @dataclasses.dataclass(frozen=True)

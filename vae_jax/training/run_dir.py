@@ -22,7 +22,10 @@ from vae_jax.training import folds
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "mido", "numpy")
 # The corpus is compared by its fingerprint, because another path may lead to the same files.
 # And so are the parameters to start from.
-_FIELDS_NOT_COMPARED = ("data.path", "data.exclude", "data.shards", "data.url", "data.allow_chorales", "init_from")
+_FIELDS_NOT_COMPARED = (
+    *("data.path", "data.exclude", "data.shards", "data.url", "data.allow_chorales"),
+    *("init_from", "composer.init_from"),
+)
 _MAX_NAMED = 5000  # Training files in `run.json`.
 _HASH_DIGITS = 16  # Of the sha256 of a file there.
 
@@ -91,11 +94,11 @@ def default_workdir(config: Fields) -> str:
 
 
 def open_run(
-    workdir: str, config: Fields, corpus: Corpus, split: Split, start: Mapping[str, str] | None = None
+    workdir: str, config: Fields, corpus: Corpus, split: Split, start: Mapping[str, Mapping[str, str]] | None = None
 ) -> RunFolder:
     """Makes a run's folder, or opens one that holds the same run, and locks it until the process ends. `start`
-    describes what the parameters start from. Raises UserError where the folder holds something else or another process
-    is running in it; nothing in it is changed."""
+    describes what the parameters of each stage start from. Raises UserError where the folder holds something else or
+    another process is running in it; nothing in it is changed."""
     folder = RunFolder(files.expand_home(workdir))
     resolved = json.loads(json.dumps(config))
     described = describe_run(resolved, corpus, split) | {"init_from": dict(start or {})}
@@ -179,7 +182,7 @@ def _check_same_run(folder: RunFolder, config: Json, described: Json) -> None:
         )
         raise UserError(f"{folder.path} holds another run ({listed}); give another --workdir")
     saved = files.read_json(folder.run)
-    if saved.get("init_from", {}).get("sha256") != described["init_from"].get("sha256"):
+    if saved.get("init_from", {}) != described["init_from"]:
         raise UserError(f"{folder.path} holds a run that started from other parameters; give another --workdir")
     other, mine = saved["corpus"], described["corpus"]
     if other["fingerprint"] != mine["fingerprint"]:
