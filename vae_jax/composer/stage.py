@@ -74,9 +74,9 @@ class ComposerConfig(config.Section):
     least_time: float = config.number(at_least=0, at_most=1)  # Least probabilities in proportion to the likeliest,
     least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
     drum_temperature: float = config.number(at_least=0)
-    init_from: str = "none"  # As `init_from` of the first stage.
     num_drums: int = config.number(at_least=1)  # Drum pitches, the most common of the corpus.
     num_scored: int = config.number(at_least=2)  # Pieces composed for the scores.
+    init_from: str = "none"  # The run that it starts from, as config.init_from.
 
 
 class ComposerExamples(NamedTuple, Generic[A]):
