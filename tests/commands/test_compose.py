@@ -156,4 +156,4 @@ def test_the_shortest_pieces_have_music(small_run, files, tmp_path, given):
 
 
 def test_a_mistake_is_one_line_of_the_process():
-    assert_one_error(run("-m", "vae_jax.compose", "--workdir=x", "--bars=0"), "--bars")
+    assert_one_error(run("-m", "vae_jax.compose", "--output=x", "--bars=0"), "--bars")

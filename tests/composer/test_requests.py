@@ -267,8 +267,9 @@ def test_a_harmonisation_keeps_the_melody_and_writes_below_it(asked, composed, n
     written = notes.read_piece(score, tonic)
     where = dict(zip(zip(written.step, written.pitch, strict=True), written.duration, strict=True))
     durations = DURATION_STEPS[duration_classes(melody.duration)]
-    for step, pitch, duration in zip(melody.step, melody.pitch, durations, strict=True):
-        assert where[step, pitch] == duration
+    columns = melody.step, melody.pitch, melody.duration, durations
+    for step, pitch, duration, written_duration in zip(*columns, strict=True):
+        assert where[step, pitch] == written_duration
         during = (written.step > step) & (written.step < step + duration)
         assert (written.pitch[during] < pitch).all()
         assert written.pitch[written.step == step].max() == pitch

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vae_jax.composer import drums as drums_lib
+from vae_jax.composer import hiding
 from vae_jax.composer import stage as stage_lib
 from vae_jax.composer.crops import NOTE
 from vae_jax.composer.stage import ComposerExamples, ComposerStage, TrainedComposer
@@ -104,7 +105,7 @@ def nats(composer, batch):
 
     @jax.jit
     def apply(crops, z, given, no_form, no_style):
-        crops = stage_lib.forget(crops, no_form, no_style)
+        crops = hiding.forget(crops, no_form, no_style)
         return net.note_nats(params, crops, stage_lib.of_tokens(z, crops, given))
 
     def total(crops=batch.notes, z=0.0, given=True, no_form=False, no_style=False) -> np.ndarray:

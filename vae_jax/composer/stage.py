@@ -10,10 +10,10 @@ import numpy as np
 import optax
 
 from vae_jax.composer import conditions as conditions_lib
-from vae_jax.composer import counts as counts_lib
 from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import form as form_lib
+from vae_jax.composer import hiding
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
@@ -23,7 +23,7 @@ from vae_jax.composer.encoder import PhraseEncoder
 from vae_jax.composer.form import FormModel
 from vae_jax.composer.lines import Line, LineNet, NoteRow
 from vae_jax.composer.network import Decoder
-from vae_jax.composer.notes import MAX_TRACKS, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NotePiece
+from vae_jax.composer.notes import MAX_TRACKS, NotePiece
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.dataset import ArrayExamples, Dataset
 from vae_jax.data.splits import Split
@@ -171,8 +171,8 @@ class ComposerStage(Trainable[ComposerExamples]):
                 jax.random.bernoulli(key, rate, shape)
                 for key, rate in zip((form_key, style_key, latent_key), rates, strict=True)
             ]
-            crops, has_latents = forget(crops, *masks[:2]), ~masks[2]
-            crops = _confuse_memories(crops, self.config.confuse_memories, memory_key)
+            crops, has_latents = hiding.forget(crops, *masks[:2]), ~masks[2]
+            crops = hiding.confuse_memories(crops, self.config.confuse_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
         posterior = self.encode(params, crops)
@@ -221,51 +221,6 @@ def of_tokens(z: jax.Array, crops: Crops[jax.Array], has_latents: jax.Array) -> 
     by_token = jnp.einsum("bnp,bpl->bnl", jax.nn.one_hot(crops.phrase, z.shape[1]), z)
     given = has_latents.astype(jnp.float32)[:, None, None]
     return jnp.concatenate([by_token * given, jnp.broadcast_to(given, (*by_token.shape[:2], 1))], axis=-1)
-
-
-def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array) -> Crops[jax.Array]:
-    """Returns crops without their form, and without their style, where the masks [B] say so."""
-    mask = no_form[:, None]
-
-    def without(values: jax.Array, nothing: int) -> jax.Array:
-        last = values[:, :, -1]
-        where = mask.reshape(-1, *[1] * (last.ndim - 1))
-        return values.at[:, :, -1].set(jnp.where(where, jnp.asarray(nothing, last.dtype), last))
-
-    return crops._replace(
-        plan=jnp.where(mask[..., None], 0, crops.plan),
-        aligned=without(crops.aligned, 0),
-        aligned_role=without(crops.aligned_role, NUM_PITCHES),
-        aligned_duration=without(crops.aligned_duration, NUM_DURATIONS),
-        aligned_size=without(crops.aligned_size, 0),
-        onsets=without(crops.onsets, 0),
-        style=jnp.where(no_style[:, None], 0, crops.style),
-    )
-
-
-def _confuse_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> Crops[jax.Array]:
-    """Returns crops in which some tokens remember what others do, lest false memories be trusted and repeat themselves.
-
-    Every kind of counts and every fixed lag is another token's with a probability of up to twice `rate`.
-    """
-    names = counts_lib.FIELDS
-    (batch, length), num_fixed = crops.pitch.shape, NUM_LAGS - 1
-    level_key, mask_key, shift_key = jax.random.split(key, 3)
-    level = jax.random.uniform(level_key, (batch, 1, 1), maxval=2 * rate)
-    wrong = jax.random.bernoulli(mask_key, level, (batch, length, num_fixed + len(names)))
-    wrong = jnp.concatenate([wrong, jnp.zeros((batch, length, 1), bool)], axis=-1)
-    wrong_lag = jnp.concatenate([wrong[..., :num_fixed], wrong[..., -1:]], axis=-1)
-    shift = jax.random.randint(shift_key, (), 1, length)
-
-    def confuse(values: jax.Array, where: jax.Array) -> jax.Array:
-        where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
-        return jnp.where(where, jnp.roll(values, shift, axis=1), values)
-
-    lagged = ("aligned", "aligned_role", "aligned_duration", "aligned_size", "onsets")
-    return crops._replace(
-        **{name: confuse(getattr(crops, name), wrong_lag) for name in lagged},
-        **{name: confuse(getattr(crops, name), wrong[..., num_fixed + n]) for n, name in enumerate(names)},
-    )
 
 
 def line_inputs(crops: Crops[jax.Array]) -> tuple[NoteRow, jax.Array, jax.Array]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
+from vae_jax.composer import hiding
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import stage as stage_lib
@@ -81,7 +82,7 @@ class ComposerLikelihood(LikelihoodModel):
     def _whole_nats(self, crop: Crops[jax.Array], key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
         stage, params = self._composer.stage, self._composer.variables["params"]
         everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
-        crop = stage_lib.forget(crop, everything & (not self._with_form), everything)
+        crop = hiding.forget(crop, everything & (not self._with_form), everything)
         z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
         if key is not None:
             posterior = stage.encode(params, crop, num_phrases)
