@@ -17,6 +17,15 @@ def test_the_chorales_in_four_voices_are_listed():
     assert corpus.find_source(DataConfig(**found.to_config()), allow_chorales=False) == found
 
 
+@pytest.mark.parametrize(("name", "count", "first"), [("quartets", 51, "beethoven/"), ("madrigals", 49, "monteverdi/")])
+def test_quartets_and_madrigals_are_listed(name: str, count: int, first: str):
+    (found,) = corpus.find_sources(DataConfig(path=name), allow_chorales=False)
+    assert (found.name, len(found.files)) == (name, count)
+    assert found.files[0].path.startswith(first)
+    (one,) = parsing.parse_all(dataclasses.replace(found, files=found.files[-1:]))
+    assert one.status == "loaded"
+
+
 def test_a_chorale_has_four_voices_in_its_key_and_meter():
     found = sources.list_shipped("chorales")
     one = tuple(file for file in found.files if file.path == "bach/bwv66.6.mxl")
