@@ -82,6 +82,8 @@ def draw_songs(corpus: Corpus, draw: int) -> Split:
     for n, (piece, group) in enumerate(zip(corpus.pieces, corpus.tune_groups, strict=True)):
         if piece.path in allowed:
             first.setdefault(group, n)
+    if len(first) <= _NUM_SONGS:
+        raise app.UsageError(f"only {len(first)} tunes to draw from")
     order = np.random.default_rng(draw).permutation(list(first.values()))[: _NUM_SONGS + _NUM_SCORED]
     return Split(tuple(sorted(order[:_NUM_SONGS].tolist())), tuple(sorted(order[_NUM_SONGS:].tolist())))
 
