@@ -56,20 +56,15 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
     from vae_jax.report import artifacts, page
     from vae_jax.runtime import files, sharding
-    from vae_jax.training import experiment, exported, loop, run_dir
+    from vae_jax.training import experiment, loop, run_dir
 
     started = time.perf_counter()
     setup = experiment.build_experiment(config)
     source, split = corpus_view.find_split(config["data"], config["representation"])
-    start, composer_start = (
-        experiment.load_start(section.get("init_from", exported.NOTHING), source, split)
-        for section in (config, config.get("composer", {}))
-    )
-    if start is not None:
-        experiment.check_start(start, setup)
-    known_composer = None if composer_start is None else stage.load_start(composer_start, setup)
-    starts = {"model": start, "composer": composer_start}
-    described = {part: one.describe() for part, one in starts.items() if one is not None}
+    starts = experiment.load_starts(setup, source, split)
+    start = starts.get("model")
+    known_composer = stage.load_start(starts["composer"], setup) if "composer" in starts else None
+    described = {part: one.describe() for part, one in starts.items()}
     folder = run_dir.open_run(workdir, config, source, split, described)
     if folder.is_finished and not repeat_evaluation:
         print(f"finished before: {workdir}")
@@ -80,9 +75,9 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     print(ingest_report.render_report(ingested).splitlines()[-1])
 
     dataset = setup.make_dataset(source, split)
-    variables = None if start is None else setup.trainable.adapt(start.variables, dataset, setup.key())
+    adapted = None if start is None else lambda: setup.trainable.adapt(start.variables, dataset, setup.key())
     state = loop.fit(
-        setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed, start=variables
+        setup.trainable, dataset, setup.train, folder, key=setup.key(), order_seed=setup.seed, start=adapted
     )
     sample = dataset.train.sample(CALIBRATION_EXAMPLES)
     calibration = calibrate(setup.model, setup.representation, state.trained_variables, sample)

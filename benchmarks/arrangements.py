@@ -95,7 +95,7 @@ def main(_: list[str]) -> None:
         bars = middle(piece)
         for name, candidates in (("infilled", 16), ("  without the bars that follow", 1)):
             versions[name] += infill.infill(composer, piece, bars, 1, _SEED, num_candidates=candidates)
-        versions["  bars before"].append(repeat_before(piece, bars))
+        versions["  bars before"].append(repeat_before(piece))
     for name, scores in versions.items():
         same = sum((overlap(piece, score) for piece, score in zip(pieces, scores, strict=True)), MatchCounts())
         show(name, scores, f"; F1 with the original bars {same.f1:.3f}")
@@ -153,9 +153,8 @@ def region(piece: Piece) -> tuple[NotePiece, int, int]:
     return source, int(bars[first - 1]), int(bars[last])
 
 
-def repeat_before(piece: Piece, bars: tuple[int, int]) -> Score:
+def repeat_before(piece: Piece) -> Score:
     """The piece with the bars before in place of those in the middle."""
-    del bars
     _, start, end = region(piece)
     notes, ticks = piece.score.notes, piece.score.ticks_per_beat / notes_lib.STEPS_PER_BEAT
     first, last = round(start * ticks), round(end * ticks)

@@ -106,8 +106,8 @@ def score(arm: str, corpus: Corpus, split: Split) -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(pathlib.Path(folder))
             dataset = setup.make_dataset(corpus, dataclasses.replace(split, held_out=()))
-            known = None if start is None else setup.trainable.adapt(start.variables, dataset, setup.key())
-            state = loop.fit(setup.trainable, dataset, setup.train, run, key=setup.key(), order_seed=0, start=known)
+            adapted = None if start is None else lambda: setup.trainable.adapt(start.variables, dataset, setup.key())
+            state = loop.fit(setup.trainable, dataset, setup.train, run, key=setup.key(), order_seed=0, start=adapted)
             variables = state.trained_variables
             sample = dataset.train.sample(CALIBRATION_EXAMPLES)
             calibration = calibrate(setup.model, representation, variables, sample)

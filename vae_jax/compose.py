@@ -23,45 +23,39 @@ from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.text import quantity
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vae_jax.composer.requests import Request
     from vae_jax.composer.stage import TrainedComposer
+    from vae_jax.data.corpus import Piece
     from vae_jax.music.score import Score
 
 _MIN_TEMPO, _MAX_TEMPO = 10, 400
 _MAX_BARS = 1000
+_SOURCES = ("prompt", "vary", "harmonise", "orchestrate", "infill")  # Flags that name a piece to start from.
 
 
-def _make_requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Request]:
+def _make_requests(args: flags.FlagValues, composer: TrainedComposer, piece: Piece | None) -> list[Request]:
     import numpy as np
 
     from vae_jax.composer import attributes, requests
     from vae_jax.data import corpus
-    from vae_jax.music import key as key_lib
 
     amounts = dict(attributes.parse_attribute(text) for text in args.attribute)
     rngs = [np.random.default_rng([args.seed, n]) for n in range(args.num)]
-    num_bars, _ = _parse_bars(args.bars)
     if args.style_of:
         composer = requests.in_style(composer, corpus.load_piece(args.style_of))
-    if args.vary:
-        piece = corpus.load_piece(args.vary)
+    if piece is None:
+        found = _make_free_requests(args, composer, rngs)
+    elif args.vary:
         found = [requests.variation_request(composer, piece, args.amount, rng) for rng in rngs]
     elif args.prompt:
-        piece = corpus.load_piece(args.prompt)
+        num_bars, _ = _parse_bars(args.bars)
         found = [requests.continuation_request(composer, piece, args.prompt_bars, num_bars, rng) for rng in rngs]
     elif args.harmonise:
-        piece = corpus.load_piece(args.harmonise)
         found = [requests.harmonisation_request(composer, piece, rng) for rng in rngs]
-    elif args.orchestrate:
-        piece = corpus.load_piece(args.orchestrate)
-        found = [requests.arrangement_request(composer, piece, rng) for rng in rngs]
     else:
-        meter = requests.parse_meter(args.meter)
-        try:
-            key = key_lib.parse_key(args.key) if args.key else None
-        except ValueError as error:
-            raise UserError(f"--key: {error}") from error
-        found = [requests.sample_request(composer, rng, num_bars=num_bars, meter=meter, key=key) for rng in rngs]
+        found = [requests.arrangement_request(composer, piece, rng) for rng in rngs]
     if args.tempo:
         found = [
             dataclasses.replace(one, conditions=dataclasses.replace(one.conditions, beats_per_minute=args.tempo))
@@ -70,17 +64,33 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer) -> list[Re
     return [attributes.move(composer, one, amounts) for one in found] if amounts else found
 
 
+def _make_free_requests(
+    args: flags.FlagValues, composer: TrainedComposer, rngs: list[np.random.Generator]
+) -> list[Request]:
+    """Requests that start from no piece."""
+    from vae_jax.composer import requests
+    from vae_jax.music import key as key_lib
+
+    (num_bars, _), meter = _parse_bars(args.bars), requests.parse_meter(args.meter)
+    try:
+        key = key_lib.parse_key(args.key) if args.key else None
+    except ValueError as error:
+        raise UserError(f"--key: {error}") from error
+    return [requests.sample_request(composer, rng, num_bars=num_bars, meter=meter, key=key) for rng in rngs]
+
+
 def _write_music(args: flags.FlagValues, composer: TrainedComposer) -> list[Score]:
     from vae_jax.composer import generate, infill, notes
     from vae_jax.data import corpus
 
-    if args.infill:
-        bars = _parse_bars(args.bars)
-        return infill.infill(composer, corpus.load_piece(args.infill), bars, args.num, args.seed, args.temperature)
-    found = _make_requests(args, composer)
-    if args.orchestrate:
-        piece = notes.read_piece(corpus.load_piece(args.orchestrate).score)
-        return generate.arrange(composer, found, [piece] * len(found), args.seed, args.temperature)
+    given = next((args[name].value for name in _SOURCES if args[name].value), "")
+    piece = corpus.load_piece(given) if given else None
+    if piece is not None and args.infill:
+        return infill.infill(composer, piece, _parse_bars(args.bars), args.num, args.seed, args.temperature)
+    found = _make_requests(args, composer, piece)
+    if piece is not None and args.orchestrate:
+        source = notes.read_piece(piece.score)
+        return generate.arrange(composer, found, [source] * len(found), args.seed, args.temperature)
     return generate.generate_pieces(composer, found, args.seed, args.temperature)
 
 
@@ -88,7 +98,7 @@ def _parse_bars(text: str) -> tuple[int, int]:
     """Reads a number of bars, or a range such as 9-12. Raises UserError for anything else."""
     written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text)
     first, last = (int(written[1]), int(written[2] or written[1])) if written else (0, 0)
-    if not 1 <= first <= last or max(first, last) > _MAX_BARS:
+    if not 1 <= first <= last or last > _MAX_BARS:
         raise UserError(f"--bars must be a number from 1 to {_MAX_BARS}, with --infill a range such as 9-12: {text!r}")
     return first, last
 
@@ -97,7 +107,7 @@ def _check(args: flags.FlagValues) -> None:
     """Raises UserError where flags exclude each other or have values outside their ranges."""
     cli.check_range("temperature", cli.MAX_TEMPERATURE)
     cli.check_range("amount", 1)
-    sources = [name for name in ("prompt", "vary", "harmonise", "orchestrate", "infill") if args[name].value]
+    sources = [name for name in _SOURCES if args[name].value]
     styled = [] if sources in ([], ["harmonise"], ["orchestrate"]) else ["style_of"] * bool(args.style_of)
     if len(sources + styled) > 1:
         raise UserError(f"--{(sources + styled)[0]} and --{(sources + styled)[1]} exclude each other")

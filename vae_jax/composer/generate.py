@@ -33,7 +33,7 @@ from vae_jax.music import instruments
 from vae_jax.music import key as key_lib
 from vae_jax.music import score as score_lib
 from vae_jax.music.key import Tonic
-from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Score, Tempo
+from vae_jax.music.score import DRUM_CHANNEL, PITCHED_CHANNELS, KeySignature, Meter, Score, Tempo
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS, duration_classes
 
 _TICKS_PER_STEP = 40
@@ -42,7 +42,6 @@ _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
 # Lengths, notes that are given, and pieces of batches are multiples of these, so that few programs are compiled.
 _ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 768, 256, 4
-_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 
 
 def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Score]:
@@ -329,7 +328,7 @@ def _make_score(
         columns["length"] * _TICKS_PER_STEP,
         columns["pitch"],
         track=np.concatenate([order, np.full(len(hit), len(used))]),
-        channel=np.concatenate([np.array(_CHANNELS)[order % len(_CHANNELS)], np.full(len(hit), DRUM_CHANNEL)]),
+        channel=np.concatenate([PITCHED_CHANNELS[order % len(PITCHED_CHANNELS)], np.full(len(hit), DRUM_CHANNEL)]),
         velocity=sample_velocities(
             conditions.dynamics, piece, lines, (columns["step"], columns["line"], columns["pitch"]), rng
         ),

@@ -20,7 +20,7 @@ from vae_jax.composer.stage import ComposerStage, TrainedComposer
 from vae_jax.data.corpus import Piece
 from vae_jax.models.base import Variables
 from vae_jax.music import key as key_lib
-from vae_jax.music.score import Notes, Score, make_notes
+from vae_jax.music.score import NOTE_COLUMNS, Notes, Score, make_notes
 from vae_jax.representations.pianoroll import encoding
 
 _NUM_CANDIDATES = 16  # Of each version.
@@ -116,9 +116,6 @@ def _write(score: Score, request: Request, piece: NotePiece, plays: np.ndarray, 
 
 def merge(first: Notes, second: Notes) -> Notes:
     """Returns the notes of both, in normal form."""
-    columns = {
-        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
-        for field in dataclasses.fields(Notes)
-    }
+    columns = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in NOTE_COLUMNS}
     onset, duration, pitch = (columns.pop(name) for name in ("onset_ticks", "duration_ticks", "pitch"))
     return make_notes(onset, duration, pitch, **columns)

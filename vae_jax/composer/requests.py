@@ -118,17 +118,21 @@ def _sample_conditions(
 
 def arrangement_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator) -> Request:
     """Requests a piece of the bars, key, tempo and form of another for an ensemble that is known, in its style."""
-    source, own = _read(composer, piece)
-    style = _sample_conditions(composer, rng, own.minor, own.meter)
-    taken = ("meter", "num_bars", "pickup", "pitch_class", "minor", "beats_per_minute", "final", "slowing")
-    conditions = dataclasses.replace(style, **{name: getattr(own, name) for name in taken})
-    return Request(conditions, source.bars, source.form)
+    return _arrange(composer, *_read(composer, piece), rng)
 
 
 def harmonisation_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator) -> Request:
     """Requests a piece with the top voice of another, as `arrangement_request`."""
-    melody = notes_lib.top_voice(_read(composer, piece)[0])
-    return dataclasses.replace(arrangement_request(composer, piece, rng), form=melody.form, melody=melody)
+    source, own = _read(composer, piece)
+    melody = notes_lib.top_voice(source)
+    return dataclasses.replace(_arrange(composer, source, own, rng), form=melody.form, melody=melody)
+
+
+def _arrange(composer: TrainedComposer, source: NotePiece, own: PieceConditions, rng: np.random.Generator) -> Request:
+    style = _sample_conditions(composer, rng, own.minor, own.meter)
+    taken = ("meter", "num_bars", "pickup", "pitch_class", "minor", "beats_per_minute", "final", "slowing")
+    conditions = dataclasses.replace(style, **{name: getattr(own, name) for name in taken})
+    return Request(conditions, source.bars, source.form)
 
 
 def infill_request(

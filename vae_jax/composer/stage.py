@@ -315,7 +315,7 @@ def train_composer(
         folder.composer,
         key=_key(experiment),
         order_seed=seed,
-        start=None if start is None else start.variables,
+        start=None if start is None else lambda: start.variables,
     )
     return dataclasses.replace(composer, variables=state.trained_variables, num_updates=int(state.step))
 

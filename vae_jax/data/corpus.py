@@ -160,11 +160,11 @@ def find_source(data: DataConfig, path: str = "", *, allow_chorales: bool, flag:
 def read_sources(found: Sequence[Source], excluded: Corpus | None = None) -> Corpus:
     """Reads corpora as one, the paths of several behind their names. A file of a tune that another corpus has too is
     refused. Raises UserError as `read_source`, or where nothing is left."""
-    read = [read_source(source) for source in found]
-    corpus = read[0]
-    if len(read) > 1:
-        named = [dataclasses.replace(file, path=f"{one.name}/{file.path}") for one in read for file in one.files]
-        corpus = make_corpus(" + ".join(one.name for one in read), named)
+    if len(found) == 1:
+        corpus = read_source(found[0])
+    else:
+        files = [dataclasses.replace(file, path=f"{one.name}/{file.path}") for one in found for file in _parse(one)]
+        corpus = make_corpus(" + ".join(one.name for one in found), files)
     if excluded is not None:
         corpus = _without(corpus, excluded)
         if not corpus.num_pieces:
@@ -210,6 +210,11 @@ def synthetic_corpus(num_pieces: int, seed: int) -> Corpus:
 
 def read_source(source: Source) -> Corpus:
     """Reads the files of a source, a large one on all cores; raises UserError if none of them is usable."""
+    return make_corpus(source.name, _parse(source))
+
+
+def _parse(source: Source) -> list[ParsedFile]:
+    """Parses the files of a source as `read_source`."""
     converted = any(notation.suffix_of(file.path) for file in source.files)
     chunk_files, num_workers = len(source.files), 1
     if _cost(source) >= MIN_POOL_BYTES:
@@ -226,7 +231,7 @@ def read_source(source: Source) -> Corpus:
             bar.update(len(chunk.files))
     if all(file.score is None for file in files):
         raise no_usable_file(source, files[0])
-    return make_corpus(source.name, files)
+    return files
 
 
 def _cost(source: Source) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from vae_jax.music.score import DRUM_CHANNEL, Score
+from vae_jax.music.score import PITCHED_CHANNELS, Score
 
 _MAX_VOICES, _MAX_TRACKS = 6, 12
 _KEPT = 0.25  # Share of scores that stay as they are.
@@ -51,7 +51,7 @@ def orchestrate(score: Score, rng: np.random.Generator) -> Score:
                 "index": mine,
                 "pitch": np.where((pitch < 0) | (pitch > 127), notes.pitch[mine], pitch),
                 "track": full + track,
-                "channel": full + [c for c in range(16) if c != DRUM_CHANNEL][track % 15],
+                "channel": full + PITCHED_CHANNELS[track],
                 "program": full + program,
                 "velocity": full + rng.integers(70, 110),
             }

@@ -11,11 +11,19 @@ from typing import TypeVar
 from vae_jax.music.midi import MAX_BEATS, Reading
 from vae_jax.music.notation import NotationError
 from vae_jax.music.notation_content import Content, NotatedNote, NotatedPart
-from vae_jax.music.score import DRUM_CHANNEL, KeySignature, Meter, Notes, Tempo, make_notes, make_score
+from vae_jax.music.score import (
+    DRUM_CHANNEL,
+    PITCHED_CHANNELS,
+    KeySignature,
+    Meter,
+    Notes,
+    Tempo,
+    make_notes,
+    make_score,
+)
 
 _TICKS_PER_BEAT, _FINE_TICKS_PER_BEAT = 480, 10_080  # The second one, music21's own, also divides a beat by 7 and 9.
 _MAX_NOTES = 1_000_000
-_PITCHED_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 _Placed = list[tuple[int, Fraction]]  # Measures as they are played: the index of each, its start in quarter notes.
 _Kind = TypeVar("_Kind", Tempo, Meter, KeySignature)
 
@@ -135,11 +143,11 @@ def _channels(sounding: Sequence[_Sounding]) -> list[int]:
     """A channel for each pitched part; where there are more parts than channels, one for each program."""
     parts = sorted({one.part for one in sounding if not one.note.is_drum})
     programs = sorted({one.note.program for one in sounding if not one.note.is_drum})
-    by_part = len(parts) <= len(_PITCHED_CHANNELS)
+    by_part = len(parts) <= len(PITCHED_CHANNELS)
     return [
         DRUM_CHANNEL
         if one.note.is_drum
-        else _PITCHED_CHANNELS[(parts.index(one.part) if by_part else programs.index(one.note.program)) % 15]
+        else PITCHED_CHANNELS[(parts.index(one.part) if by_part else programs.index(one.note.program)) % 15]
         for one in sounding
     ]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 DEFAULT_MICROSECONDS_PER_BEAT = 500_000  # 120 beats per minute, as a MIDI file without a tempo is played.
 DRUM_CHANNEL = 9  # Channel 10 counted from one, the percussion channel of General MIDI.
+PITCHED_CHANNELS = np.delete(np.arange(16), DRUM_CHANNEL)
 NOTE_COLUMNS = ("onset_ticks", "duration_ticks", "track", "channel", "pitch", "velocity", "program")
 _LIMITS: dict[str, tuple[int, int | None]] = {
     "onset_ticks": (0, None), "duration_ticks": (1, None), "track": (0, None), "channel": (0, 15), "pitch": (0, 127),

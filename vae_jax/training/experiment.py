@@ -196,6 +196,18 @@ def load_start(path: str, corpus: Corpus, split: Split) -> TrainedRun | None:
     return start
 
 
+def load_starts(experiment: Experiment, corpus: Corpus, split: Split) -> dict[str, TrainedRun]:
+    """Loads the runs that the stages of a config start from, "model" and "composer", those that do. Raises UserError as
+    `load_start` and `check_start`."""
+    sections = {"model": experiment.raw, "composer": experiment.raw.get("composer", {})}
+    paths = {part: section.get("init_from", exported.NOTHING) for part, section in sections.items()}
+    loaded = {path: load_start(path, corpus, split) for path in sorted({*paths.values()})}
+    starts = {part: one for part, path in paths.items() if (one := loaded[path]) is not None}
+    if "model" in starts:
+        check_start(starts["model"], experiment)
+    return starts
+
+
 def check_start(start: TrainedRun, experiment: Experiment) -> None:
     """Raises UserError where the first stage of a run cannot start from that of another one."""
     for section in ("representation", "model"):

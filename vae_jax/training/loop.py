@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Generic
 
 import chex
@@ -38,7 +39,7 @@ def fit(
     *,
     key: jax.Array,
     order_seed: int,
-    start: Variables | None = None,
+    start: Callable[[], Variables] | None = None,
 ) -> TrainState:
     """Trains to the last epoch of the config, from the newest checkpoint in the folder where there is one.
 
@@ -49,7 +50,7 @@ def fit(
       folder: where checkpoints and `metrics.jsonl` go.
       key: of the initial variables, training and evaluation; consumed.
       order_seed: seed of the order of the examples.
-      start: the initial variables, in place of the trainable's own.
+      start: gives the initial variables, in place of the trainable's own.
 
     Returns:
       The final state, which is saved as a checkpoint, on this process's first device.
@@ -68,7 +69,7 @@ def fit(
 
     state, history = _restore(folder, step.abstract_state(trainable, config.average_decay, init_key))
     if state is None:
-        variables = trainable.init(init_key, dataset) if start is None else start
+        variables = trainable.init(init_key, dataset) if start is None else start()
         initial = step.init_state(variables, optimizer, config.average_decay)
         state = sharding.replicate(sharding.broadcast(initial))
     run = _Run(

@@ -14,12 +14,11 @@ from vae_jax.music import instruments, quantization
 from vae_jax.music import key as key_lib
 from vae_jax.music import score as score_lib
 from vae_jax.music.quantization import Grid
-from vae_jax.music.score import DRUM_CHANNEL, Score
+from vae_jax.music.score import DRUM_CHANNEL, PITCHED_CHANNELS, Score
 from vae_jax.representations.pianoroll.config import DURATION, PART, PITCH, STEP, RollConfig
 from vae_jax.representations.pianoroll.context import REGISTER_SEMITONES, PartTrack, RollContext, make_context
 
 _SNAP_TOLERANCE_SEC = 0.045  # How far an onset may move for the sake of a simpler rhythm (`snap_onsets`).
-_PITCHED_CHANNELS = np.array([channel for channel in range(16) if channel != DRUM_CHANNEL])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,4 +185,4 @@ def _collapse(
 def _line_channels(parts: list[int]) -> np.ndarray:
     """Gives every line of a decoded score a MIDI channel; lines share channels where there are more than fifteen."""
     pitched = np.array(parts) != instruments.DRUMS
-    return np.where(pitched, _PITCHED_CHANNELS[(np.cumsum(pitched) - 1) % len(_PITCHED_CHANNELS)], DRUM_CHANNEL)
+    return np.where(pitched, PITCHED_CHANNELS[(np.cumsum(pitched) - 1) % len(PITCHED_CHANNELS)], DRUM_CHANNEL)
