@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vae_jax.composer.form import Form, measure_form
-from vae_jax.composer.notes import NotePiece, in_order
+from vae_jax.composer.harmony import measure_harmony
+from vae_jax.composer.notes import STEPS_PER_BEAT, NotePiece, in_order
 
 NoteRow = tuple[int, int, int]  # Step, pitch above MIDI 24 and duration in steps.
 
@@ -27,7 +28,8 @@ def note_piece(
     rows = in_order(step, pitch)[0]
     lines = np.array(bars, np.int64)
     form = form or measure_form(step, pitch, lines, bar)
-    return NotePiece(step[rows], pitch[rows], duration[rows], played[rows], lines, bar, minor, form)
+    harmony = measure_harmony(step, pitch, duration, -(-int(lines[-1]) // STEPS_PER_BEAT))
+    return NotePiece(step[rows], pitch[rows], duration[rows], played[rows], lines, bar, minor, form, harmony)
 
 
 def no_form(start: int = 0, bar: int = 48, num: int = 8) -> Form:

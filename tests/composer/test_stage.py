@@ -104,13 +104,13 @@ def nats(composer, batch):
     }
 
     @jax.jit
-    def apply(crops, z, given, no_form, no_style):
-        crops = hiding.forget(crops, no_form, no_style)
+    def apply(crops, z, given, no_form, no_style, no_harmony):
+        crops = hiding.forget(crops, no_form, no_style, no_harmony)
         return net.note_nats(params, crops, stage_lib.of_tokens(z, crops, given))
 
-    def total(crops=batch.notes, z=0.0, given=True, no_form=False, no_style=False) -> np.ndarray:
+    def total(crops=batch.notes, z=0.0, given=True, no_form=False, no_style=False, no_harmony=False) -> np.ndarray:
         latents = jnp.full((BATCH, 64, net.config.latent_dim), z, jnp.float32)
-        found = apply(crops, latents, *(jnp.full(BATCH, flag) for flag in (given, no_form, no_style)))
+        found = apply(crops, latents, *(jnp.full(BATCH, flag) for flag in (given, no_form, no_style, no_harmony)))
         return np.asarray(found["pitch"].sum(axis=1))
 
     return total
@@ -119,6 +119,12 @@ def nats(composer, batch):
 def test_latents_that_are_dropped_do_not_matter(nats):
     assert not np.array_equal(nats(z=1.0), nats(z=-1.0))
     assert np.array_equal(nats(z=1.0, given=False), nats(z=-1.0, given=False))
+
+
+def test_chords_that_are_forgotten_do_not_matter(nats, batch):
+    other = batch.notes._replace(chords=(batch.notes.chords + 2) % 24)
+    assert not np.array_equal(nats(), nats(other))
+    assert np.array_equal(nats(no_harmony=True), nats(other, no_harmony=True))
 
 
 def test_a_style_that_is_forgotten_does_not_matter(nats, batch):

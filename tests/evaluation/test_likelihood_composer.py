@@ -60,7 +60,7 @@ def test_a_piece_costs_the_terms_of_the_decoder(scored):
         notes = notes_lib.read_piece(piece.score, tonic)
         lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
         crop = jax.tree.map(jnp.asarray, crops_lib.whole(notes, lines))
-        crop = hiding.forget(crop, jnp.ones(1, bool), jnp.ones(1, bool))
+        crop = hiding.forget(crop, *[jnp.ones(1, bool)] * 3)
         latents = jnp.zeros((*crop.pitch.shape, scored.composer.stage.config.latent_dim + 1))
         nats = scored.composer.stage.note_nats(scored.composer.variables["params"], crop, latents)
         total = {name: float(values.sum()) for name, values in nats.items()}

@@ -15,6 +15,7 @@ from vae_jax.composer.notes import (
     NUM_REFERENCES,
     NUM_ROLES,
     NotePiece,
+    chords_at,
     in_order,
     lags_at,
     measure_style,
@@ -57,6 +58,7 @@ class Crops(NamedTuple, Generic[A]):
     more_counts: A  # Of the role after the token's own.
     onsets: A  # uint8 [N, NUM_LAGS, 13], bits: whether a chord starts a lag before each later step.
     plan: A  # float16 [N, PLAN_SIZE], see `plan_features`.
+    chords: A  # uint8 [N, 3], see `notes.chords_at`.
     size: A  # uint8 [N], notes of the chord.
     tracks: A  # uint16 [N], a bit for each line that plays the note.
     style: A  # float32 [STYLE_SIZE]
@@ -96,6 +98,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         **_align(piece, step, pitch, role, duration),
         **counts.count_contexts(pitch, role, duration, gap, position, references[:, -3:-1].astype(np.int64)),
         "held": np.packbits(held, axis=-1, bitorder="little"),
+        "chords": chords_at(step, piece.harmony),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),
     }
     to_bar = duration_classes(np.maximum(bar - position, 1))

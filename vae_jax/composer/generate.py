@@ -209,6 +209,7 @@ def _lay_out(request: Request, start: int, length: int, prior: np.ndarray) -> di
         "hyper": hyper.astype(np.int32),
         "lags": lags.astype(np.int32),
         "plan": notes_lib.plan_features(piece.form.similarity_at(own), has_plan).astype(np.float32),
+        "chords": notes_lib.chords_at(own, piece.harmony).astype(np.int32),
         "condition": np.array([*request.conditions.style, mode], np.float32),
         "latents": np.concatenate([latents[phrase], np.ones((length, 1))], axis=-1).astype(np.float32),
         "roll": roll,

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 
 from vae_jax.composer import counts
 from vae_jax.composer.crops import Crops
+from vae_jax.composer.harmony import UNKNOWN
 from vae_jax.composer.notes import NUM_DURATIONS, NUM_LAGS, NUM_PITCHES
 
 
-def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array) -> Crops[jax.Array]:
-    """Returns crops without their form, and without their style, where the masks [B] say so."""
+def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array, no_harmony: jax.Array) -> Crops[jax.Array]:
+    """Returns crops without their form, without their style and without their chords, where the masks [B] say so."""
     mask = no_form[:, None]
 
     def without(values: jax.Array, nothing: int) -> jax.Array:
@@ -25,6 +26,7 @@ def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array) -> 
         aligned_size=without(crops.aligned_size, 0),
         onsets=without(crops.onsets, 0),
         style=jnp.where(no_style[:, None], 0, crops.style),
+        chords=jnp.where(no_harmony[:, None, None], jnp.uint8(UNKNOWN), crops.chords),
     )
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from vae_jax.composer.counts import FIELDS, GAP_CLASSES, NUM_CONTEXTS, NUM_COUNTED, unpack
 from vae_jax.composer.crops import NOTE, START, Crops
+from vae_jax.composer.harmony import NO_CHORD, NUM_CHORDS
 from vae_jax.composer.layers import by_distance, flat, hot, interval_features, recall, rows, shift
 from vae_jax.composer.notes import (
     HYPER_BARS,
@@ -52,6 +53,7 @@ class Place(NamedTuple):
     aligned: jax.Array  # bool [..., NUM_LAGS, NUM_PITCHES]
     aligned_role: jax.Array
     aligned_size: jax.Array
+    chords: jax.Array  # [..., 3], before, now and next.
     condition: jax.Array  # [..., K], style, mode, latents and whether they are given.
 
 
@@ -69,6 +71,7 @@ def _place_features(place: Place) -> jax.Array:
         sizes,
         place.aligned_size > 0,
         place.plan,
+        rows(hot(place.chords, NUM_CHORDS)),
         place.condition,
         place.held,
     )
@@ -98,6 +101,7 @@ class Decoder(nn.Module):
         self.out_place, self.out_hidden, self.out_second = dense(c), dense(2 * c), dense(2 * c)
         self.out_norm = nn.LayerNorm()
         self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
+        self.chord_logits = dense(3 * 12)
         self.reference_logits = dense(NUM_REFERENCES * (2 * NUM_PITCHES - 1))
         self.pitch_gates, self.held_gates, self.pitch_recall = (
             dense(NUM_LAGS * 3),
@@ -206,7 +210,8 @@ class Decoder(nn.Module):
 
         `counts` is as in `Crops.pitch_counts`.
         """
-        logits = self.pitch_logits(z) + jnp.tile(self.class_logits(z), NUM_PITCHES // 12)
+        classes = self.class_logits(z) + above_roots(self.chord_logits(z), place.chords)
+        logits = self.pitch_logits(z) + jnp.tile(classes, NUM_PITCHES // 12)
         tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
         logits += by_distance(tables, place.references, NUM_PITCHES)
         gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, 3)
@@ -286,6 +291,17 @@ class Decoder(nn.Module):
         return {"more": more, "gap": gap, "pitch": pitch, "duration": duration}
 
 
+def above_roots(tables: jax.Array, chords: jax.Array) -> jax.Array:
+    """Scores pitch classes by their distance above the roots of chords [..., R], summed, [..., 12].
+
+    `tables` [..., 12 * R] are for distances of 0 to 11 from each.
+    """
+    tables = tables.reshape(*tables.shape[:-1], -1, 12)
+    distance = (jnp.arange(12)[None, :] - jnp.arange(12)[:, None]) % 12  # [root, pitch class].
+    roots = hot(jnp.where(chords < NO_CHORD, chords // 2, -1), 12)
+    return jnp.einsum("...rk,...rkp->...p", roots, tables[..., distance])
+
+
 _LAST_KIND = NOTE + 1  # Of tokens that are there.
 
 
@@ -308,6 +324,7 @@ def make_place(crops: Crops[jax.Array], latents: jax.Array) -> Place:
         bits(c.aligned),
         c.aligned_role,
         c.aligned_size,
+        c.chords,
         flat(condition, latents),
     )
 

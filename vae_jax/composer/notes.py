@@ -8,7 +8,9 @@ import dataclasses
 
 import numpy as np
 
+from vae_jax.composer import harmony as harmony_lib
 from vae_jax.composer.form import Form, measure_form
+from vae_jax.composer.harmony import Beats
 from vae_jax.music import key as key_lib
 from vae_jax.music import quantization
 from vae_jax.music.key import Tonic
@@ -43,6 +45,7 @@ class NotePiece:
     bar: int  # Usual steps of a bar.
     minor: bool
     form: Form
+    harmony: np.ndarray  # [num_beats], chord classes of quarter notes, see `harmony`.
 
     @property
     def end(self) -> int:
@@ -91,7 +94,38 @@ def read_piece(score: Score, tonic: Tonic | None = None) -> NotePiece:
     lengths = np.diff(bars[bars >= quantization.first_downbeat(bars)])
     bar = int(np.bincount(lengths).argmax()) if len(lengths) else 4 * STEPS_PER_BEAT
     form = measure_form(step, pitch, bars, bar)
-    return NotePiece(step, pitch, longest[order], tracks[order], bars, bar, tonic.minor, form)
+    duration = longest[order]
+    harmony = harmony_lib.measure_harmony(step, pitch, duration, -(-int(bars[-1]) // STEPS_PER_BEAT))
+    return NotePiece(step, pitch, duration, tracks[order], bars, bar, tonic.minor, form, harmony)
+
+
+def beats_of(piece: NotePiece, last: int) -> Beats:
+    """Returns what is known of the quarter notes of a piece, its last chord at a step, before their chords."""
+    beats = np.arange(-(-piece.end // STEPS_PER_BEAT))
+    step = beats * STEPS_PER_BEAT
+    position, bar, _, _ = place_at(step, piece)
+    lag = piece.form.lag_at(step)
+    return Beats(
+        piece.minor,
+        np.where(position == 0, 0, np.where(2 * position == bar, 1, 2)),
+        last // STEPS_PER_BEAT - beats,
+        np.where((lag > 0) & (lag <= step), (step - lag) // STEPS_PER_BEAT, -1),
+        piece.form.similarity_at(step),
+    )
+
+
+def chords_at(step: np.ndarray, harmony: np.ndarray) -> np.ndarray:
+    """Returns the chord class of the quarter note before that of steps [...], of it and of the next, [..., 3]; outside
+    the piece it is `UNKNOWN`."""
+    around = np.concatenate([[harmony_lib.UNKNOWN], harmony, [harmony_lib.UNKNOWN] * 2])
+    beat = np.clip(step // STEPS_PER_BEAT, 0, len(harmony))
+    return around[beat[..., None] + np.arange(3)]
+
+
+def sounding_melody(piece: NotePiece) -> np.ndarray:
+    """Returns how much of each pitch class of the top voice sounds in each quarter note, [num_beats, 12]."""
+    melody = top_voice(piece)
+    return harmony_lib.sounding(melody.step, melody.pitch, melody.duration, len(piece.harmony))
 
 
 def top_voice(piece: NotePiece) -> NotePiece:
@@ -138,6 +172,7 @@ def join(first: NotePiece, second: NotePiece) -> NotePiece:
         tracks=np.concatenate([first.tracks, second.tracks]),
         bars=np.concatenate([first.bars, start + second.bars[1:]]),
         form=form,
+        harmony=np.concatenate([first.harmony, second.harmony]),
     )
 
 

@@ -9,7 +9,8 @@ from vae_jax.composer import conditions as conditions_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
-from vae_jax.composer.form import PHRASE_BARS, Form, FormModel
+from vae_jax.composer.form import PHRASE_BARS, Form
+from vae_jax.composer.harmony import CLOSENESS, NUM_CHORDS, UNKNOWN
 from vae_jax.composer.notes import NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer, encode_phrases
 from vae_jax.data.corpus import Piece
@@ -36,6 +37,7 @@ class Request:
     mode: float | None = None  # How minor it is to be, if not as its conditions say: 0 major, 1 minor.
     drums: np.ndarray | None = None  # bool [T, D], those of the opening or the source.
     melody: NotePiece | None = None  # The top voice.
+    harmony: np.ndarray | None = None  # int64 [num_beats], chord classes.
 
     @property
     def num_steps(self) -> int:
@@ -53,7 +55,9 @@ class Request:
         """Returns the piece without notes."""
         none = np.zeros(0, np.int64)
         bar = self.form.phrase // PHRASE_BARS
-        return NotePiece(none, none, none, none, self.bars, bar, self.conditions.minor, self.form)
+        unknown = np.full(-(-self.num_steps // STEPS_PER_BEAT), UNKNOWN)
+        harmony = unknown if self.harmony is None else self.harmony
+        return NotePiece(none, none, none, none, self.bars, bar, self.conditions.minor, self.form, harmony)
 
 
 def parse_meter(text: str) -> tuple[int, int]:
@@ -101,7 +105,7 @@ def sample_request(
         final=conditions.final if meter == conditions.meter else bar_steps(meter),
         num_bars=num_bars or int(np.clip(conditions.num_bars, *_SAMPLED_BARS)),
     )
-    return _with_sampled_form(conditions, composer.forms, rng)
+    return _with_harmony(composer, _with_sampled_form(composer, conditions, rng), rng)
 
 
 def _sample_conditions(
@@ -125,7 +129,9 @@ def harmonisation_request(composer: TrainedComposer, piece: Piece, rng: np.rando
     """Requests a piece with the top voice of another, as `arrangement_request`."""
     source, own = _read(composer, piece)
     melody = notes_lib.top_voice(source)
-    return dataclasses.replace(_arrange(composer, source, own, rng), form=melody.form, melody=melody)
+    request = dataclasses.replace(_arrange(composer, source, own, rng), form=melody.form, melody=melody)
+    likelihood = composer.harmonies.melody_likelihood(notes_lib.sounding_melody(source))
+    return _with_harmony(composer, request, rng, likelihood)
 
 
 def _arrange(composer: TrainedComposer, source: NotePiece, own: PieceConditions, rng: np.random.Generator) -> Request:
@@ -148,16 +154,32 @@ def infill_request(
     if not 1 <= first_bar <= last_bar < len(bars):
         raise UserError(f"{piece.path} has {quantity(len(bars) - 1, 'full bar')}; --bars={first_bar}-{last_bar}")
     start, end = int(bars[first_bar - 1]), int(bars[last_bar])
-    return source, Request(conditions, source.bars, source.form, source, start), end
+    return source, Request(conditions, source.bars, source.form, source, start, harmony=source.harmony), end
 
 
-def _with_sampled_form(conditions: PieceConditions, forms: FormModel, rng: np.random.Generator) -> Request:
+def _with_sampled_form(composer: TrainedComposer, conditions: PieceConditions, rng: np.random.Generator) -> Request:
     bar, pickup = bar_steps(conditions.meter), conditions.pickup
     bars = pickup + np.arange(conditions.num_bars + 1) * bar
     if pickup:
         bars = np.concatenate([[0], bars])
-    back, similarity = forms.sample(-(-conditions.num_bars // PHRASE_BARS), rng)
+    back, similarity = composer.forms.sample(-(-conditions.num_bars // PHRASE_BARS), rng)
     return Request(conditions, bars, Form(pickup, PHRASE_BARS * bar, back, similarity))
+
+
+def _with_harmony(
+    composer: TrainedComposer, request: Request, rng: np.random.Generator, likelihood: np.ndarray | None = None
+) -> Request:
+    """Samples the chords of a request, given the likelihood of something under each, as in `HarmonyModel.sample`."""
+    beats = notes_lib.beats_of(request.piece(), request.last)
+    harmony = composer.harmonies.sample(beats, rng, likelihood, composer.stage.config.ending_temperature)
+    return dataclasses.replace(request, harmony=harmony)
+
+
+def _require(harmony: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The likelihood of chords [>= B], where a mask [B] says so, and any others, float64 [B, NUM_CHORDS]."""
+    found = np.ones((len(mask), NUM_CHORDS))
+    found[mask] = np.eye(NUM_CHORDS)[harmony[: len(mask)][mask[: len(harmony)]]]
+    return found
 
 
 def in_style(composer: TrainedComposer, piece: Piece) -> TrainedComposer:
@@ -183,12 +205,14 @@ def continuation_request(
     end = round(int(bars[prompt_bars]) * piece.score.ticks_per_beat / STEPS_PER_BEAT)
     tempo = round(piece.score.mean_tempo(0, end), 1)
     conditions = dataclasses.replace(conditions, beats_per_minute=tempo, pickup=int(bars[0]), num_bars=num_bars)
-    return dataclasses.replace(
-        _with_sampled_form(conditions, composer.forms, rng),
+    request = dataclasses.replace(
+        _with_sampled_form(composer, conditions, rng),
         opening=opening,
         opening_steps=int(bars[prompt_bars]),
         drums=drums_lib.read_drums(piece.score, opening, composer.drums),
     )
+    is_given = np.arange(len(request.piece().harmony)) < request.opening_steps // STEPS_PER_BEAT
+    return _with_harmony(composer, request, rng, _require(opening.harmony, is_given))
 
 
 def variation_request(composer: TrainedComposer, piece: Piece, amount: float, rng: np.random.Generator) -> Request:
@@ -202,7 +226,7 @@ def variation_request(composer: TrainedComposer, piece: Piece, amount: float, rn
     latents = encode_phrases(composer, source)
     noise = rng.standard_normal(latents.shape)
     latents = np.cos(amount * np.pi / 2) * latents + np.sin(amount * np.pi / 2) * noise
-    return _repeat(composer, piece, source, conditions, 1 - amount, latents)
+    return _repeat(composer, piece, source, conditions, 1 - amount, latents, rng)
 
 
 def interpolation_request(composer: TrainedComposer, start: Piece, end: Piece, share: float) -> Request:
@@ -223,7 +247,8 @@ def interpolation_request(composer: TrainedComposer, start: Piece, end: Piece, s
     tempos = np.log([one.beats_per_minute for _, one in pieces])
     tempo = float(np.exp((1 - share) * tempos[0] + share * tempos[1]))
     conditions = dataclasses.replace(conditions, style=tuple(style.tolist()), beats_per_minute=tempo)
-    return _repeat(composer, (start, end)[near], source, conditions, 1 - 2 * other, mixed)
+    rng = np.random.default_rng(0)
+    return _repeat(composer, (start, end)[near], source, conditions, 1 - 2 * other, mixed, rng)
 
 
 def _repeat(
@@ -233,6 +258,7 @@ def _repeat(
     conditions: PieceConditions,
     similarity: float,
     latents: np.ndarray,
+    rng: np.random.Generator,
 ) -> Request:
     form = Form(
         source.form.start,
@@ -241,6 +267,9 @@ def _repeat(
         np.full(len(source.form.back), similarity),
     )
     request = Request(conditions, source.bars, form, latents=latents.astype(np.float32))
+    copy = composer.harmonies.copies[int(np.searchsorted(CLOSENESS, similarity))]
+    is_copied = rng.random(len(source.harmony)) < copy
+    request = _with_harmony(composer, request, rng, _require(source.harmony, is_copied))
     if similarity <= 0:
         return request
     return dataclasses.replace(request, source=source, drums=drums_lib.read_drums(piece.score, source, composer.drums))

@@ -52,6 +52,7 @@ class Frame(NamedTuple, Generic[A]):
     hyper: A  # [B, T], bar modulo HYPER_BARS.
     lags: A  # [B, T, NUM_LAGS], 0 where there is none.
     plan: A  # float32 [B, T, PLAN_SIZE]
+    chords: A  # [B, T, 3]
     condition: A  # float32 [B, K], style and mode.
     latents: A  # float32 [B, T, L + 1], of the phrase, and whether they are given.
     given: A  # [B, M, 5], notes as `memory.Note`; where the time to the next chord is free it is -1.
@@ -217,6 +218,7 @@ class _Sampler:
             aligned=aligned,
             aligned_role=jnp.where(valid, roles, NUM_PITCHES),
             aligned_size=aligned.sum(axis=-1),
+            chords=frame.chords[rows, step],
             condition=jnp.concatenate([frame.condition, frame.latents[rows, step]], axis=-1),
         )
         return found, jnp.where(valid[..., None], memory.music.lengths[at].astype(jnp.int32), NUM_DURATIONS)

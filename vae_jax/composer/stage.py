@@ -13,6 +13,7 @@ from vae_jax.composer import conditions as conditions_lib
 from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import form as form_lib
+from vae_jax.composer import harmony as harmony_lib
 from vae_jax.composer import hiding
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
@@ -21,6 +22,7 @@ from vae_jax.composer.crops import MAX_PHRASES, NOTE, Crops
 from vae_jax.composer.drums import DrumCrops, DrumNet
 from vae_jax.composer.encoder import PhraseEncoder
 from vae_jax.composer.form import FormModel
+from vae_jax.composer.harmony import HarmonyModel
 from vae_jax.composer.lines import Line, LineNet, NoteRow
 from vae_jax.composer.network import Decoder
 from vae_jax.composer.notes import MAX_TRACKS, NotePiece
@@ -63,6 +65,7 @@ class ComposerConfig(config.Section):
     dropped_lines_copies: int = config.number(at_least=0)  # Copies of every training piece without some of its lines.
     forget_form: float = config.number(at_least=0, at_most=1)  # How often in training the form is not given,
     forget_style: float = config.number(at_least=0, at_most=1)  # the style,
+    forget_harmony: float = config.number(at_least=0, at_most=1)  # the chords,
     forget_latents: float = config.number(at_least=0, at_most=1)  # and the latents.
     confuse_memories: float = config.number(at_least=0, at_most=0.5)  # How often tokens remember what others do.
     ending_weight: float = config.number(at_least=0)  # Of the notes of the last two bars, others have 1.
@@ -161,17 +164,20 @@ class ComposerStage(Trainable[ComposerExamples]):
         self, variables: Variables, batch: ComposerExamples[jax.Array], key: jax.Array, train: bool
     ) -> tuple[jax.Array, Metrics]:
         """Nats a token of crops, [B], and its terms; what is given is forgotten at random in training only."""
-        form_key, style_key, latent_key, memory_key, noise_key, dropout_key, drum_key = jax.random.split(key, 7)
+        keys = jax.random.split(key, 8)
+        form_key, style_key, harmony_key, latent_key, memory_key, noise_key, dropout_key, drum_key = keys
         crops, drums = batch
         shape, scale = crops.pitch.shape[:1], 0.0
         has_latents = jnp.ones(shape, bool)
         if train:
-            rates = self.config.forget_form, self.config.forget_style, self.config.forget_latents
-            masks = [
-                jax.random.bernoulli(key, rate, shape)
-                for key, rate in zip((form_key, style_key, latent_key), rates, strict=True)
-            ]
-            crops, has_latents = hiding.forget(crops, *masks[:2]), ~masks[2]
+            rates = (
+                (form_key, self.config.forget_form),
+                (style_key, self.config.forget_style),
+                (harmony_key, self.config.forget_harmony),
+                (latent_key, self.config.forget_latents),
+            )
+            *masks, no_latents = (jax.random.bernoulli(key, rate, shape) for key, rate in rates)
+            crops, has_latents = hiding.forget(crops, *masks), ~no_latents
             crops = hiding.confuse_memories(crops, self.config.confuse_memories, memory_key)
             scale = self.config.ending_weight - 1
         params = variables["params"]
@@ -250,15 +256,17 @@ class TrainedComposer:
 
     stage: ComposerStage
     variables: Variables
-    forms: FormModel  # Of the training pieces.
-    conditions: Sequence[PieceConditions]  # Of the training pieces.
+    forms: FormModel  # Of the training pieces, as are
+    harmonies: HarmonyModel
+    conditions: Sequence[PieceConditions]
     drums: np.ndarray  # [D], MIDI pitches.
     num_updates: int  # With which it was trained.
 
     def pack_known(self) -> Json:
         """What is known of the training pieces, for JSON."""
         conditions = [to_json(one) for one in self.conditions]
-        return {"forms": to_json(self.forms), "conditions": conditions, "drums": self.drums.tolist()}
+        models = {"forms": to_json(self.forms), "harmonies": to_json(self.harmonies)}
+        return models | {"conditions": conditions, "drums": self.drums.tolist()}
 
 
 def build_stage(experiment: Experiment) -> ComposerStage:
@@ -299,6 +307,10 @@ def train_composer(
         stage,
         {},
         form_lib.fit_forms([piece.form for piece in pieces]),
+        harmony_lib.fit_harmony(
+            [(notes_lib.beats_of(one, one.last), one.harmony, notes_lib.sounding_melody(one)) for one in pieces],
+            None if start is None else start.harmonies,
+        ),
         [conditions_lib.read_conditions(score, piece, drums) for score, piece in zip(training, pieces, strict=True)],
         drums,
         0,
@@ -327,14 +339,14 @@ def load_composer(run: TrainedRun) -> TrainedComposer:
     path = run.folder.composer.pieces
     known = files.read_json(path)
     try:
-        forms = from_json(FormModel, known["forms"])
+        forms, harmonies = from_json(FormModel, known["forms"]), from_json(HarmonyModel, known["harmonies"])
         conditions = [from_json(PieceConditions, packed) for packed in known["conditions"]]
         drums = np.array(known["drums"], np.int64).reshape(stage.config.num_drums)
         if not conditions:
             raise ValueError("no pieces")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); start run.py again to write it anew") from error
-    return TrainedComposer(stage, variables, forms, conditions, drums, num_updates)
+    return TrainedComposer(stage, variables, forms, harmonies, conditions, drums, num_updates)
 
 
 def load_start(start: TrainedRun, experiment: Experiment) -> TrainedComposer:

@@ -82,7 +82,7 @@ class ComposerLikelihood(LikelihoodModel):
     def _whole_nats(self, crop: Crops[jax.Array], key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
         stage, params = self._composer.stage, self._composer.variables["params"]
         everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
-        crop = hiding.forget(crop, everything & (not self._with_form), everything)
+        crop = hiding.forget(crop, everything & (not self._with_form), everything, everything)
         z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
         if key is not None:
             posterior = stage.encode(params, crop, num_phrases)

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 
-from vae_jax.evaluation.musicology.chords import estimate_chords
 from vae_jax.evaluation.musicology.melody import phrase_ends
 from vae_jax.evaluation.musicology.shares import share
 from vae_jax.evaluation.musicology.voices import SIXTEENTHS, Voices
+from vae_jax.music.chords import estimate_chords
 from vae_jax.music.key import Tonic
 from vae_jax.music.quantization import has_pickup
 from vae_jax.music.theory import HARMONIC_MINOR_SCALE, MAJOR_SCALE

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vae_jax.evaluation.musicology.chords import estimate_chords, is_chord
 from vae_jax.evaluation.musicology.shares import mean, share
 from vae_jax.evaluation.musicology.voices import Voices, bottom_of, top_of
+from vae_jax.music.chords import estimate_chords, is_chord
 
 _FIFTHS = (5, 7)  # Semitones up: a fourth is a fifth down.
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vae_jax.evaluation.musicology.chords import estimate_chords, is_chord
+from vae_jax.music.chords import estimate_chords, is_chord
 
 
 def weights(*pitch_classes: int) -> np.ndarray:
