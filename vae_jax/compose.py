@@ -1,8 +1,8 @@
 """Composes new pieces with a trained run.
 
 python -m vae_jax.compose --workdir=RUN --num=4 --seed=0 --output=DIR [--bars=32] [--meter=4/4] [--key=G] [--tempo=100]
-    [--temperature=1.0] [--style_of=FILE | --prompt=FILE --prompt_bars=4 | --vary=FILE --amount=0.3]
-    [--attribute=density:+1.5]
+    [--chords="C Am F,G C"] [--temperature=1.0] [--attribute=density:+1.5]
+    [--style_of=FILE | --prompt=FILE --prompt_bars=4 | --vary=FILE --amount=0.3]
 python -m vae_jax.compose --output=DIR --harmonise=FILE [--style_of=FILE]      new parts below its top voice
 python -m vae_jax.compose --output=DIR --orchestrate=FILE [--style_of=FILE]    its notes for other instruments
 python -m vae_jax.compose --output=DIR --infill=FILE --bars=9-12               these bars written anew
@@ -56,6 +56,8 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer, piece: Pie
         found = [requests.harmonisation_request(composer, piece, rng) for rng in rngs]
     else:
         found = [requests.arrangement_request(composer, piece, rng) for rng in rngs]
+    if args.chords:
+        found = [requests.with_chords(one, requests.parse_chords(args.chords)) for one in found]
     if args.tempo:
         found = [
             dataclasses.replace(one, conditions=dataclasses.replace(one.conditions, beats_per_minute=args.tempo))
@@ -76,6 +78,8 @@ def _make_free_requests(
         key = key_lib.parse_key(args.key) if args.key else None
     except ValueError as error:
         raise UserError(f"--key: {error}") from error
+    if args.chords and key is None:
+        key = requests.parse_chords(args.chords)[0][0]
     return [requests.sample_request(composer, rng, num_bars=num_bars, meter=meter, key=key) for rng in rngs]
 
 
@@ -112,6 +116,8 @@ def _check(args: flags.FlagValues) -> None:
     if len(sources + styled) > 1:
         raise UserError(f"--{(sources + styled)[0]} and --{(sources + styled)[1]} exclude each other")
     given = [name for name in ("meter", "key") if args[name].present]
+    if args.chords and sources not in ([], ["harmonise"]):
+        raise UserError(f"--chords and --{sources[0]} exclude each other")
     if sources and given:
         raise UserError(f"--{given[0]} is the piece's own with --{sources[0]}")
     first, last = _parse_bars(args.bars)
@@ -147,6 +153,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("bars", "32", "Length in bars, without the pick-up; with --infill which bars, such as 9-12.")
     flags.DEFINE_string("meter", "4/4", "Meter, such as 3/4.")
     flags.DEFINE_string("key", "", "Key, such as G or Am; drawn from those of the training pieces by default.")
+    flags.DEFINE_string(
+        "chords", "", 'Chords of the bars, again and again, such as "C Am F,G C"; the key is the first.'
+    )
     flags.DEFINE_float("tempo", 0.0, "Quarter notes a minute; by default those of a training piece or the file's.")
     flags.DEFINE_float("temperature", 1.0, "Below 1 more predictable, above 1 more varied.")
     flags.DEFINE_string("style_of", "", "A MIDI file whose style, instruments and dynamics to take.")

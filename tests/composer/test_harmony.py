@@ -4,8 +4,8 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from note_pieces import no_form, note_piece
 
-from tests.note_pieces import no_form, note_piece
 from vae_jax.composer import harmony as harmony_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.form import Form

@@ -14,6 +14,7 @@ from note_pieces import CHORDS, NoteRow, no_form, note_piece
 
 from vae_jax.composer import crops as crops_lib
 from vae_jax.composer.encoder import PhraseEncoder
+from vae_jax.composer.harmony import UNKNOWN
 from vae_jax.composer.network import Decoder, limits
 from vae_jax.composer.notes import MAX_TRACKS, NUM_PITCHES, NotePiece
 from vae_jax.representations import arrays
@@ -25,6 +26,7 @@ Nats = dict[str, np.ndarray]
 
 def crop_of(piece: NotePiece) -> crops_lib.Crops[np.ndarray]:
     """The piece as 16 tokens, in a style that its notes do not change."""
+    piece = dataclasses.replace(piece, harmony=np.full_like(piece.harmony, UNKNOWN))  # It would tell the notes.
     crop = crops_lib.whole(piece, np.zeros((MAX_TRACKS, 15), np.float32), round_to=LENGTH)
     return crop._replace(style=np.ones_like(crop.style))
 

@@ -289,3 +289,18 @@ def test_an_arrangement_plays_the_same_notes_with_other_instruments(composer, en
         pitched = score.notes.select(~score.notes.is_drum)
         assert set(pitched.program.tolist()) <= {line.program for line in request.conditions.lines}
         assert request.conditions.lines in [one.lines for one in composer.conditions]
+
+
+def test_chords_are_laid_out_by_bars(composer):
+    """In G, after the pick-up: a bar of G, a bar of E minor and D, and again; the last chord fills the bar's rest."""
+    g, e_minor, d = 0, 2 * 9 + 1, 2 * 7
+    request = requests.sample_request(composer, rng(), num_bars=3, meter=(3, 4), key=key_lib.parse_key("G"))
+    first = int(request.bars[len(request.bars) - 4]) // 12
+    found = requests.with_chords(request, requests.parse_chords("G Em,D")).piece().harmony[first:]
+    assert found.tolist() == [g, g, g, e_minor, e_minor, d, g, g, g]
+
+
+@pytest.mark.parametrize("text", ["", "C H", "C Am7", "C,,G"])
+def test_chords_that_cannot_be_read(text):
+    with pytest.raises(UserError, match="--chords"):
+        requests.parse_chords(text)

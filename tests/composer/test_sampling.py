@@ -37,14 +37,19 @@ TUNE = note_piece(
     form=dataclasses.replace(FORM, back=np.zeros(2, np.int64)),
 )
 PICK_UP = Form(12, 72, np.array([0, 1, 1]), np.array([0, 0.9, 0.5]))
+HARMONY = np.arange(16) % 7 * 2
 REQUESTS = {
-    "form": Request(CONDITIONS, BARS, FORM),
+    "form": Request(CONDITIONS, BARS, FORM, harmony=HARMONY),
     "pick-up": Request(
         dataclasses.replace(CONDITIONS, minor=True, final=12), np.array([0, 12, 48, 84, 120, 156]), PICK_UP
     ),
     "opening": Request(CONDITIONS, BARS, FORM, opening=TUNE, opening_steps=96),
     "source": Request(
-        CONDITIONS, BARS, dataclasses.replace(FORM, back=np.zeros(2, np.int64), similarity=np.full(2, 0.8)), source=TUNE
+        CONDITIONS,
+        BARS,
+        dataclasses.replace(FORM, back=np.zeros(2, np.int64), similarity=np.full(2, 0.8)),
+        source=TUNE,
+        harmony=HARMONY,
     ),
 }
 

@@ -161,7 +161,10 @@ def keep_lines(piece: NotePiece, lines: np.ndarray) -> NotePiece:
 
 
 def join(first: NotePiece, second: NotePiece) -> NotePiece:
-    """Returns two pieces after each other, in the form that all of the second repeats the first at the same place."""
+    """Returns two pieces after each other, in the form that all of the second repeats the first at the same place.
+
+    The chords of the first are unknown.
+    """
     start = first.end
     form = Form(start, start, np.array([1]), second.form.similarity[:1])
     return dataclasses.replace(
@@ -172,7 +175,7 @@ def join(first: NotePiece, second: NotePiece) -> NotePiece:
         tracks=np.concatenate([first.tracks, second.tracks]),
         bars=np.concatenate([first.bars, start + second.bars[1:]]),
         form=form,
-        harmony=np.concatenate([first.harmony, second.harmony]),
+        harmony=np.concatenate([np.full(start // STEPS_PER_BEAT, harmony_lib.UNKNOWN), second.harmony]),
     )
 
 

@@ -14,10 +14,13 @@ from vae_jax.composer.harmony import CLOSENESS, NUM_CHORDS, UNKNOWN
 from vae_jax.composer.notes import NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer, encode_phrases
 from vae_jax.data.corpus import Piece
+from vae_jax.music import key as key_lib
 from vae_jax.music import quantization
 from vae_jax.music.key import Tonic
 from vae_jax.runtime.errors import UserError
 from vae_jax.runtime.text import quantity
+
+Bars = tuple[tuple[Tonic, ...], ...]  # The chords of bars, each of equal length within its bar.
 
 MAX_BARS = 1000
 _SAMPLED_BARS, _TEMPOS = (8, 64), (40.0, 200.0)  # Limits.
@@ -173,6 +176,31 @@ def _with_harmony(
     beats = notes_lib.beats_of(request.piece(), request.last)
     harmony = composer.harmonies.sample(beats, rng, likelihood, composer.stage.config.ending_temperature)
     return dataclasses.replace(request, harmony=harmony)
+
+
+def with_chords(request: Request, chords: Bars) -> Request:
+    """Returns a request for a piece with given chords; its full bars take one after the other, again and again."""
+    own = request.conditions
+    first, beats = int(quantization.first_downbeat(request.bars)), np.arange(-(-request.num_steps // STEPS_PER_BEAT))
+    bars = request.bars[request.bars >= first]
+    bar = np.searchsorted(bars, beats * STEPS_PER_BEAT, side="right") - 1
+    harmony = np.full(len(beats), UNKNOWN)
+    for beat in np.flatnonzero((bar >= 0) & (bar < len(bars) - 1)):
+        mine, (start, end) = chords[bar[beat] % len(chords)], bars[bar[beat] : bar[beat] + 2]
+        chord = mine[(beat * STEPS_PER_BEAT - start) * len(mine) // (end - start)]
+        harmony[beat] = 2 * ((chord.pitch_class - own.pitch_class) % 12) + chord.minor
+    return dataclasses.replace(request, harmony=harmony)
+
+
+def parse_chords(text: str) -> Bars:
+    """Reads the chords of bars such as "C Am F,G C", of which the third has two. Raises UserError for anything else."""
+    try:
+        bars = tuple(tuple(key_lib.parse_key(name) for name in bar.split(",")) for bar in text.split())
+    except ValueError as error:
+        raise UserError(f'--chords: {error}; write them as "C Am F,G C", bars apart by spaces') from error
+    if not bars:
+        raise UserError("--chords is empty")
+    return bars
 
 
 def _require(harmony: np.ndarray, mask: np.ndarray) -> np.ndarray:
