@@ -20,11 +20,14 @@ def get_config() -> ConfigDict:
     config.data.allow_chorales = False
     config.train.num_epochs = 4
     config.train.min_steps = 300
+    config.train.keep_best = True  # By the held-out song, from the shipped parameters on.
     config.optimizer.learning_rate = 1e-3
     config.composer.num_scored = 8
     config.composer.dropped_lines_copies = 4  # More of them overfit later.
     config.composer.optimizer.learning_rate = 1.5e-3
     config.composer.optimizer.warmup_steps = 10
-    config.composer.train.num_epochs = 2
+    config.composer.train.num_epochs = 4
     config.composer.train.min_steps = 60
+    config.composer.train.checkpoint_every_epochs = 1
+    config.composer.train.keep_best = True
     return config

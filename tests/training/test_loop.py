@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable
@@ -71,6 +72,33 @@ def test_losses_are_means_over_the_examples_of_an_epoch(fit, tmp_path: pathlib.P
     assert [size for size, _ in seen] == [3, 3, 1]
     mean = sum(size * loss for size, loss in seen) / NUM_TRAIN
     assert lines(tmp_path / "run")[0]["train_loss"] == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.fixture
+def harmful_step(train_step) -> TrainStep:
+    def step(state, examples, batch):
+        state, terms = train_step(state, examples, batch)
+        return dataclasses.replace(state, params=jax.tree.map(lambda x: x + 0.3, state.params)), terms
+
+    return step
+
+
+KEEP_BEST = {"keep_best": True, "eval_every_epochs": 1, "checkpoint_every_epochs": 1, "keep_checkpoints": 1}
+
+
+def test_the_best_checkpoint_is_kept(fit, tmp_path: pathlib.Path, harmful_step):
+    """Where steps do harm it is the start, else the last; a finished run that goes on chooses again."""
+    far, near = fit(tmp_path / "far", harmful_step, **KEEP_BEST), fit(tmp_path / "near", **KEEP_BEST)
+    assert (int(far.step), int(near.step)) == (0, LAST_STEP)
+    assert checkpointing.steps(RunFolder(tmp_path / "far").checkpoints) == [0, 3, 6, 9, 12]
+    assert bits(fit(tmp_path / "far", harmful_step, **KEEP_BEST)) == bits(far)
+
+
+def test_a_damaged_best_checkpoint_is_passed_over(fit, tmp_path: pathlib.Path, harmful_step, capsys):
+    fit(tmp_path / "run", harmful_step, **KEEP_BEST)
+    (RunFolder(tmp_path / "run").checkpoints / "00000000" / "manifest.json").write_text("{")
+    assert int(fit(tmp_path / "run", harmful_step, **KEEP_BEST).step) == STEPS_PER_EPOCH
+    assert "00000000 is damaged" in capsys.readouterr().err
 
 
 def test_without_held_out_examples_nothing_is_evaluated(fit, tmp_path: pathlib.Path):

@@ -335,7 +335,7 @@ def train_composer(
 def load_composer(run: TrainedRun) -> TrainedComposer:
     """Loads the composer of a trained run. Raises UserError where the run has none, or it is not trained yet."""
     stage = build_stage(run.experiment)
-    variables, num_updates = restore(run.folder, "composer", stage, stage.train.average_decay, _key(run.experiment))
+    variables, num_updates = restore(run.folder, "composer", stage, stage.train, _key(run.experiment))
     path = run.folder.composer.pieces
     known = files.read_json(path)
     try:

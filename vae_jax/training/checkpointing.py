@@ -8,6 +8,7 @@ one is damaged, and deletes the older ones before the new one is hashed and on t
 
 import contextlib
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -26,6 +27,7 @@ from vae_jax.runtime.files import Json
 State = TypeVar("State")
 
 _MANIFEST, _STATE, _OWN_HASH = "manifest.json", "state", "manifest_sha256"
+HELD_OUT_LOSS = "held_out_loss"  # In what is saved with a checkpoint.
 _UNFINISHED = ".unfinished"  # Suffix of a folder that is being written or deleted.
 
 
@@ -65,18 +67,19 @@ def save(folder: pathlib.Path, step: int, state: object, *, keep: int, extra: Js
     sharding.barrier("checkpoint saved")
 
 
-def restore(folder: pathlib.Path, abstract: State) -> tuple[State, int] | None:
+def restore(folder: pathlib.Path, abstract: State, *, best: bool = False) -> tuple[State, int] | None:
     """Returns the newest whole checkpoint, on all devices, and its step; None where there is no checkpoint.
 
     Args:
       folder: where checkpoints were saved; a warning names each damaged one that is passed over.
       abstract: a tree of `jax.ShapeDtypeStruct` (from `jax.eval_shape`), the state that is expected.
+      best: whether it is the one saved with the lowest `HELD_OUT_LOSS` instead; without any it is the newest.
 
     Raises:
       UserError: where every checkpoint is damaged, or a whole one holds another model's state.
     """
     found = steps(folder)
-    for path in [folder / f"{step:08d}" for step in reversed(found)]:
+    for path in _by_loss(folder, found) if best else [folder / f"{step:08d}" for step in reversed(found)]:
         try:
             manifest = _verified_manifest(path)
         except UserError as damage:
@@ -95,6 +98,19 @@ def restore(folder: pathlib.Path, abstract: State) -> tuple[State, int] | None:
     if found:
         raise UserError(f"{folder}: every checkpoint is damaged; delete the folder to start again")
     return None
+
+
+def _by_loss(folder: pathlib.Path, found: list[int]) -> list[pathlib.Path]:
+    """The checkpoints of steps, that with the lowest held-out loss first, those without one last, the newest of equals
+    first."""
+
+    def loss(step: int) -> float:
+        try:
+            return float(read_extra(folder, step).get(HELD_OUT_LOSS, math.inf))
+        except (UserError, KeyError, AttributeError):
+            return -math.inf  # Damaged: `restore` says so and passes it over.
+
+    return [folder / f"{step:08d}" for step in sorted(reversed(found), key=loss)]
 
 
 def steps(folder: pathlib.Path) -> list[int]:

@@ -43,6 +43,8 @@ class TrainConfig(config.Section):
       num_epochs: passes over the examples, or more than one pass an epoch where these are few.
       min_steps: updates that a run makes at least; the examples are shown more often in an epoch for it.
       checkpoint_every_epochs, keep_checkpoints: how often the state is saved, and how many checkpoints are kept.
+      keep_best: whether the run ends with the checkpoint of the lowest held-out loss, which may be the start, and keeps
+        all. The held-out pieces have then been used to choose.
       average_decay: of the moving average of the parameters that is evaluated; 0 for none.
     """
 
@@ -52,6 +54,7 @@ class TrainConfig(config.Section):
     eval_every_epochs: int = config.number(at_least=1, default=1)  # How often the held-out loss is computed.
     checkpoint_every_epochs: int = config.number(at_least=1, default=1)
     keep_checkpoints: int = config.number(at_least=1, default=2)
+    keep_best: bool = False
     average_decay: float = config.number(at_least=0, at_most=1, default=0.0)
 
     def epoch_steps(self, num_examples: int) -> int:

@@ -147,9 +147,7 @@ def load_experiment(workdir: str) -> TrainedRun:
     Raises UserError where there is no run, or no checkpoint yet."""
     folder, raw, description = load_folder(workdir)
     experiment = build_experiment(raw)
-    variables, num_updates = restore(
-        folder, "model", experiment.trainable, experiment.train.average_decay, experiment.key()
-    )
+    variables, num_updates = restore(folder, "model", experiment.trainable, experiment.train, experiment.key())
     calibration = experiment.representation.default_calibration()
     if folder.calibration.exists():
         calibration = files.read_json(folder.calibration)
@@ -166,15 +164,15 @@ def load_folder(workdir: str) -> tuple[RunFolder, Fields, Fields]:
 
 
 def restore(
-    folder: RunFolder, part: str, trainable: Trainable[B], average_decay: float, key: jax.Array
+    folder: RunFolder, part: str, trainable: Trainable[B], train: TrainConfig, key: jax.Array
 ) -> tuple[Variables, int]:
     """Returns the variables of a stage, `part` of the folder's run, and the number of updates. Raises UserError as
     `load_experiment`."""
-    abstract = step.abstract_state(trainable, average_decay, key)
+    abstract = step.abstract_state(trainable, train.average_decay, key)
     if exported.is_exported(folder):
         return exported.read(folder, part, abstract.trained_variables), files.read_json(folder.run)["steps"][part]
     place = folder if part == "model" else folder.composer
-    restored = checkpointing.restore(place.checkpoints, abstract)
+    restored = checkpointing.restore(place.checkpoints, abstract, best=train.keep_best)
     if restored is None:
         raise UserError(f"{folder.path}: the {part} has no checkpoint yet; let run.py finish")
     return sharding.local(restored[0]).trained_variables, restored[1]

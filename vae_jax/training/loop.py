@@ -4,7 +4,8 @@ import collections
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Generic
 
 import chex
@@ -18,6 +19,7 @@ from vae_jax.representations import arrays
 from vae_jax.representations.base import B
 from vae_jax.runtime import sharding, signals
 from vae_jax.runtime.errors import UserError
+from vae_jax.runtime.files import Json
 from vae_jax.training import checkpointing, step
 from vae_jax.training.config import TrainConfig
 from vae_jax.training.logging import Log, Progress
@@ -81,7 +83,11 @@ def fit(
         order_seed=order_seed,
         folder=folder,
     )
-    return sharding.local(_train(run, state, history))
+    state = _train(run, state, history)
+    if config.keep_best and (best := checkpointing.restore(folder.checkpoints, state, best=True)) is not None:
+        state = best[0]
+        print(f"{folder.path}: the held-out loss is lowest after {best[1]} of {run.last_step} updates")
+    return sharding.local(state)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,6 +127,8 @@ def _train(run: _Run[B], state: TrainState, history: History) -> TrainState:
     config, num_updates = run.config, int(state.step)
     if num_updates:
         print(f"resuming {run.folder.path} from step {num_updates} of {run.last_step}")
+    elif config.keep_best and run.held_out is not None:
+        _save(run, state, 0, [], _evaluate(state, run.eval_step, run.held_out, config.batch_size))
     resident = run.dataset.train.resident()
     steps = range(num_updates, run.last_step)
     batches = run.dataset.train.batches(steps, batch_size=config.batch_size, seed=run.order_seed)
@@ -140,6 +148,7 @@ def _train(run: _Run[B], state: TrainState, history: History) -> TrainState:
             # would wait for long.
             if len(history) > _STEPS_AHEAD:
                 jax.block_until_ready(history[-1 - _STEPS_AHEAD])
+            line: dict[str, float] = {}
             epoch, of_epoch = divmod(num_updates, run.epoch_steps)
             if of_epoch == 0:
                 line = _end_epoch(run, state, epoch, history)
@@ -150,7 +159,7 @@ def _train(run: _Run[B], state: TrainState, history: History) -> TrainState:
             stop = stops.agree(signal_number())
             due = epoch % config.checkpoint_every_epochs == 0 or num_updates == run.last_step
             if stop or (of_epoch == 0 and due):
-                _save(run, state, num_updates, history)
+                _save(run, state, num_updates, history, line)
             if stop:
                 message = f"step {num_updates} of {run.last_step} is saved; the same command resumes"
                 raise signals.Interrupted(stop, message)
@@ -184,16 +193,18 @@ def _end_epoch(run: _Run[B], state: TrainState, epoch: int, history: History) ->
     return line
 
 
-def _save(run: _Run[B], state: TrainState, num_updates: int, history: History) -> None:
-    """Saves a state that is finite, with what the running epoch has logged so far."""
+def _save(run: _Run[B], state: TrainState, num_updates: int, history: History, line: Mapping[str, float]) -> None:
+    """Saves a state that is finite, with what the running epoch has logged so far and the held-out loss of its line."""
     fetched = [
         [size, {name: float(value) for name, value in metrics.items()}]
         for size, metrics in _fetch(run, history, num_updates)
     ]
     if not _all_finite((state.params, state.opt_state, state.average)):
         raise _not_finite(run, f"the training state is not finite after step {num_updates}")
-    extra = {"history": fetched} if fetched else {}
-    checkpointing.save(run.folder.checkpoints, num_updates, state, keep=run.config.keep_checkpoints, extra=extra)
+    extra: Json = {"history": fetched} if fetched else {}
+    extra |= {name: value for name, value in line.items() if name == checkpointing.HELD_OUT_LOSS}
+    keep = sys.maxsize if run.config.keep_best else run.config.keep_checkpoints
+    checkpointing.save(run.folder.checkpoints, num_updates, state, keep=keep, extra=extra)
 
 
 @jax.jit
