@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.train.num_epochs = 4
     config.train.min_steps = 300
     config.train.keep_best = True  # By the held-out song, from the shipped parameters on.
+    config.train.checkpoint_every_epochs = 1
     config.optimizer.learning_rate = 1e-3
     config.composer.num_scored = 8
     config.composer.dropped_lines_copies = 4  # More of them overfit later.
