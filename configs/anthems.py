@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
     config.composer.dropped_lines_copies = 1  # Of every piece, without some of its tracks.
     config.composer.forget_form = 0.3
     config.composer.forget_style = 0.4
-    config.composer.forget_harmony = 0.3
+    config.composer.forget_harmony = 0.2
     config.composer.forget_latents = 0.5
     config.composer.confuse_memories = 0.15
     config.composer.ending_weight = 4.0  # Of the last two bars.

@@ -58,6 +58,22 @@ def test_ensembles_differ_and_a_seed_gives_the_same():
     assert any(one == four_voices([0, 1, 2, 3]) for one in found)  # Some stay as they are.
 
 
+def test_notes_of_a_length_are_held_alike():
+    """Quarters and halves for shares of their own, from 0.65 to 1."""
+    start = np.arange(8) * 960
+    voices = np.concatenate([start, start]), [480] * 8 + [960] * 8, [74] * 8 + [48] * 8
+    score, found = make_score(480, make_notes(*voices, track=[0] * 8 + [1] * 8)), []
+    for seed in range(30):
+        notes = orchestrate(score, np.random.default_rng(seed)).notes
+        quarters, halves = (
+            set((notes.duration_ticks[notes.pitch % 12 == one] / full).tolist()) for one, full in ((2, 480), (0, 960))
+        )
+        assert len(quarters) == len(halves) == 1
+        found.append((*quarters, *halves))
+    assert np.min(found) >= 0.65 and np.max(found) == 1
+    assert len({one for one, _ in found}) > 10 and sum(a != b for a, b in found) > 10
+
+
 def test_single_lines_and_pieces_with_drums_stay():
     line = make_score(480, make_notes([0, 480, 960], 480, [60, 62, 64]))
     drums = make_score(480, make_notes([0, 0, 480], 480, [60, 38, 64], channel=[0, 9, 0], track=[0, 1, 0]))

@@ -1,4 +1,5 @@
-"""Scores given to other ensembles: every voice to the instruments that would play it, doubled as arrangers double."""
+"""Scores given to other ensembles: every voice to the instruments that would play it, doubled as arrangers double, and
+its notes held for a share of their notated length, as players hold them."""
 
 import dataclasses
 
@@ -23,6 +24,7 @@ _FAMILIES: dict[str, tuple[_Player, ...]] = {
     "choir": ((52, 0, 0, 0), (52, 0, 0.3, 0.3), (52, 0, 0.6, 0.6), (52, 0, 1, 1)),
 }
 _MOST_FAMILIES = 3
+_MOST_SHORTENED = 0.35  # Of a note; notes of up to an eighth, a quarter, a half, and longer ones are shortened alike.
 
 
 def orchestrate(score: Score, rng: np.random.Generator) -> Score:
@@ -41,6 +43,9 @@ def orchestrate(score: Score, rng: np.random.Generator) -> Score:
     missing = sorted(set(range(num)) - {one for voices in plays for one in voices})
     if missing:  # Somebody plays every voice.
         players, plays = [*players[: len(plays)], _FAMILIES[names[0]][0]], [*plays, missing]
+    length = np.log2(notes.duration_ticks / score.ticks_per_beat) + 2
+    held = 1 - rng.uniform(0, _MOST_SHORTENED) * rng.random(4)[np.clip(np.ceil(length), 1, 4).astype(int) - 1]
+    duration = np.maximum(np.round(notes.duration_ticks * held), 1).astype(notes.duration_ticks.dtype)
     columns: list[dict[str, np.ndarray]] = []
     for track, ((program, octaves, _, _), voices) in enumerate(zip(players, plays, strict=False)):
         mine = np.flatnonzero(np.isin(voice, voices))
@@ -49,6 +54,7 @@ def orchestrate(score: Score, rng: np.random.Generator) -> Score:
         columns.append(
             {
                 "index": mine,
+                "duration_ticks": duration[mine],
                 "pitch": np.where((pitch < 0) | (pitch > 127), notes.pitch[mine], pitch),
                 "track": full + track,
                 "channel": full + PITCHED_CHANNELS[track],
