@@ -21,10 +21,10 @@ NUM_CHORDS, NO_CHORD, UNKNOWN = 25, 24, 25
 STEPS = 12  # Of a quarter note, in which the grid has one chord.
 CLOSENESS = (0.35, 0.6, 0.85)  # Limits of similarity between phrases whose chords are copied more and more often.
 
-_NOVELTY = 5.0  # Of a context: how much an unseen chord weighs, for each chord seen.
+_NOVELTY = 2.0  # Of a context: how much an unseen chord weighs, for each chord seen.
 _FAR = 6  # Quarter notes from the last chord that are told apart.
 _LONG = 4  # Quarter notes that a chord has lasted.
-_START_WEIGHT = 0.1  # Of the sequences of the model that a model starts from.
+_START_WEIGHT = 0.03  # Of the sequences of the model that a model starts from.
 _NUM_PARTICLES = 64
 _UNLIKELY = 1e-3  # That a melody sounds where no chord does.
 _A = ord("A")
@@ -146,6 +146,8 @@ class HarmonyModel:
                 shares[mine] = self._next(beats, context, chords[mine], n)
             if beats.left[n] < _FAR:
                 shares **= 1 / ending_temperature
+            if beats.left[n] < 0:  # Nothing starts: the chord sounds on or ends.
+                shares *= (np.arange(NUM_CHORDS) == chords[:, n - 1, None]) | (np.arange(NUM_CHORDS) == NO_CHORD)
             if likelihood is not None:
                 shares *= likelihood[n]
                 weights = shares.sum(axis=1)
