@@ -70,6 +70,7 @@ def test_a_held_string_sustains_and_a_held_piano_dies_away():
     }
     assert level(held[48], 3, 4) > 0.7 * level(held[48], 0, 1)
     assert level(held[0], 3, 4) < 0.01 * level(held[0], 0, 1)
+    assert 0 < level(held[48], 4.3, 4.4) < 0.02 * level(held[48], 3, 4)  # It is let go without a click.
 
 
 def test_a_louder_note_is_louder():
