@@ -28,7 +28,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often everything is started wit
 config_flags.DEFINE_config_file("config", _DEFAULT, "The config whose first epoch is waited for.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "A finished run with a composer.")
 _ONLY = flags.DEFINE_list("only", [], "Parts of the names of the commands to measure; all by default.")
-_HELPS = ("ingest", "sample", "compose", "reconstruct", "interpolate", "evaluate", "report")
+_HELPS = ("ingest", "sample", "compose", "reconstruct", "interpolate", "evaluate", "render", "report")
 _FIRST_EPOCH = "the first epoch of"
 
 

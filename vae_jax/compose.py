@@ -1,7 +1,7 @@
 """Composes new pieces with a trained run.
 
 python -m vae_jax.compose --workdir=RUN --num=4 --seed=0 --output=DIR [--bars=32] [--meter=4/4] [--key=G] [--tempo=100]
-    [--chords="C Am F,G C"] [--temperature=1.0] [--attribute=density:+1.5]
+    [--chords="C Am F,G C"] [--temperature=1.0] [--attribute=density:+1.5] [--wav]
     [--style_of=FILE | --prompt=FILE --prompt_bars=4 | --vary=FILE --amount=0.3]
 python -m vae_jax.compose --output=DIR --harmonise=FILE [--style_of=FILE]      new parts below its top voice
 python -m vae_jax.compose --output=DIR --orchestrate=FILE [--style_of=FILE]    its notes for other instruments
@@ -140,7 +140,7 @@ def main() -> None:
 
     composer = stage.load_composer(load_experiment(args.workdir))
     scores = _write_music(args, composer)
-    artifacts.write_scores(files.make_output(args.output), "composition", scores)
+    artifacts.write_scores(files.make_output(args.output), "composition", scores, with_audio=args.wav)
     num_notes = quantity(sum(len(score.notes) for score in scores), "note")
     print(f"{quantity(len(scores), 'piece')} with {num_notes} in {args.output}")
 
@@ -150,6 +150,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num", 4, "Number of pieces.", lower_bound=1, upper_bound=1000)
     flags.DEFINE_integer("seed", 0, "Seed: the same seed gives the same bytes.", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("output", "", "Folder for the pieces as MIDI and pictures.")
+    flags.DEFINE_bool("wav", False, "Whether to render each piece as a WAV file too.")
     flags.DEFINE_string("bars", "32", "Length in bars, without the pick-up; with --infill which bars, such as 9-12.")
     flags.DEFINE_string("meter", "4/4", "Meter, such as 3/4.")
     flags.DEFINE_string("key", "", "Key, such as G or Am; drawn from those of the training pieces by default.")

@@ -1,7 +1,7 @@
 """Reconstructs scores with a trained run, or decodes saved latents.
 
-python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR [--save_latents]
-python -m vae_jax.reconstruct --workdir=RUN --input=FILE.latents.npz --output=DIR
+python -m vae_jax.reconstruct --workdir=RUN --input=FILE_OR_FOLDER --output=DIR [--save_latents] [--wav]
+python -m vae_jax.reconstruct --workdir=RUN --input=FILE.latents.npz --output=DIR [--wav]
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _check_output(output: str, source: pathlib.Path) -> None:
             raise UserError(f"--output={output}: files of --input lie there; give a new folder")
 
 
-def _reconstruct_corpus(run: TrainedRun, path: str, output: str, save_latents: bool) -> None:
+def _reconstruct_corpus(run: TrainedRun, path: str, output: str, save_latents: bool, with_audio: bool) -> None:
     from vae_jax.data import corpus
     from vae_jax.models import latent_io
     from vae_jax.report import artifacts
@@ -57,7 +57,8 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: str, save_latents: b
     representation = run.experiment.representation
     reconstructions = run.inference().reconstruct([piece.score for piece in source.pieces])
     folder = files.make_output(output)
-    artifacts.write_reconstructions(folder, representation, zip(names, labels, reconstructions, strict=True))
+    rows = zip(names, labels, reconstructions, strict=True)
+    artifacts.write_reconstructions(folder, representation, rows, with_audio)
     for name, label, one in zip(names, labels, reconstructions, strict=True):
         if save_latents:
             target = folder / f"{name}.latents.npz"
@@ -69,9 +70,10 @@ def _reconstruct_corpus(run: TrainedRun, path: str, output: str, save_latents: b
     print(f"{len(labels)} reconstructed into {folder} by step {run.step} of {run.folder.path}")
 
 
-def _decode_latents(run: TrainedRun, path: str, output: str) -> None:
+def _decode_latents(run: TrainedRun, path: str, output: str, with_audio: bool) -> None:
     from vae_jax.models import latent_io
     from vae_jax.music import midi
+    from vae_jax.report import artifacts
 
     inference = run.inference()
     mean, context = latent_io.load(path, inference.representation, inference.latent_dim, run.description["run_id"])
@@ -79,6 +81,8 @@ def _decode_latents(run: TrainedRun, path: str, output: str) -> None:
     name = files.safe_name(pathlib.Path(path).name.removesuffix(".npz").removesuffix(".latents"))
     target = files.make_output(output) / f"{name}.decoded.mid"
     files.write_bytes(target, midi.write_midi(score))
+    if with_audio:
+        artifacts.write_audio(target.parent, {target.stem: score})
     print(f"latents of {quantity(len(mean), 'window')} decoded into {quantity(len(score.notes), 'note')} in {target}")
 
 
@@ -90,9 +94,9 @@ def main() -> None:
 
     run = load_experiment(args.workdir)
     if args.input.endswith(".npz"):
-        _decode_latents(run, args.input, args.output)
+        _decode_latents(run, args.input, args.output, args.wav)
     else:
-        _reconstruct_corpus(run, args.input, args.output, args.save_latents)
+        _reconstruct_corpus(run, args.input, args.output, args.save_latents, args.wav)
 
 
 if __name__ == "__main__":
@@ -100,4 +104,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("input", "", "A file, a folder, a zip, or saved latents (.npz).")
     flags.DEFINE_string("output", "", "Folder for the reconstructions as MIDI and pictures.")
     flags.DEFINE_bool("save_latents", False, "Whether to save the latents of each piece as .latents.npz too.")
+    flags.DEFINE_bool("wav", False, "Whether to render each original and reconstruction as a WAV file too.")
     cli.run(main)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import wave
+from unittest import mock
 
 import pytest
 from beat_scores import score_of
 from command_line import assert_one_error, assert_success, call, run
 
 from vae_jax.data import synthetic
-from vae_jax.music import midi
+from vae_jax.music import audio, midi
 from vae_jax.music.score import KeySignature, make_notes, make_score
 from vae_jax.runtime.files import OUTPUT_MARK
 
@@ -153,6 +155,26 @@ def test_the_shortest_pieces_have_music(small_run, files, tmp_path, given):
     for path in (tmp_path / "new").glob("*.mid"):
         score = midi.load(path)
         assert (~score.notes.is_drum).any() and score.end_tick <= 3 * 4 * TICKS_PER_BEAT
+
+
+def test_audio_beside_the_pieces(small_run, tmp_path):
+    options = [f"--workdir={small_run}", "--num=2", "--bars=2"]
+    assert_success(call("compose", *options, f"--output={tmp_path / 'new'}", "--wav"))
+    for n in range(2):
+        score = midi.load(tmp_path / "new" / f"composition_{n:03d}.mid")
+        with wave.open(str(tmp_path / "new" / f"composition_{n:03d}.wav")) as file:
+            duration = file.getnframes() / file.getframerate()
+            assert duration == pytest.approx(score.duration_sec + audio.TAIL_SEC, abs=0.01)
+
+
+def test_audio_that_is_too_long_is_left_out_with_a_warning(small_run, tmp_path):
+    options = [f"--workdir={small_run}", "--num=1", "--bars=2", "--tempo=10", "--wav"]
+    with mock.patch.object(audio, "MAX_MINUTES", 0.1):
+        done = call("compose", *options, f"--output={tmp_path / 'new'}")
+    assert_success(done)
+    assert done.stderr.startswith("warning: ") and "composition_000.wav: not written (lasts " in done.stderr
+    names = {OUTPUT_MARK, "composition_000.mid", "composition_000.png"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == names
 
 
 def test_a_mistake_is_one_line_of_the_process():

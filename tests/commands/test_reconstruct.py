@@ -83,7 +83,7 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_saved_latents_decode_to_the_same_music(small_run: pathlib.Path, songs: pathlib.Path, tmp_path: pathlib.Path):
     options = (f"--workdir={small_run}", f"--output={tmp_path}")
-    done = call("reconstruct", *options, f"--input={songs}", "--save_latents")
+    done = call("reconstruct", *options, f"--input={songs}", "--save_latents", "--wav")
     assert_success(done)
     assert "silence.mid: refused (the file holds no note)" in done.stdout
     for name in ("long", "short", "drums"):
@@ -92,8 +92,11 @@ def test_saved_latents_decode_to_the_same_music(small_run: pathlib.Path, songs: 
     original, made = (read_score(tmp_path / f"long.{kind}.mid") for kind in ("original", "reconstruction"))
     assert (made.tempos, made.meters) == (original.tempos, original.meters)
     assert abs(made.duration_sec - original.duration_sec) < 10
-    assert_success(call("reconstruct", *options, f"--input={tmp_path / 'long.latents.npz'}"))
+    assert_success(call("reconstruct", *options, f"--input={tmp_path / 'long.latents.npz'}", "--wav"))
     assert read_score(tmp_path / "long.decoded.mid") == made
+    midi_files, audio_files = ({path.stem for path in tmp_path.glob(f"*.{suffix}")} for suffix in ("mid", "wav"))
+    assert audio_files == midi_files and len(midi_files) == 2 * 3 + 1
+    assert (tmp_path / "long.decoded.wav").read_bytes() == (tmp_path / "long.reconstruction.wav").read_bytes()
 
 
 def test_drums_alone_are_scored_as_drums(small_run: pathlib.Path, songs: pathlib.Path, tmp_path: pathlib.Path):

@@ -1,6 +1,7 @@
-"""The MIDI files, plots and latents that a run writes after training."""
+"""The MIDI files, plots, latents and audio that runs and commands write."""
 
 import pathlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
 from vae_jax.models.latent_io import load_density, save_corpus
 from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
-from vae_jax.music import midi
+from vae_jax.music import audio, midi
 from vae_jax.music.score import Score
 from vae_jax.report import plots
 from vae_jax.report.latent_map import map_latents
@@ -92,22 +93,33 @@ def write_compositions(
 
 
 def write_reconstructions(
-    folder: pathlib.Path, representation: AnyRepresentation, pieces: Iterable[tuple[str, str, Reconstruction]]
+    folder: pathlib.Path,
+    representation: AnyRepresentation,
+    pieces: Iterable[tuple[str, str, Reconstruction]],
+    with_audio: bool = False,
 ) -> None:
     """Writes pieces (file name, label, reconstruction) as MIDI, the original too, with one plot of both."""
     for name, label, one in pieces:
         figure = plots.plot_reconstruction(one.original, one.score, label, as_roll=representation.grid is not None)
         _write_midi_and_plot(folder, name, _pair(name, one), figure)
+        if with_audio:
+            write_audio(folder, _pair(name, one))
 
 
 def write_scores(
-    folder: pathlib.Path, kind: str, scores: Sequence[Score], representation: AnyRepresentation | None = None
+    folder: pathlib.Path,
+    kind: str,
+    scores: Sequence[Score],
+    representation: AnyRepresentation | None = None,
+    with_audio: bool = False,
 ) -> None:
     """Writes each piece as `<kind>_<number>.mid`, with a plot, a roll unless the representation has no grid."""
     for n, score in enumerate(scores):
         name = f"{kind}_{n:03d}"
         figure = plots.plot_score(score, name, as_roll=representation is None or representation.grid is not None)
         _write_midi_and_plot(folder, name, {name: score}, figure)
+        if with_audio:
+            write_audio(folder, {name: score})
 
 
 def write_interpolation(folder: pathlib.Path, scores: Sequence[Score], start: str, end: str) -> None:
@@ -116,6 +128,17 @@ def write_interpolation(folder: pathlib.Path, scores: Sequence[Score], start: st
     titles = [start, *(f"{100 * n // last}%" for n in range(1, last)), end]
     steps = {f"step_{n:02d}": score for n, score in enumerate(scores)}
     _write_midi_and_plot(folder, "interpolation", steps, plots.plot_roll_row(scores, titles))
+
+
+def write_audio(folder: pathlib.Path, scores: Mapping[str, Score]) -> None:
+    """Writes each score as `<name>.wav`; a warning names one that is too long."""
+    for name, score in scores.items():
+        path = folder / f"{name}.wav"
+        try:
+            with files.replacing(path) as temporary:
+                audio.save(score, temporary)
+        except audio.AudioError as error:
+            print(f"warning: {files.printable(str(path))}: not written ({error})", file=sys.stderr)
 
 
 def pair_paths(folder: pathlib.Path, name: str) -> list[pathlib.Path]:

@@ -5,6 +5,7 @@ text, style and scripts. Sound is synthesised in the page. Everything that comes
 """
 
 import base64
+import dataclasses
 import hashlib
 import importlib.resources
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import jinja2
 
 from vae_jax.models.inference import Inference
-from vae_jax.music import instruments
+from vae_jax.music import audio, instruments
 from vae_jax.report import artifacts, content, decoded_points, listening_test, pieces
 from vae_jax.report.listening_test import NamedScore
 from vae_jax.report.pieces import ReportPieces, RunRecord
@@ -41,6 +42,7 @@ def write_report(folder: RunFolder, inference: Inference | None) -> int:
     latent_map = decoded_points.map_run(run, len(corpus.pieces))
     data = {
         "groups": instruments.PART_NAMES,
+        "timbres": [dataclasses.asdict(one) for one in audio.TIMBRES],
         "pieces": corpus.pack(latent_map),
         "samples": pieces.pack_folder(folder.samples, folder),
         "compositions": pieces.pack_folder(folder.compositions, folder),

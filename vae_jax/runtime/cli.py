@@ -27,11 +27,12 @@ MAX_TEMPERATURE = 100.0  # Above it even impossible music would be drawn.
 _CLOSED_PIPE = 128 + 13  # What shells give for SIGPIPE.
 
 
-def run(main: Callable[[], None], takes_arguments: str = "") -> None:
+def run(main: Callable[[], None], takes_arguments: str | bool = False) -> None:
     """Parses the flags and runs `main`; a UserError, a signal, a full disk, too little memory or a missing device ends
     in one line on stderr and a non-zero exit status, any other error in its traceback; a reader that has closed the
     pipe, as `head` does, in none. A `main` imports JAX after it has checked its flags, so that --help and mistakes take
-    no time. Arguments that are no flags are refused, unless the flag named by `takes_arguments` is set (`arguments`).
+    no time. Arguments that are no flags (`arguments`) are refused, unless `takes_arguments` is true or names a flag
+    that is set.
     """
     os.environ["MPLBACKEND"] = "agg"  # Plots become files; a notebook's own backend may not be installed here.
     for stream in (sys.stdout, sys.stderr):
@@ -42,7 +43,8 @@ def run(main: Callable[[], None], takes_arguments: str = "") -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            if len(given) > 1 and not (takes_arguments and flags.FLAGS[takes_arguments].value):
+            is_free = flags.FLAGS[takes_arguments].value if isinstance(takes_arguments, str) else takes_arguments
+            if len(given) > 1 and not is_free:
                 raise UserError(f"unexpected argument {given[1]!r}; every option is written as --name=value")
             _arguments[:] = given[1:]
             signals.handle_signals()

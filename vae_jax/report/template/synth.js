@@ -1,65 +1,6 @@
 "use strict";
-// Synthesis: a timbre and an envelope per instrument group, filtered noise for drums, and a limiter.
+// Synthesis: a timbre and an envelope per instrument group (music/audio.py), filtered noise for drums, and a limiter.
 
-// Amplitudes of the harmonics; attack, decay and release in seconds; the level that a sustained note decays to.
-const TIMBRES = [
-  {
-    harmonics: [1, 0.65, 0.5, 0.34, 0.22, 0.13, 0.07],
-    attack: 0.03,
-    decay: 0.2,
-    sustain: 0.75,
-    release: 0.09,
-    gain: 0.9,
-  },
-  {
-    harmonics: [1, 0.85, 0.7, 0.45, 0.3, 0.18, 0.1, 0.05],
-    attack: 0.045,
-    decay: 0.3,
-    sustain: 0.7,
-    release: 0.12,
-    gain: 0.95,
-  },
-  {
-    harmonics: [1, 0.5, 0.34, 0.26, 0.2, 0.16, 0.12, 0.1],
-    attack: 0.09,
-    decay: 0.3,
-    sustain: 0.85,
-    release: 0.2,
-    gain: 0.7,
-  },
-  {
-    harmonics: [1, 0.6, 0.38, 0.25, 0.18, 0.12, 0.08],
-    attack: 0.08,
-    decay: 0.3,
-    sustain: 0.85,
-    release: 0.2,
-    gain: 0.95,
-  },
-  {
-    harmonics: [1, 0.45, 0.28, 0.16, 0.1, 0.07, 0.04],
-    attack: 0.004,
-    decay: 1.1,
-    sustain: 0.0,
-    release: 0.12,
-    gain: 1.1,
-  },
-  {
-    harmonics: [1, 0.8, 0.05, 0.55, 0, 0, 0, 0.35],
-    attack: 0.015,
-    decay: 0.1,
-    sustain: 0.9,
-    release: 0.06,
-    gain: 0.6,
-  },
-  {
-    harmonics: [1, 0.6, 0.25, 0.1, 0.05],
-    attack: 0.006,
-    decay: 0.8,
-    sustain: 0.25,
-    release: 0.08,
-    gain: 1.3,
-  },
-];
 // By drum of General MIDI: kind of filter, its frequency in hertz, its decay in seconds.
 const KICKS = [35, 36, 41, 43, 45, 47, 48, 50];
 const RINGING = {
@@ -93,7 +34,7 @@ class Synth {
       });
       this.volume = new GainNode(context, { gain: this.level ?? 0.5 });
       limiter.connect(this.volume).connect(context.destination);
-      this.#waves = TIMBRES.map(({ harmonics }) => {
+      this.#waves = DATA.timbres.map(({ harmonics }) => {
         const imaginary = Float32Array.from([0, ...harmonics]);
         return context.createPeriodicWave(new Float32Array(imaginary.length), imaginary);
       });
@@ -145,7 +86,7 @@ class Synth {
   }
 
   #tone(bus, group, pitch, loudness, when, duration) {
-    const timbre = TIMBRES[group];
+    const timbre = DATA.timbres[group];
     const source = new OscillatorNode(this.context, { frequency: 440 * 2 ** ((pitch - 69) / 12) });
     source.setPeriodicWave(this.#waves[group]);
     const envelope = new GainNode(this.context, { gain: 0 });
