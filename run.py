@@ -96,7 +96,11 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
-        results |= artifacts.write_compositions(folder, setup, composer, inference, source, split)
+        num, sampling = composer.stage.config.num_scored, setup.sample
+        composed, pieces = composer_lib.score_composer(composer, inference, source, split, num, sampling.seed)
+        artifacts.write_scores(folder.compositions, "composition", pieces[: sampling.num])
+        attributes = composer_lib.measure_attributes(composer, sampling.seed)
+        results |= {"composed": composed, "attributes": attributes}
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)

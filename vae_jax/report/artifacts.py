@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from vae_jax.composer.stage import TrainedComposer
 from vae_jax.data.corpus import Corpus
 from vae_jax.data.splits import Split
-from vae_jax.evaluation import composer as composer_lib
 from vae_jax.models.inference import Inference, Reconstruction
 from vae_jax.models.latent_io import load_density, save_corpus
 from vae_jax.models.latents import POSTERIOR, PRIOR, sample_scores
@@ -73,23 +71,6 @@ def constant_losses(results: Json) -> dict[str, float]:
     names = {"training": "best constant, training", "held_out": "best constant, held-out"}
     losses = {name: results.get(subset, {}).get("baseline_mean_loss") for subset, name in names.items()}
     return {name: loss for name, loss in losses.items() if loss is not None}
-
-
-def write_compositions(
-    folder: RunFolder,
-    experiment: Experiment,
-    composer: TrainedComposer,
-    inference: Inference,
-    corpus: Corpus,
-    split: Split,
-) -> dict[str, Json]:
-    """Composes and scores pieces, writes some of them, measures attributes; returns the scores of both."""
-    seed = experiment.sample.seed
-    composed, pieces = composer_lib.score_composer(
-        composer, inference, corpus, split, composer.stage.config.num_scored, seed
-    )
-    write_scores(folder.compositions, "composition", pieces[: experiment.sample.num])
-    return {"composed": composed, "attributes": composer_lib.measure_attributes(composer, seed)}
 
 
 def write_reconstructions(
