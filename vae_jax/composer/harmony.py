@@ -81,8 +81,7 @@ class HarmonyModel:
         for one in self.sequences:
             found = np.frombuffer(one.chords.encode(), np.uint8).astype(np.int64) - _A
             places = np.frombuffer(one.places.encode(), np.uint8).astype(np.int64) - _A
-            left = one.last - np.arange(len(found))
-            contexts.append(_contexts(Beats(one.minor, places, left, places, places), found))
+            contexts.append(_contexts(one.minor, places, one.last - np.arange(len(found)), found))
             chords.append(found)
             weights.append(np.full(len(found), one.weight))
         return np.concatenate(contexts), np.concatenate(chords), np.concatenate(weights)
@@ -104,7 +103,7 @@ class HarmonyModel:
 
     def nats(self, beats: Beats, chords: np.ndarray) -> float:
         """Returns the negative log probability of the chords [B] of a piece."""
-        contexts = _contexts(beats, chords)
+        contexts = _contexts(beats.minor, beats.place, beats.left, chords)
         return -sum(
             float(np.log(self._next(beats, contexts[n], chords[None], n)[0, chord])) for n, chord in enumerate(chords)
         )
@@ -138,7 +137,7 @@ class HarmonyModel:
         chords = np.full((particles, num), NO_CHORD)
         rows = np.arange(particles)
         for n in range(num):
-            contexts = np.stack([_context(beats, row, n) for row in chords])
+            contexts = np.stack([_context(beats.minor, beats.place[n], beats.left[n], row[:n]) for row in chords])
             distinct, index = np.unique(contexts, axis=0, return_inverse=True)
             shares = np.zeros((particles, NUM_CHORDS))
             for k, context in enumerate(distinct):
@@ -146,7 +145,8 @@ class HarmonyModel:
                 shares[mine] = self._next(beats, context, chords[mine], n)
             if beats.left[n] < _FAR:
                 shares **= 1 / ending_temperature
-            if beats.left[n] < 0:  # Nothing starts: the chord sounds on or ends.
+            if beats.left[n] < 0 and (likelihood is None or np.all(likelihood[n] == 1)):
+                # Nothing starts: the chord sounds on or ends.
                 shares *= (np.arange(NUM_CHORDS) == chords[:, n - 1, None]) | (np.arange(NUM_CHORDS) == NO_CHORD)
             if likelihood is not None:
                 shares *= likelihood[n]
@@ -165,19 +165,18 @@ class HarmonyModel:
         return np.exp(np.concatenate([weights @ np.log(np.array(shares)).T, silent], axis=1))
 
 
-def _context(beats: Beats, chords: np.ndarray, n: int) -> np.ndarray:
-    """The context of the n-th chord: mode, end, chord before, place, the other chord before that, how long it lasts."""
-    before = int(chords[n - 1]) if n else UNKNOWN
-    changes = np.flatnonzero(chords[:n] != before)
-    other = int(chords[changes[-1]]) if len(changes) else UNKNOWN
-    lasts = n - 1 - changes[-1] if len(changes) else n
-    left = min(max(int(beats.left[n]), -1), _FAR)
-    return np.array([int(beats.minor), left, before, beats.place[n], other, min(lasts, _LONG)])
+def _context(minor: bool, place: int, left: int, before: np.ndarray) -> np.ndarray:
+    """The context of the chord after others: mode, end, the last one, place, the last other one, how long it lasts."""
+    last = int(before[-1]) if len(before) else UNKNOWN
+    changes = np.flatnonzero(before != last)
+    other, lasts = (int(before[changes[-1]]), len(before) - 1 - changes[-1]) if len(changes) else (UNKNOWN, len(before))
+    return np.array([minor, min(max(left, -1), _FAR), last, place, other, min(lasts, _LONG)], np.int64)
 
 
-def _contexts(beats: Beats, chords: np.ndarray) -> np.ndarray:
+def _contexts(minor: bool, places: np.ndarray, left: np.ndarray, chords: np.ndarray) -> np.ndarray:
     """The contexts of all chords [B] of a piece, int64 [B, 6]."""
-    return np.array([_context(beats, chords, n) for n in range(len(chords))]).reshape(-1, 6)
+    rows = [_context(minor, place, rest, chords[:n]) for n, (place, rest) in enumerate(zip(places, left, strict=True))]
+    return np.array(rows, np.int64).reshape(-1, 6)
 
 
 def fit_harmony(
