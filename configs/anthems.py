@@ -80,10 +80,10 @@ def get_config() -> ConfigDict:
     config.composer.confuse_memories = 0.15
     config.composer.ending_weight = 4.0  # Of the last two bars.
     config.composer.time_temperature = 1.0
-    config.composer.pitch_temperature = 1.0
+    config.composer.pitch_temperature = 0.8
     config.composer.duration_temperature = 1.0
-    config.composer.line_temperature = 0.6
-    config.composer.ending_temperature = 0.4
+    config.composer.line_temperature = 0.4
+    config.composer.ending_temperature = 0.3
     config.composer.least_time = 0.02
     config.composer.least_pitch = 0.02
     config.composer.drum_temperature = 0.9
