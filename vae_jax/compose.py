@@ -56,14 +56,16 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer, piece: Pie
         found = [requests.harmonisation_request(composer, piece, rng) for rng in rngs]
     else:
         found = [requests.arrangement_request(composer, piece, rng) for rng in rngs]
-    if args.chords:
-        found = [requests.with_chords(one, requests.parse_chords(args.chords)) for one in found]
     if args.tempo:
         found = [
             dataclasses.replace(one, conditions=dataclasses.replace(one.conditions, beats_per_minute=args.tempo))
             for one in found
         ]
-    return [attributes.move(composer, one, amounts) for one in found] if amounts else found
+    if amounts:
+        found = [attributes.move(composer, one, amounts) for one in found]
+    if args.chords:
+        found = [requests.with_chords(one, requests.parse_chords(args.chords)) for one in found]
+    return found
 
 
 def _make_free_requests(

@@ -291,6 +291,14 @@ def test_an_arrangement_plays_the_same_notes_with_other_instruments(composer, en
         assert request.conditions.lines in [one.lines for one in composer.conditions]
 
 
+def test_chords_of_another_mode_are_drawn_anew(composer):
+    """From a seed that is the chords themselves; in the same mode they stay."""
+    request = requests.sample_request(composer, rng(), num_bars=8, key=key_lib.parse_key("C"))
+    minor, again, major = (requests.in_mode(composer, request, mode) for mode in (True, True, False))
+    assert minor.conditions.minor and np.array_equal(minor.harmony, again.harmony)
+    assert not np.array_equal(minor.harmony, request.harmony) and np.array_equal(major.harmony, request.harmony)
+
+
 def test_chords_are_laid_out_by_bars(composer):
     """In G, after the pick-up: a bar of G, a bar of E minor and D, and again; the last chord fills the bar's rest."""
     g, e_minor, d = 0, 2 * 9 + 1, 2 * 7

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vae_jax.composer import notes as notes_lib
+from vae_jax.composer import requests
 from vae_jax.composer.notes import STYLE_SIZE
 from vae_jax.composer.requests import Request
 from vae_jax.composer.stage import TrainedComposer
@@ -28,7 +29,7 @@ _MINOR, _MAJOR = (3, 8, 10), (4, 9, 11)  # Third, sixth and seventh above the to
 def move(composer: TrainedComposer, request: Request, amounts: Mapping[str, float]) -> Request:
     """Returns a request whose attributes are moved by so many standard deviations of the training pieces.
 
-    The mode moves by halves: +1 makes half of a major piece minor.
+    The mode moves by halves: +1 makes half of a major piece minor, +2 all of it, with other chords.
     """
     known = np.array([one.style for one in composer.conditions])
     covariance = np.cov(known, rowvar=False) if len(known) > 1 else np.zeros((STYLE_SIZE, STYLE_SIZE))
@@ -39,8 +40,8 @@ def move(composer: TrainedComposer, request: Request, amounts: Mapping[str, floa
         wanted = np.array([amounts[name] for name in amounts if name in _STYLE]) * np.sqrt(np.diag(covariance)[columns])
         style = style + covariance[:, columns] @ np.linalg.lstsq(covariance[chosen], wanted, rcond=None)[0]
     minor = float(request.conditions.minor) + amounts.get(MODE, 0.0) / 2
-    conditions = dataclasses.replace(request.conditions, style=tuple(style.tolist()), minor=minor > 0.5)
-    return dataclasses.replace(request, conditions=conditions, mode=minor)
+    conditions = dataclasses.replace(request.conditions, style=tuple(style.tolist()))
+    return requests.in_mode(composer, dataclasses.replace(request, conditions=conditions, mode=minor), minor > 0.5)
 
 
 def measure(score: Score, tonic: Tonic) -> dict[str, float]:

@@ -178,6 +178,16 @@ def _with_harmony(
     return dataclasses.replace(request, harmony=harmony)
 
 
+def in_mode(composer: TrainedComposer, request: Request, minor: bool) -> Request:
+    """Returns a request in a mode; chords of the other mode are drawn anew, with those before as the seed."""
+    moved = dataclasses.replace(request, conditions=dataclasses.replace(request.conditions, minor=minor))
+    if minor == request.conditions.minor or request.harmony is None:
+        return moved
+    melody = None if request.melody is None else notes_lib.sounding_melody(request.melody)
+    likelihood = None if melody is None else composer.harmonies.melody_likelihood(melody)
+    return _with_harmony(composer, moved, np.random.default_rng(request.harmony), likelihood)
+
+
 def with_chords(request: Request, chords: Bars) -> Request:
     """Returns a request for a piece with given chords; its full bars take one after the other, again and again."""
     own = request.conditions
