@@ -55,6 +55,7 @@ def scored(small_run: pathlib.Path) -> Scored:
 
 def test_a_piece_costs_the_terms_of_the_decoder(scored):
     """Without padding, and with the step of the last chord planned among all steps."""
+    note_nats = jax.jit(scored.composer.stage.note_nats)
     for piece, found in zip(scored.pieces, scored.plain, strict=True):
         tonic = key_lib.estimate_tonic(piece.score.notes)
         notes = notes_lib.read_piece(piece.score, tonic)
@@ -62,7 +63,7 @@ def test_a_piece_costs_the_terms_of_the_decoder(scored):
         crop = jax.tree.map(jnp.asarray, crops_lib.whole(notes, lines))
         crop = hiding.forget(crop, *[jnp.ones(1, bool)] * 3)
         latents = jnp.zeros((*crop.pitch.shape, scored.composer.stage.config.latent_dim + 1))
-        nats = scored.composer.stage.note_nats(scored.composer.variables["params"], crop, latents)
+        nats = note_nats(scored.composer.variables["params"], crop, latents)
         total = {name: float(values.sum()) for name, values in nats.items()}
         rests = math.log(20 * 12 - 12 - 96 + 1) if piece is scored.pieces[1] else 0.0  # From step 12 to 228 or later.
         onsets = total["more"] + total["gap"] + total["pitch"] + math.log(piece.num_steps) + rests
