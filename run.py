@@ -96,11 +96,10 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     files.write_json(folder.metrics, results)
     artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     if composer is not None:
-        num, sampling = composer.stage.config.num_scored, setup.sample
-        composed, pieces = composer_lib.score_composer(composer, inference, source, split, num, sampling.seed)
-        artifacts.write_scores(folder.compositions, "composition", pieces[: sampling.num])
-        attributes = composer_lib.measure_attributes(composer, sampling.seed)
-        results |= {"composed": composed, "attributes": attributes}
+        num, seed = composer.stage.config.num_scored, setup.sample.seed
+        results["composed"], pieces = composer_lib.score_composer(composer, inference, source, split, num, seed)
+        artifacts.write_scores(folder.compositions, "composition", pieces[: setup.sample.num])
+        results["attributes"] = composer_lib.measure_attributes(composer, seed)
         files.write_json(folder.metrics, results)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)

@@ -64,7 +64,8 @@ def _make_requests(args: flags.FlagValues, composer: TrainedComposer, piece: Pie
     if amounts:
         found = [attributes.move(composer, one, amounts) for one in found]
     if args.chords:
-        found = [requests.with_chords(one, requests.parse_chords(args.chords)) for one in found]
+        chords = requests.parse_chords(args.chords)
+        found = [requests.with_chords(one, chords) for one in found]
     return found
 
 

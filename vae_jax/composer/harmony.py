@@ -101,6 +101,10 @@ class HarmonyModel:
             found = known * counts / total + (1 - known) * found
         return found
 
+    def copy_rate(self, similarity: float) -> float:
+        """Returns how often chords are copied from a phrase of some similarity."""
+        return self.copies[int(np.searchsorted(CLOSENESS, similarity))]
+
     def nats(self, beats: Beats, chords: np.ndarray) -> float:
         """Returns the negative log probability of the chords [B] of a piece."""
         contexts = _contexts(beats.minor, beats.place, beats.left, chords)
@@ -112,7 +116,7 @@ class HarmonyModel:
         """Probabilities of the n-th chord in a context, for each of P rows of chords before it, [P, NUM_CHORDS]."""
         found = np.repeat(self.predict(context)[None], len(before), axis=0)
         if (source := beats.source[n]) >= 0:
-            copy = self.copies[int(np.searchsorted(CLOSENESS, beats.similarity[n]))]
+            copy = self.copy_rate(beats.similarity[n])
             found *= 1 - copy
             found[np.arange(len(before)), before[:, source]] += copy
         return found

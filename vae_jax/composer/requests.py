@@ -10,7 +10,7 @@ from vae_jax.composer import drums as drums_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
 from vae_jax.composer.form import PHRASE_BARS, Form
-from vae_jax.composer.harmony import CLOSENESS, NUM_CHORDS, UNKNOWN
+from vae_jax.composer.harmony import NUM_CHORDS, UNKNOWN
 from vae_jax.composer.notes import NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer, encode_phrases
 from vae_jax.data.corpus import Piece
@@ -305,8 +305,7 @@ def _repeat(
         np.full(len(source.form.back), similarity),
     )
     request = Request(conditions, source.bars, form, latents=latents.astype(np.float32))
-    copy = composer.harmonies.copies[int(np.searchsorted(CLOSENESS, similarity))]
-    is_copied = rng.random(len(source.harmony)) < copy
+    is_copied = rng.random(len(source.harmony)) < composer.harmonies.copy_rate(similarity)
     request = _with_harmony(composer, request, rng, _require(source.harmony, is_copied))
     if similarity <= 0:
         return request
