@@ -89,3 +89,21 @@ def test_another_error_shows_its_traceback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(ZeroDivisionError):
         cli.run(lambda: print(1 // 0))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "--xla_gpu_autotune_level=0"),
+        ("--xla_cpu_enable_fast_math=false", "--xla_cpu_enable_fast_math=false --xla_gpu_autotune_level=0"),
+        ("--xla_gpu_autotune_level=4", "--xla_gpu_autotune_level=4"),
+    ],
+)
+def test_xla_tries_no_ways_to_multiply_unless_it_is_asked_to(
+    given: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit):
+        cli.run(lambda: print(os.environ["XLA_FLAGS"]))
+    assert capsys.readouterr().out == f"{expected}\n"

@@ -35,14 +35,13 @@ def num_parameters(config) -> tuple[int, int]:
     return tuple(sum(leaf.size for leaf in jax.tree.leaves(state.params)) for state in states)
 
 
-def test_both_networks_are_larger_than_the_flagships():
+def test_the_vae_is_larger_than_the_flagships_and_the_composer_has_the_shape_of_the_shipped_one():
     larger, flagship = num_parameters(anthems_gpu.get_config()), num_parameters(anthems.get_config())
-    assert larger[0] > 1.3 * flagship[0] and larger[1] > 4 * flagship[1]
+    assert larger[0] > 1.3 * flagship[0] and larger[1] == flagship[1]
 
 
 def test_only_the_flagships_fields_are_changed():
     config, flagship = (one.get_config().to_dict() for one in (anthems_gpu, anthems))
-    assert config["composer"]["init_from"] == "none"
     for section in ("data", "representation", "augment", "loss", "optimizer", "sample"):
         assert config[section] == flagship[section]
 

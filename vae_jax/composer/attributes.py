@@ -52,7 +52,7 @@ def measure(score: Score, tonic: Tonic) -> dict[str, float]:
     """
     piece = notes_lib.read_piece(score, tonic)
     degrees = (piece.pitch + notes_lib.MIN_PITCH) % 12
-    minor, major = (np.isin(degrees, classes).sum() for classes in (_MINOR, _MAJOR))
+    minor, major = (int(np.isin(degrees, classes).sum()) for classes in (_MINOR, _MAJOR))
     count, chords = len(piece.step), len(np.unique(piece.step))
 
     def ratio(total: float, number: float) -> float:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _arguments: list[str] = []  # Of the command, those that are no flags.
 # XLA reports everything as a RuntimeError.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
+_TUNING = "xla_gpu_autotune_level"
 _HOME = re.compile(r"(--?[\w.]+=)(~.*)")
 MAX_TEMPERATURE = 100.0  # Above it even impossible music would be drawn.
 _CLOSED_PIPE = 128 + 13  # What shells give for SIGPIPE.
@@ -49,6 +50,7 @@ def run(main: Callable[[], None], takes_arguments: str | bool = False) -> None:
             _arguments[:] = given[1:]
             signals.handle_signals()
             compilation_cache.enable()
+            _compile_untuned()
             main()
             sys.stdout.flush()
         except UserError as error:
@@ -81,6 +83,15 @@ def run(main: Callable[[], None], takes_arguments: str | bool = False) -> None:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:  # What is left in the buffer goes there.
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         distributed.end(_CLOSED_PIPE)
+
+
+def _compile_untuned() -> None:
+    """Has XLA choose how a GPU multiplies matrices without trying: that takes minutes, more than training does
+    (docs/performance.md). Changes nothing where the user has chosen, or after JAX has found its devices.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if _TUNING not in given:
+        os.environ["XLA_FLAGS"] = f"{given} --{_TUNING}=0".strip()
 
 
 def check_range(name: str, maximum: float) -> None:
