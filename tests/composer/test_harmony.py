@@ -89,13 +89,23 @@ def test_songs_that_alternate_are_continued_so():
 def test_phrases_that_return_bring_their_chords():
     """In training all phrases of a bar are alike; what is copied in a new piece is its own first bar."""
     rows = [
-        (beats(16, source=0, similarity=0.95), np.full(16, chord), np.zeros((16, 12))) for chord in range(NUM_CHORDS)
+        (beats(24, source=0, similarity=0.95), np.full(24, chord), np.zeros((24, 12))) for chord in range(NUM_CHORDS)
     ]
-    rows += [(beats(16, source=0, similarity=0.1), np.arange(16) + n, np.zeros((16, 12))) for n in range(8)]
+    rows += [(beats(24, source=0, similarity=0.1), (np.arange(24) + n) % 24, np.zeros((24, 12))) for n in range(8)]
     model = harmony_lib.fit_harmony(rows)
     assert model.copies[0] == 0 and model.copies[-1] > 0.95
-    found = model.sample(beats(16, source=0, similarity=0.95), np.random.default_rng(0))
-    assert np.mean(found[4:] == found[0]) > 0.8
+    found = model.sample(beats(24, source=0, similarity=0.95), np.random.default_rng(0))
+    assert np.mean(found[4:18] == found[0]) > 0.8
+
+
+def test_a_phrase_that_returns_does_not_bring_its_chords_into_the_ending():
+    """All phrases are alike but for the cadence, G and C: an ending from a copy of the first bar would have none."""
+    song = np.array([C] * 22 + [G, C])
+    whole = beats(24, source=0, similarity=0.95)
+    model = harmony_lib.fit_harmony([(whole, song, np.zeros((24, 12)))] * 20)
+    assert model.copies[-1] > 0.95
+    endings = [model.sample(whole, np.random.default_rng(seed))[-2:].tolist() for seed in range(20)]
+    assert endings.count([G, C]) > 15
 
 
 def test_chords_fit_a_melody():

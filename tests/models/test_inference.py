@@ -121,18 +121,6 @@ def test_the_longest_piece_takes_no_more_memory_than_a_stretch(inference: Infere
     assert shapes == {(1, STRETCH + 2 * CONTEXT)}
 
 
-def test_crops_are_encoded_and_decoded_as_pieces_of_their_own(inference: Inference):
-    with mock.patch.object(inference_lib, "_BATCH", 4):
-        crops = arrays.take(training_crops(), slice(6))
-        posterior = inference.encode_crops(crops)
-        decoded = inference.decode_crops(posterior.mean)
-    assert posterior.mean.shape == (6, 8, MODEL.latent_dim) and decoded.mask.shape[:2] == (6, 8)
-    for n in range(6):
-        alone = inference.encode(arrays.take(crops, n))
-        chex.assert_trees_all_close(arrays.take(posterior, n), alone, rtol=1e-4, atol=1e-5)
-        chex.assert_trees_all_equal(arrays.take(decoded, n), inference.decode(posterior.mean[n]))
-
-
 def test_a_reconstruction_is_encode_then_mean_then_decode(inference: Inference):
     scores = [
         synthetic.make_score(5, 0),

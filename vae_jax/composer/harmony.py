@@ -4,7 +4,7 @@ The plan is a variable-order Markov model. What is known of the next chord is a 
 the one before it: the mode, how far the end is, the chord before, the place in the bar, the other chord before that,
 how long the chord has lasted. Their relative frequencies are interpolated (Witten and Bell 1991, "The zero-frequency
 problem", method C, with a constant). Where the form says that a phrase returns, its chords are copied with a
-probability that depends on how closely it returns.
+probability that depends on how closely it returns; not in the last quarter notes, which end the piece.
 """
 
 import dataclasses
@@ -115,7 +115,7 @@ class HarmonyModel:
     def _next(self, beats: Beats, context: np.ndarray, before: np.ndarray, n: int) -> np.ndarray:
         """Probabilities of the n-th chord in a context, for each of P rows of chords before it, [P, NUM_CHORDS]."""
         found = np.repeat(self.predict(context)[None], len(before), axis=0)
-        if (source := beats.source[n]) >= 0:
+        if (source := beats.source[n]) >= 0 and beats.left[n] >= _FAR:
             copy = self.copy_rate(beats.similarity[n])
             found *= 1 - copy
             found[np.arange(len(before)), before[:, source]] += copy
@@ -203,7 +203,7 @@ def fit_harmony(
         known = chords < NO_CHORD
         intervals = (np.arange(12) + chords[known, None] // 2) % 12
         np.add.at(melody, chords[known] % 2, np.take_along_axis(weights[known], intervals, axis=1))
-        returns = beats.source >= 0
+        returns = (beats.source >= 0) & (beats.left >= _FAR)
         closeness = np.searchsorted(CLOSENESS, beats.similarity[returns])
         np.add.at(compared, closeness, 1)
         np.add.at(equal, closeness, chords[returns] == chords[beats.source[returns]])

@@ -99,22 +99,6 @@ class Inference:
         )
         return np.asarray(sampled)
 
-    def encode_crops(self, examples: object) -> Posterior:
-        """Maps sequences of one length, arrays [N, T, ...], to posteriors [N, T, Z]; each as if it were a piece."""
-        batches = arrays.rows_in_order(arrays.num_examples(examples), _BATCH)
-        found = [jax.device_get(self._encode(self._variables, arrays.take(examples, rows))) for rows in batches]
-        return arrays.take(arrays.concatenate(found), slice(arrays.num_examples(examples)))
-
-    def decode_crops(self, z: np.ndarray) -> Any:
-        """Maps latents [N, T, Z] to examples, arrays [N, T, ...]; each sequence as if it were a piece."""
-        decoded = []
-        for rows in arrays.rows_in_order(len(z), _BATCH):
-            outputs = jax.device_get(self._decode(self._variables, np.asarray(z[rows], np.float32)))
-            flat = jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:]), outputs)
-            examples = self.representation.from_outputs(flat, self._calibration)
-            decoded.append(jax.tree.map(lambda array: array.reshape(-1, z.shape[1], *array.shape[1:]), examples))
-        return arrays.take(arrays.concatenate(decoded), slice(len(z)))
-
     def reconstruct(self, scores: Sequence[Score]) -> list[Reconstruction]:
         """Encodes every piece and decodes it from the posterior mean."""
         pieces, decode = [self.representation.encode(score) for score in scores], self.representation.decode

@@ -72,11 +72,6 @@ class RollPiece:
         """Steps at which bars start, and the end of the last bar, [num_bars + 1] int64."""
         return self.context.bars
 
-    @property
-    def parts_present(self) -> np.ndarray:
-        """Which parts hold notes, [NUM_PARTS] bool."""
-        return np.bincount(self.notes[:, PART], minlength=instruments.NUM_PARTS) > 0
-
 
 def encode(score: Score, config: RollConfig) -> RollPiece:
     """Turns a score into a roll.
