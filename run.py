@@ -10,7 +10,7 @@ their scores. Several processes make one run with --distributed, or with --coord
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -18,7 +18,14 @@ from ml_collections import config_flags
 from vae_jax.runtime import cli, distributed
 
 if TYPE_CHECKING:
+    from vae_jax.composer.stage import TrainedComposer
+    from vae_jax.data.corpus import Corpus
+    from vae_jax.data.dataset import Dataset
+    from vae_jax.data.splits import Split
+    from vae_jax.models.inference import Inference
     from vae_jax.runtime.config import Fields
+    from vae_jax.training.experiment import Experiment
+    from vae_jax.training.run_dir import RunFolder
 
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder; runs/<config name> by default.")
@@ -50,11 +57,8 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     from vae_jax.composer import stage
     from vae_jax.data import ingest_report
     from vae_jax.data.shards import corpus_view
-    from vae_jax.evaluation import composer as composer_lib
-    from vae_jax.evaluation import reconstruction
-    from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.models.inference import CALIBRATION_EXAMPLES, Inference, calibrate
-    from vae_jax.report import artifacts, page
+    from vae_jax.report import page
     from vae_jax.runtime import files, sharding
     from vae_jax.training import experiment, loop, run_dir
 
@@ -90,23 +94,42 @@ def make_run(config: Fields, workdir: str, *, repeat_evaluation: bool = True) ->
     if not sharding.is_main_process():
         return
 
-    reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
-    results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
-    results["likelihood"] = likelihood.evaluate(setup, state.trained_variables, source, split, composer)
-    files.write_json(folder.metrics, results)
-    artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
-    if composer is not None:
-        num, seed = composer.stage.config.num_scored, setup.sample.seed
-        results["composed"], pieces = composer_lib.score_composer(composer, inference, source, split, num, seed)
-        artifacts.write_scores(folder.compositions, "composition", pieces[: setup.sample.num])
-        results["attributes"] = composer_lib.measure_attributes(composer, seed)
-        files.write_json(folder.metrics, results)
+    summary = _evaluate(folder, setup, source, split, dataset, inference, composer)
     files.write_json(folder.timing, {"seconds": round(time.perf_counter() - started, 1)})
     page.write_report(folder, inference)
-    print(reconstruction.summarise(results), likelihood.summarise(results["likelihood"]), sep="\n\n")
-    if "composed" in results:
-        print(composer_lib.summarise(results))
-    print(f"everything is in {workdir}")
+    print(f"{summary}\neverything is in {workdir}")
+
+
+def _evaluate(
+    folder: RunFolder,
+    setup: Experiment,
+    source: Corpus,
+    split: Split,
+    dataset: Dataset[Any],
+    inference: Inference,
+    composer: TrainedComposer | None,
+) -> str:
+    """Scores what a run has trained and writes its music and plots; returns the tables to print."""
+    from vae_jax.evaluation import composer as composer_lib
+    from vae_jax.evaluation import reconstruction
+    from vae_jax.evaluation.likelihood import table as likelihood
+    from vae_jax.report import artifacts
+    from vae_jax.runtime import files
+
+    reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
+    results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
+    results["likelihood"] = likelihood.evaluate(setup, inference.variables, source, split, composer)
+    files.write_json(folder.metrics, results)
+    artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
+    summary = f"{reconstruction.summarise(results)}\n\n{likelihood.summarise(results['likelihood'])}"
+    if composer is None:
+        return summary
+    num, seed = composer.stage.config.num_scored, setup.sample.seed
+    results["composed"], pieces = composer_lib.score_composer(composer, inference, source, split, num, seed)
+    artifacts.write_scores(folder.compositions, "composition", pieces[: setup.sample.num])
+    results["attributes"] = composer_lib.measure_attributes(composer, seed)
+    files.write_json(folder.metrics, results)
+    return f"{summary}\n{composer_lib.summarise(results)}"
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ class Inference:
         self.latent_dim = model.latent_dim
         self._context = model.context
         self.is_sequence = model.context is not None  # Whether the examples of a piece are a sequence.
-        self._variables, self._calibration = variables, calibration
+        self.variables = variables  # Of the model.
+        self._calibration = calibration
         self._encode = jax.jit(
             lambda variables, batch: model.apply(variables, representation.rasterize(batch), method="encode")
         )
@@ -67,7 +68,7 @@ class Inference:
 
     def encode_pieces(self, pieces: Sequence[object]) -> list[Posterior]:
         """Maps the examples of pieces to a posterior each."""
-        return self._map(lambda batch: self._encode(self._variables, batch), pieces, lambda posterior: posterior)
+        return self._map(lambda batch: self._encode(self.variables, batch), pieces, lambda posterior: posterior)
 
     def decode(self, z: np.ndarray) -> Any:
         """Maps the latents of a piece, [W, Z], to examples, arrays [W, ...]."""
@@ -76,7 +77,7 @@ class Inference:
     def decode_pieces(self, latents: Sequence[np.ndarray]) -> list[Any]:
         """Maps the latents of pieces, [W, Z] each, to their examples."""
         return self._map(
-            lambda batch: self._decode(self._variables, batch),
+            lambda batch: self._decode(self.variables, batch),
             [np.asarray(z, dtype=np.float32) for z in latents],
             lambda outputs: self.representation.from_outputs(outputs, self._calibration),
         )
@@ -89,13 +90,13 @@ class Inference:
         rng = np.random.default_rng(seed)
         noise = [rng.standard_normal(posterior.mean.shape).astype(np.float32) for posterior in posteriors]
         pairs = [(one, one.mean + np.exp(one.log_var / 2) * eps) for one, eps in zip(posteriors, noise, strict=True)]
-        return self._map(lambda pair: self._kl_nats(self._variables, *pair), pairs, lambda values: values)
+        return self._map(lambda pair: self._kl_nats(self.variables, *pair), pairs, lambda values: values)
 
     def sample_prior(self, seed: int, num: int, num_examples: int, temperature: float = 1.0) -> np.ndarray:
         """Samples the latents of `num` pieces of so many examples from the prior, float32 [num, num_examples, Z]."""
         key = jax.random.key(seed)
         sampled = self._sample_prior(
-            self._variables, key, num=num, num_examples=num_examples, temperature=jnp.float32(temperature)
+            self.variables, key, num=num, num_examples=num_examples, temperature=jnp.float32(temperature)
         )
         return np.asarray(sampled)
 
