@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import config_flags
 
-from vae_jax.runtime import cli, distributed
+from vae_jax.runtime import cli, distributed, memory
 
 if TYPE_CHECKING:
     from vae_jax.composer.stage import TrainedComposer
@@ -37,7 +37,6 @@ def main() -> None:
     """Makes the run of a config, or that of each of its folds and their sum."""
     from vae_jax.evaluation import folds as fold_scores
     from vae_jax.report import cross_validation
-    from vae_jax.runtime import memory
     from vae_jax.training import experiment, folds, run_dir
 
     distributed.join()
@@ -133,4 +132,5 @@ def _evaluate(
 
 
 if __name__ == "__main__":
+    memory.use_huge_pages()
     cli.run(main)
