@@ -80,17 +80,20 @@ def test_duplicates_are_aligned_as_by_hand():
     np.testing.assert_array_equal(duplicates.soprano(score), [2, 3, 0, -5])
 
 
+@pytest.mark.slow
 def test_startup():
     small = ["--config.model.filters=1", "--config.model.hidden=8", "--config.representation.num_notes=8"]
     table = benchmark("startup", "--rounds=1", "--only=run.py,first epoch", *small, *SMALL_CORPUS)
     assert all(value > 0 for row in ("run.py --help", "the first epoch of smoke") for value in figures(table, row))
 
 
+@pytest.mark.slow
 def test_post_step():
     table = benchmark("post_step", "--only=vae_jax", *POST)
     assert "batch 4" in table and figures(table, "vae_jax")[0] > 0
 
 
+@pytest.mark.slow
 def test_flagship_step():
     table = benchmark("flagship_step", "--measure=step", "--only=vae_jax", *FLAGSHIP)
     assert "batch 8" in table and figures(table, "vae_jax")[0] > 0
@@ -161,6 +164,7 @@ def test_draws_are_those_of_the_posts_step():
     np.testing.assert_allclose(losses, [mean_loss(start.variables, draws[0]["noise"])], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_the_flagships_step():
     config = anthems.get_config().to_dict()
     config["model"] |= {"latent_dim": 4, "num_onset_cells": 60, "num_drum_cells": 20, "num_iterations": 2}

@@ -129,7 +129,7 @@ def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("free_kb", [0, 64])
+@pytest.mark.parametrize("free_kb", [0, pytest.param(64, marks=pytest.mark.slow)])
 def test_a_full_disk_ends_in_one_line_and_the_older_checkpoint_restores(
     small_disk: pathlib.Path, tmp_path: pathlib.Path, cache: pathlib.Path, free_kb: int
 ):
