@@ -39,6 +39,11 @@ class Beats(NamedTuple):
     source: np.ndarray  # Quarter note whose chord returns by the form; -1 for none.
     similarity: np.ndarray  # float64, how closely.
 
+    @property
+    def returns(self) -> np.ndarray:
+        """Whether each chord may be that of its source, bool [B]; those that end the piece may not."""
+        return (self.source >= 0) & (self.left >= _FAR)
+
 
 def sounding(step: np.ndarray, pitch: np.ndarray, duration: np.ndarray, num: int) -> np.ndarray:
     """Returns how many of notes [N] of each pitch class sound in each of `num` quarter notes on average, [num, 12]."""
@@ -115,10 +120,10 @@ class HarmonyModel:
     def _next(self, beats: Beats, context: np.ndarray, before: np.ndarray, n: int) -> np.ndarray:
         """Probabilities of the n-th chord in a context, for each of P rows of chords before it, [P, NUM_CHORDS]."""
         found = np.repeat(self.predict(context)[None], len(before), axis=0)
-        if (source := beats.source[n]) >= 0 and beats.left[n] >= _FAR:
+        if beats.returns[n]:
             copy = self.copy_rate(beats.similarity[n])
             found *= 1 - copy
-            found[np.arange(len(before)), before[:, source]] += copy
+            found[np.arange(len(before)), before[:, beats.source[n]]] += copy
         return found
 
     def sample(
@@ -203,10 +208,9 @@ def fit_harmony(
         known = chords < NO_CHORD
         intervals = (np.arange(12) + chords[known, None] // 2) % 12
         np.add.at(melody, chords[known] % 2, np.take_along_axis(weights[known], intervals, axis=1))
-        returns = (beats.source >= 0) & (beats.left >= _FAR)
-        closeness = np.searchsorted(CLOSENESS, beats.similarity[returns])
+        closeness = np.searchsorted(CLOSENESS, beats.similarity[beats.returns])
         np.add.at(compared, closeness, 1)
-        np.add.at(equal, closeness, chords[returns] == chords[beats.source[returns]])
+        np.add.at(equal, closeness, chords[beats.returns] == chords[beats.source[beats.returns]])
     # Phrases that are no closer than others have equal chords by chance.
     rates = equal / compared
     copies = np.clip((rates - rates[0]) / (1 - rates[0]), 0, 1)
