@@ -28,6 +28,7 @@ _START_WEIGHT = 0.03  # Of the sequences of the model that a model starts from.
 _NUM_PARTICLES = 64
 _UNLIKELY = 1e-3  # That a melody sounds where no chord does.
 _A = ord("A")
+_DIGITS = 100 ** np.arange(6)[::-1]  # Of a context, whose values are at least -1, as one number.
 
 
 class Beats(NamedTuple):
@@ -81,7 +82,7 @@ class HarmonyModel:
 
     @functools.cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Contexts [R, 6] of the quarter notes of all sequences, their chords [R] and weights [R]."""
+        """Contexts of the quarter notes of all sequences as ascending numbers [R], their chords [R] and weights [R]."""
         contexts, chords, weights = [np.zeros((0, 6), np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
         for one in self.sequences:
             found = np.frombuffer(one.chords.encode(), np.uint8).astype(np.int64) - _A
@@ -89,18 +90,19 @@ class HarmonyModel:
             contexts.append(_contexts(one.minor, places, one.last - np.arange(len(found)), found))
             chords.append(found)
             weights.append(np.full(len(found), one.weight))
-        return np.concatenate(contexts), np.concatenate(chords), np.concatenate(weights)
+        numbers = (np.concatenate(contexts) + 1) @ _DIGITS
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], np.concatenate(chords)[order], np.concatenate(weights)[order]
 
     def predict(self, context: np.ndarray) -> np.ndarray:
         """Returns the probabilities of the next chord in a context [6], float64 [NUM_CHORDS]."""
-        contexts, chords, weights = self._rows
-        rows: np.ndarray | slice = slice(None)
+        numbers, chords, weights = self._rows
         found = np.full(NUM_CHORDS, 1 / NUM_CHORDS)
-        for column, value in zip(contexts.T, context, strict=True):
-            rows = np.flatnonzero(column == value) if isinstance(rows, slice) else rows[column[rows] == value]
-            if not len(rows):
+        for number, digit in zip(np.cumsum((context + 1) * _DIGITS), _DIGITS, strict=True):
+            first, end = np.searchsorted(numbers, (number, number + digit))  # Contexts that begin like this one.
+            if first == end:
                 break
-            counts = np.bincount(chords[rows], weights[rows], NUM_CHORDS)
+            counts = np.bincount(chords[first:end], weights[first:end], NUM_CHORDS)
             total = counts.sum()
             known = total / (total + _NOVELTY * np.count_nonzero(counts))
             found = known * counts / total + (1 - known) * found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -17,17 +18,20 @@ from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer import stage as stage_lib
 from vae_jax.composer.crops import NOTE, Crops
+from vae_jax.composer.drums import DrumCrops, DrumNet
 from vae_jax.composer.notes import MAX_GAP, MIN_PITCH, NUM_PITCHES, STEPS_PER_BEAT, NotePiece
-from vae_jax.composer.stage import TrainedComposer
+from vae_jax.composer.stage import ComposerStage, TrainedComposer
 from vae_jax.evaluation.likelihood.frequencies import Frequencies
 from vae_jax.evaluation.likelihood.target import GridPiece, LikelihoodModel, PieceNats
+from vae_jax.models.base import Variables
 from vae_jax.models.losses import gaussian_kl_nats
 from vae_jax.models.posterior import reparameterize
 from vae_jax.music import key as key_lib
+from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 GRID = {"steps_per_beat": STEPS_PER_BEAT, "min_pitch": MIN_PITCH, "num_pitches": NUM_PITCHES, "normalize_tonic": True}
-_ROUND = 512  # Lengths of pieces are multiples, so that few programs are compiled.
+_ROUND, _ROUND_PHRASES = 512, 32  # Lengths of pieces are multiples, so that few programs are compiled.
 _LINES = "the tracks: instrument, register and activity of each"
 _FORM = "which phrase of two bars repeats which earlier one, and how closely"
 
@@ -55,8 +59,7 @@ class ComposerLikelihood(LikelihoodModel):
         """Takes the composer, the frequencies of what it leaves out, and where it is to use latents a key for them."""
         self.given: tuple[str, ...] = (_LINES, _FORM) if with_form else (_LINES,)
         self._composer, self._frequencies, self._with_form = composer, frequencies, with_form
-        self._latent_key = latent_key
-        self._nats = jax.jit(self._whole_nats, static_argnames="num_phrases")
+        self._has_latents, self._key = latent_key is not None, jax.random.key(0) if latent_key is None else latent_key
 
     def nats(self, pieces: Sequence[GridPiece]) -> list[PieceNats]:
         """Returns what each piece costs."""
@@ -66,33 +69,18 @@ class ComposerLikelihood(LikelihoodModel):
         tonic = key_lib.estimate_tonic(piece.score.notes)
         notes = _with_durations(notes_lib.read_piece(piece.score, tonic), piece)
         lines = lines_lib.line_table(lines_lib.read_lines(piece.score, notes, tonic))
-        num_phrases = notes.num_phrases
         crop = crops_lib.whole(notes, lines, round_to=_ROUND)
-        key = None if self._latent_key is None else jax.random.fold_in(self._latent_key, n)
-        found = self._nats(crop, key, -(-num_phrases // 32) * 32)
+        key, num_phrases = jax.random.fold_in(self._key, n), -(-notes.num_phrases // _ROUND_PHRASES) * _ROUND_PHRASES
+        stage, params = self._composer.stage, self._composer.variables["params"]
+        found = _whole_nats(stage, params, crop, self._with_form, self._has_latents, key, num_phrases)
         total = {name: float(value) for name, value in jax.device_get(found).items()}
         return PieceNats(
             onsets=total["more"] + total["gap"] + total["pitch"] + total["rests"] + math.log(piece.num_steps),
             durations=total["duration"],
             parts=total["lines"],
             drums=self._drum_nats(piece, notes),
-            kl=total["kl"] if key is not None else None,
+            kl=total["kl"] if self._has_latents else None,
         )
-
-    def _whole_nats(self, crop: Crops[jax.Array], key: jax.Array | None, num_phrases: int) -> dict[str, jax.Array]:
-        stage, params = self._composer.stage, self._composer.variables["params"]
-        everything, has_latents = jnp.ones(1, bool), jnp.full(1, key is not None)
-        crop = hiding.forget(crop, everything & (not self._with_form), everything, everything)
-        z, kl = jnp.zeros((1, num_phrases, stage.config.latent_dim)), jnp.zeros(())
-        if key is not None:
-            posterior = stage.encode(params, crop, num_phrases)
-            z, kl = reparameterize(key, posterior), gaussian_kl_nats(posterior).sum()
-        nats = stage.note_nats(params, crop, stage_lib.of_tokens(z, crop, has_latents))
-        # A time of MAX_GAP stands for any longer one: all that are left are alike.
-        is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
-        left = jnp.maximum(crop.left.astype(jnp.float32) - (MAX_GAP - 1), 1.0)
-        nats["rests"] = jnp.where(is_rest, jnp.log(left), 0.0)
-        return {name: values.sum() for name, values in nats.items()} | {"kl": kl}
 
     def _drum_nats(self, piece: GridPiece, notes: NotePiece) -> float:
         """What the drums cost, the kit not known."""
@@ -101,11 +89,47 @@ class ComposerLikelihood(LikelihoodModel):
         crops = drums_lib.crop_drums(drums_lib.make_drum_features(rows, notes))
         crops = crops._replace(context=crops.context._replace(kit=np.zeros_like(crops.context.kit)))
         params = composer.variables["params"]["drums"]
-        known = float(drums_lib.drum_nats(composer.stage.drum_net, params, crops).sum())
+        one_by_one = [arrays.take(crops, slice(n, n + 1)) for n in range(len(crops.rows))]
+        known = sum(float(_crop_nats(composer.stage.drum_net, params, crop)) for crop in one_by_one)
         others = ~np.isin(np.arange(NUM_PITCHES) + MIN_PITCH, composer.drums)
         drums = np.repeat(others[None], piece.num_steps, axis=0)
         left_out = self._frequencies.mask_nats(piece, np.zeros_like(drums), drums).drums
         return known + (left_out or 0.0)
+
+
+@functools.partial(jax.jit, static_argnames=("stage", "num_phrases"))
+def _whole_nats(
+    stage: ComposerStage,
+    params: Variables,
+    crop: Crops[jax.Array],
+    with_form: jax.Array,
+    has_latents: jax.Array,
+    key: jax.Array,
+    num_phrases: int,
+) -> dict[str, jax.Array]:
+    """What the notes of one piece cost by term, float32 scalars; one program whatever is given.
+
+    Args:
+      stage, params: the composer.
+      crop: the whole piece, a batch of one.
+      with_form, has_latents: bool, what is given; the key of the latents is consumed.
+      num_phrases: of the latents, at least as many as the piece has.
+    """
+    everything = jnp.ones(1, bool)
+    crop = hiding.forget(crop, everything & ~with_form, everything, everything)
+    posterior = stage.encode(params, crop, num_phrases)
+    latents = stage_lib.of_tokens(reparameterize(key, posterior), crop, everything & has_latents)
+    nats = stage.note_nats(params, crop, latents)
+    # A time of MAX_GAP stands for any longer one: all that are left are alike.
+    is_rest = (crop.role == 0) & (crop.kind <= NOTE) & (crop.gap == MAX_GAP)
+    left = jnp.maximum(crop.left.astype(jnp.float32) - (MAX_GAP - 1), 1.0)
+    nats["rests"] = jnp.where(is_rest, jnp.log(left), 0.0)
+    return {name: values.sum() for name, values in nats.items()} | {"kl": gaussian_kl_nats(posterior).sum()}
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def _crop_nats(net: DrumNet, params: Variables, crops: DrumCrops) -> jax.Array:
+    return drums_lib.drum_nats(net, params, crops).sum()
 
 
 def _with_durations(notes: NotePiece, piece: GridPiece) -> NotePiece:
