@@ -233,8 +233,8 @@ def _opening(request: Request) -> np.ndarray:
 
 
 @jax.jit
-def _sample_lines(params, rows, lines, given, key, temperature):
-    return lines_lib.sample_lines(LineNet(), params, rows, lines, given, key, temperature)
+def _sample_lines(params, rows, num, lines, given, key, temperature):
+    return lines_lib.sample_lines(LineNet(), params, rows, num, lines, given, key, temperature)
 
 
 def assign_tracks(
@@ -246,7 +246,8 @@ def assign_tracks(
 ) -> list[np.ndarray]:
     """Samples which of the lines that are asked for play each note of each piece, bool [N, MAX_TRACKS]."""
     key, heat = _keys(seed)[1], _scale(composer.stage.config.line_temperature, temperature)
-    most = _round_up(max(len(piece.step) for piece in pieces), _ROUND_STEPS)
+    num_notes = max(len(piece.step) for piece in pieces)
+    most = _round_up(num_notes, _ROUND_STEPS)
     columns = np.zeros((5, len(pieces), most), np.int32)
     given = np.zeros((len(pieces), most, MAX_TRACKS), bool)
     num_given = np.zeros(len(pieces), np.int32)
@@ -260,7 +261,7 @@ def assign_tracks(
             given[b, :num] = (request.opening.tracks[:num, None] >> np.arange(MAX_TRACKS)) & 1
     lines = jnp.asarray(np.stack([lines_lib.line_table(request.conditions.lines) for request in requests]))
     params = composer.variables["params"]["lines"]
-    plays = np.asarray(_sample_lines(params, NoteRow(*columns), lines, (given, num_given), key, heat))
+    plays = np.asarray(_sample_lines(params, NoteRow(*columns), num_notes, lines, (given, num_given), key, heat))
     return [plays[b, : len(piece.step)] for b, piece in enumerate(pieces)]
 
 

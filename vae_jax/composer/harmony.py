@@ -94,15 +94,21 @@ class HarmonyModel:
         order = np.argsort(numbers, kind="stable")
         return numbers[order], np.concatenate(chords)[order], np.concatenate(weights)[order]
 
+    @functools.cached_property
+    def _counts(self) -> dict[tuple[int, int], np.ndarray]:
+        """How often each chord follows the contexts of a range of `_rows`, float64 [NUM_CHORDS], as far as asked."""
+        return {}
+
     def predict(self, context: np.ndarray) -> np.ndarray:
         """Returns the probabilities of the next chord in a context [6], float64 [NUM_CHORDS]."""
         numbers, chords, weights = self._rows
         found = np.full(NUM_CHORDS, 1 / NUM_CHORDS)
         for number, digit in zip(np.cumsum((context + 1) * _DIGITS), _DIGITS, strict=True):
-            first, end = np.searchsorted(numbers, (number, number + digit))  # Contexts that begin like this one.
+            first, end = np.searchsorted(numbers, (number, number + digit)).tolist()  # Contexts that begin like this one.
             if first == end:
                 break
-            counts = np.bincount(chords[first:end], weights[first:end], NUM_CHORDS)
+            if (counts := self._counts.get((first, end))) is None:
+                counts = self._counts[first, end] = np.bincount(chords[first:end], weights[first:end], NUM_CHORDS)
             total = counts.sum()
             known = total / (total + _NOVELTY * np.count_nonzero(counts))
             found = known * counts / total + (1 - known) * found

@@ -214,6 +214,7 @@ def sample_lines(
     net: LineNet,
     params: Variables,
     notes: NoteRow,
+    num_notes: jax.Array,
     lines: jax.Array,
     given: tuple[jax.Array, jax.Array],
     key: jax.Array,
@@ -224,6 +225,7 @@ def sample_lines(
     Args:
       net, params: the network.
       notes, lines: the notes, and lines [B, MAX_TRACKS, LINE_SIZE].
+      num_notes: of the N notes, so many are played, of the piece that has most; nobody plays those after them.
       given: who plays the first notes, bool [B, M, MAX_TRACKS], and of how many this is known, [B].
       key: consumed.
       temperature: of the log odds.
@@ -231,24 +233,24 @@ def sample_lines(
     exists = lines[..., 0]
     known, num_known = given
 
-    def body(state: LineState, row):
-        note, number = row
+    def body(number, carry):
+        state, written = carry
+        note = jax.tree.map(lambda x: x[:, number], notes)
         features = describe(state, note, lines)
         noise = jax.random.logistic(jax.random.fold_in(key, number), exists.shape)
 
         def decide(k, carry):
             plays, odds = carry
-            seen = others(state, plays, exists)
-            logit = jnp.asarray(net.apply({"params": params}, features, seen, method=LineNet.decide))
-            mine = (jnp.where(exists > 0, logit / temperature, -1e9) + noise)[:, k]
+            seen = others(state, plays, exists)[:, k]
+            logit = jnp.asarray(net.apply({"params": params}, features[:, k], seen, method=LineNet.decide))
+            mine = jnp.where(exists[:, k] > 0, logit / temperature, -1e9) + noise[:, k]
             return plays.at[:, k].set(mine > 0), odds.at[:, k].set(mine)
 
         plays, odds = jax.lax.fori_loop(0, MAX_TRACKS, decide, (jnp.zeros(exists.shape, bool), jnp.zeros(exists.shape)))
         alone = jax.nn.one_hot(odds.argmax(-1), MAX_TRACKS) > 0
         plays = jnp.where(plays.any(-1, keepdims=True), plays, alone)
         plays = jnp.where((number < num_known)[:, None], known[:, jnp.minimum(number, known.shape[1] - 1)], plays)
-        return take(state, note, plays, number), plays
+        return take(state, note, plays, number), written.at[:, number].set(plays)
 
-    by_note = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), notes)
-    _, plays = jax.lax.scan(body, LineState.start(lines), (by_note, jnp.arange(notes.step.shape[1])))
-    return jnp.swapaxes(plays, 0, 1)
+    nobody = jnp.zeros((*notes.step.shape, MAX_TRACKS), bool)
+    return jax.lax.fori_loop(0, num_notes, body, (LineState.start(lines), nobody))[1]

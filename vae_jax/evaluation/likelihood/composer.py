@@ -31,7 +31,7 @@ from vae_jax.representations import arrays
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 GRID = {"steps_per_beat": STEPS_PER_BEAT, "min_pitch": MIN_PITCH, "num_pitches": NUM_PITCHES, "normalize_tonic": True}
-_ROUND, _ROUND_PHRASES = 512, 32  # Lengths of pieces are multiples, so that few programs are compiled.
+_ROUND, _ROUND_PHRASES = 1024, 32  # Lengths of pieces are multiples, so that few programs are compiled.
 _LINES = "the tracks: instrument, register and activity of each"
 _FORM = "which phrase of two bars repeats which earlier one, and how closely"
 

@@ -30,7 +30,7 @@ from vae_jax.representations.pianoroll.rasterize import DURATION_EDGES, DURATION
 from vae_jax.representations.pianoroll.representation import RollRepresentation
 
 NUM_SAMPLES = 16  # K.
-_BEATS, _NOTES = 128, 1024  # Pieces are filled up to multiples of these, so that few programs are compiled.
+_BEATS, _LIST, _NOTES = 128, 32, 2048  # Pieces are filled up to multiples of these, so that few programs are compiled.
 _MODEL_CLASSES = np.searchsorted(DURATION_EDGES, DURATION_STEPS)  # The model's duration class for each of the target's.
 
 
@@ -164,7 +164,7 @@ class RollLikelihood(LikelihoodModel):
         steps_per_beat, roll = self._representation.steps_per_beat, piece.roll
         num_beats = -(-piece.num_steps // steps_per_beat)
         most = int(np.bincount(roll.notes[:, STEP] // steps_per_beat).max(initial=1))
-        lists, _ = beats.split(roll.notes, num_beats, steps_per_beat, -(-most // 16) * 16)
+        lists, _ = beats.split(roll.notes, num_beats, steps_per_beat, -(-most // _LIST) * _LIST)
         padded = beats.crop(lists, -(-num_beats // _BEATS) * _BEATS, hop=1)
         inside = np.arange(padded.mask.shape[1] * steps_per_beat) < piece.num_steps
         beat, step = np.divmod(piece.step, steps_per_beat)
