@@ -74,10 +74,8 @@ def sampled(net_and_params):
     notes, plays = random_notes(1)
     given = plays.at[:, :, 0].set(plays[:, :, 0] | ~plays.any(-1)), jnp.array([5, 0], jnp.int32)
     sample = jax.jit(lines_lib.sample_lines, static_argnames="net")
-    found = [
-        np.asarray(sample(net, params, notes, notes.step.shape[1], LINES, given, jax.random.key(0), jnp.float32(temperature)))
-        for temperature in (1e-4, 1.0)
-    ]
+    inputs = net, params, notes, notes.step.shape[1], LINES, given, jax.random.split(jax.random.key(0), len(LINES))
+    found = [np.asarray(sample(*inputs, jnp.float32(temperature))) for temperature in (1e-4, 1.0)]
     return notes, given, found
 
 

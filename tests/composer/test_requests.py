@@ -125,6 +125,15 @@ def test_the_same_seed_writes_the_same_piece(composer, asked, composed):
     assert [one.notes.pitch.tolist() for one in other] != [one.notes.pitch.tolist() for one in again]
 
 
+def test_a_piece_is_the_same_in_another_batch(composer, asked, composed):
+    numbers = [2, 7]
+    few = [dataclasses.replace([*asked.values()][n], number=n) for n in numbers]
+    for n, score in zip(numbers, generate.generate_pieces(composer, few, seed=3), strict=True):
+        whole = [*composed.values()][n]
+        for column in ("onset_ticks", "duration_ticks", "pitch", "velocity", "track"):
+            assert np.array_equal(getattr(score.notes, column), getattr(whole.notes, column)), column
+
+
 def cells(score: Score, end: int, drums: np.ndarray) -> list[tuple[int, ...]]:
     """Step, pitch and line, or drum of the kit, of all notes before a step."""
     table = score.notes

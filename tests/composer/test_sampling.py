@@ -60,6 +60,10 @@ class Played(NamedTuple):
     sampled: Sampled[np.ndarray]
 
 
+def keys_of(seed: int) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), len(REQUESTS))
+
+
 @functools.cache
 def apply_decoder() -> Any:
     return jax.jit(lambda params, *inputs: NET.apply({"params": params}, *inputs))
@@ -76,7 +80,7 @@ def played() -> Played:
     prior = rng.standard_normal((len(REQUESTS), 8, LATENTS)).astype(np.float32)
     cold = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 0, 0)))
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), prior))
-    return Played(params, prior, jax.device_get(sample_pieces(NET, params, frame, cold, jax.random.key(5), MAX_NOTES)))
+    return Played(params, prior, jax.device_get(sample_pieces(NET, params, frame, cold, keys_of(5), MAX_NOTES)))
 
 
 def piece_of(played: Played, name: str) -> NotePiece:
@@ -148,11 +152,13 @@ def test_an_opening_is_kept_and_nothing_added(played):
 def test_latents_and_the_key_matter(played):
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), played.prior[:, ::-1]))
     warm = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 0, 0)))
-    other = sample_pieces(NET, played.params, frame, warm, jax.random.key(5), MAX_NOTES)
+    other = sample_pieces(NET, played.params, frame, warm, keys_of(5), MAX_NOTES)
     assert not np.array_equal(other.pitch, played.sampled.pitch)
     hot = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 0, 0)))
     pitches = [
-        np.asarray(sample_pieces(NET, played.params, frame, hot, jax.random.key(seed), MAX_NOTES).pitch)
-        for seed in (1, 1, 2)
+        np.asarray(sample_pieces(NET, played.params, frame, hot, keys_of(seed), MAX_NOTES).pitch) for seed in (1, 1, 2)
     ]
     assert np.array_equal(pitches[0], pitches[1]) and not np.array_equal(pitches[0], pitches[2])
+    keys = keys_of(1).at[-1].set(jax.random.key(9))
+    changed = np.asarray(sample_pieces(NET, played.params, frame, hot, keys, MAX_NOTES).pitch) != pitches[0]
+    assert changed[-1].any() and not changed[:-1].any(), "every piece has a key of its own"

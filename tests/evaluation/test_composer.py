@@ -20,7 +20,7 @@ from vae_jax.music.score import Score
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A composer whose pieces have as many notes a beat as their density is moved to, and a pitch of no influence."""
-    request = SimpleNamespace(conditions=SimpleNamespace(pitch_class=0))
+    request = composer.requests.Request(SimpleNamespace(pitch_class=0), np.array([0, 48]), None)  # type: ignore[arg-type]
 
     def generate(_composer, moved, seed: int) -> list[Score]:
         return [score_of(*((n / one, 1 / one, 64) for n in range(8 * one))) for one in moved]

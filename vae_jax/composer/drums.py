@@ -274,14 +274,15 @@ def sample_drums(
     net: DrumNet,
     params: Any,
     frames: tuple[DrumContext, jax.Array],
-    key: jax.Array,
+    keys: jax.Array,
     temperature: float = 1.0,
     given: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
-    """Samples the drums of B pieces, bool [B, T, D], none after the end of a piece; the key is consumed.
+    """Samples the drums of B pieces, bool [B, T, D], none after the end of a piece.
 
     Args:
       frames: of `stack_frames`.
+      keys: [B], consumed.
       given: drums bool [B, T, D] and how many of their first steps [B] the pieces start with.
     """
     context, lags = frames
@@ -293,7 +294,8 @@ def sample_drums(
         rows, counts = carry
         lag = lags[:, t]
         past = rows[index, jnp.maximum(t - lag, 0)] & (lag > 0)[..., None]
-        noise = jax.random.logistic(jax.random.fold_in(key, t), counts.shape) * temperature
+        noise = jax.vmap(lambda key: jax.random.logistic(jax.random.fold_in(key, t), (net.num_drums,)))(keys)
+        noise = noise * temperature
         here = _map_steps(lambda x: x[:, t][:, None], context)
         now = jnp.zeros(counts.shape, bool)
         for drum in range(net.num_drums):

@@ -40,12 +40,13 @@ _TICKS_PER_STEP = 40
 _DRUM_STEPS = 2
 _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
+_NOTES, _TRACKS, _DRUMS, _LATENTS = 1, 2, 3, 4  # Streams of random numbers, that of conditions and dynamics is none.
 # Lengths, notes that are given, and pieces of batches are multiples of these, so that few programs are compiled.
 _ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 768, 256, 4
 
 
 def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Score]:
-    """Generates pieces with conditions sampled from the training pieces; the same arguments give the same pieces."""
+    """Generates pieces with conditions sampled from the training pieces; the n-th depends on n and the seed alone."""
     requests = [sample_request(composer, np.random.default_rng([seed, n])) for n in range(num)]
     return generate_pieces(composer, requests, seed, temperature)
 
@@ -58,7 +59,7 @@ def generate_pieces(
     Args:
       composer: the trained composer.
       requests: the pieces.
-      seed: of all that is drawn.
+      seed: of all that is drawn; what is drawn for a piece depends on it and the piece's number in the batch.
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
     return arrange(composer, requests, generate_notes(composer, requests, seed, temperature), seed, temperature)
@@ -70,13 +71,23 @@ def _padding(requests: Sequence[Request]) -> list[int]:
     return [*range(len(requests)), *[shortest] * (-len(requests) % _ROUND_PIECES)]
 
 
+def _numbers(requests: Sequence[Request]) -> list[int]:
+    """The numbers of pieces, which decide what is drawn for them."""
+    return [n if request.number is None else request.number for n, request in enumerate(requests)]
+
+
 def _scale(value: float, temperature: float) -> jax.Array:
     return jnp.float32(max(value * temperature, _MIN_TEMPERATURE))
 
 
-def _keys(seed: int) -> list[jax.Array]:
-    """The keys of notes, tracks, drums and latents."""
-    return list(jax.random.split(jax.random.key(seed), 4))
+def _keys(requests: Sequence[Request], seed: int, stream: int) -> jax.Array:
+    """The keys of pieces [B], for their notes, their tracks or their drums."""
+    return _fold_numbers(jax.random.fold_in(jax.random.key(seed), stream), np.array(_numbers(requests)))
+
+
+@jax.jit
+def _fold_numbers(key: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
 
 
 def generate_notes(
@@ -84,9 +95,9 @@ def generate_notes(
 ) -> list[NotePiece]:
     """Generates the notes of pieces, of which no track plays any yet."""
     config, num, requests = composer.stage.config, len(requests), [requests[n] for n in _padding(requests)]
-    note_key, _, _, latent_key = _keys(seed)
     most = max(request.piece().num_phrases for request in requests)
-    prior = np.asarray(jax.random.normal(latent_key, (len(requests), most, config.latent_dim)))
+    rngs = [np.random.default_rng([seed, n, _LATENTS]) for n in _numbers(requests)]
+    prior = np.stack([rng.standard_normal((most, config.latent_dim)) for rng in rngs])
     frame = make_frame(requests, prior)
     temperatures = Temperatures(
         _scale(config.time_temperature, temperature),
@@ -100,7 +111,7 @@ def generate_notes(
     most = beats * _MAX_NOTES_PER_BEAT
     params = composer.variables["params"]["decoder"]
     sampled = jax.device_get(
-        sampling.sample_pieces(composer.stage.decoder, params, frame, temperatures, note_key, most)
+        sampling.sample_pieces(composer.stage.decoder, params, frame, temperatures, _keys(requests, seed, _NOTES), most)
     )
     return [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests[:num])]
 
@@ -113,12 +124,12 @@ def arrange(
     temperature: float = 1.0,
 ) -> list[Score]:
     """Gives the notes of pieces to the tracks that are asked for, with drums and dynamics."""
-    num, drum_key, index = len(pieces), _keys(seed)[2], _padding(requests)
+    num, index = len(pieces), _padding(requests)
     requests, pieces = [requests[n] for n in index], [pieces[n] for n in index]
     plays = assign_tracks(composer, requests, pieces, seed, temperature)
     heat = _scale(composer.stage.config.drum_temperature, temperature)
-    hits = _sample_drums(composer, requests, pieces, drum_key, heat)
-    rngs = [np.random.default_rng([seed, n]) for n in range(len(requests))]
+    hits = _sample_drums(composer, requests, pieces, seed, heat)
+    rngs = [np.random.default_rng([seed, n]) for n in _numbers(requests)]
     rows = zip(requests, pieces, plays, hits, rngs, strict=True)
     return [
         _make_score(request, piece, mine, beaten, composer.drums, rng) for request, piece, mine, beaten, rng in rows
@@ -233,8 +244,8 @@ def _opening(request: Request) -> np.ndarray:
 
 
 @jax.jit
-def _sample_lines(params, rows, num, lines, given, key, temperature):
-    return lines_lib.sample_lines(LineNet(), params, rows, num, lines, given, key, temperature)
+def _sample_lines(params, rows, num, lines, given, keys, temperature):
+    return lines_lib.sample_lines(LineNet(), params, rows, num, lines, given, keys, temperature)
 
 
 def assign_tracks(
@@ -245,7 +256,8 @@ def assign_tracks(
     temperature: float = 1.0,
 ) -> list[np.ndarray]:
     """Samples which of the lines that are asked for play each note of each piece, bool [N, MAX_TRACKS]."""
-    key, heat = _keys(seed)[1], _scale(composer.stage.config.line_temperature, temperature)
+    keys = _keys(requests, seed, _TRACKS)
+    heat = _scale(composer.stage.config.line_temperature, temperature)
     num_notes = max(len(piece.step) for piece in pieces)
     most = _round_up(num_notes, _ROUND_STEPS)
     columns = np.zeros((5, len(pieces), most), np.int32)
@@ -261,7 +273,7 @@ def assign_tracks(
             given[b, :num] = (request.opening.tracks[:num, None] >> np.arange(MAX_TRACKS)) & 1
     lines = jnp.asarray(np.stack([lines_lib.line_table(request.conditions.lines) for request in requests]))
     params = composer.variables["params"]["lines"]
-    plays = np.asarray(_sample_lines(params, NoteRow(*columns), num_notes, lines, (given, num_given), key, heat))
+    plays = np.asarray(_sample_lines(params, NoteRow(*columns), num_notes, lines, (given, num_given), keys, heat))
     return [plays[b, : len(piece.step)] for b, piece in enumerate(pieces)]
 
 
@@ -269,10 +281,10 @@ def _sample_drums(
     composer: TrainedComposer,
     requests: Sequence[Request],
     pieces: Sequence[NotePiece],
-    key: jax.Array,
+    seed: int,
     temperature: jax.Array,
 ) -> list[np.ndarray]:
-    """Samples which drums start at each step of each piece, bool [T, D] (the key is consumed)."""
+    """Samples which drums start at each step of each piece, bool [T, D]."""
     empty = [np.zeros((piece.end, len(composer.drums)), bool) for piece in pieces]
     chosen = [n for n, request in enumerate(requests) if any(request.conditions.kit[:-1])]
     if not chosen:
@@ -296,7 +308,8 @@ def _sample_drums(
         start[n, : len(opening)] = opening
     num = np.array([len(opening) for opening in openings], np.int32)
     params = composer.variables["params"]["drums"]
-    rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, key, temperature, (start, num))
+    keys = _keys(requests, seed, _DRUMS)[np.array(chosen)]
+    rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, keys, temperature, (start, num))
     for n, found, piece in zip(chosen[:num_chosen], np.asarray(rows), whole, strict=False):
         empty[n] = found[piece.end - pieces[n].end : piece.end]
     return empty

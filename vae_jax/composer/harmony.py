@@ -104,7 +104,7 @@ class HarmonyModel:
         numbers, chords, weights = self._rows
         found = np.full(NUM_CHORDS, 1 / NUM_CHORDS)
         for number, digit in zip(np.cumsum((context + 1) * _DIGITS), _DIGITS, strict=True):
-            first, end = np.searchsorted(numbers, (number, number + digit)).tolist()  # Contexts that begin like this one.
+            first, end = np.searchsorted(numbers, (number, number + digit)).tolist()  # Of those that begin so.
             if first == end:
                 break
             if (counts := self._counts.get((first, end))) is None:

@@ -217,7 +217,7 @@ def sample_lines(
     num_notes: jax.Array,
     lines: jax.Array,
     given: tuple[jax.Array, jax.Array],
-    key: jax.Array,
+    keys: jax.Array,
     temperature: jax.Array,
 ) -> jax.Array:
     """Samples who plays each of the notes [B, N], bool [B, N, MAX_TRACKS]: line after line, at least one.
@@ -227,7 +227,7 @@ def sample_lines(
       notes, lines: the notes, and lines [B, MAX_TRACKS, LINE_SIZE].
       num_notes: of the N notes, so many are played, of the piece that has most; nobody plays those after them.
       given: who plays the first notes, bool [B, M, MAX_TRACKS], and of how many this is known, [B].
-      key: consumed.
+      keys: [B], consumed.
       temperature: of the log odds.
     """
     exists = lines[..., 0]
@@ -237,7 +237,7 @@ def sample_lines(
         state, written = carry
         note = jax.tree.map(lambda x: x[:, number], notes)
         features = describe(state, note, lines)
-        noise = jax.random.logistic(jax.random.fold_in(key, number), exists.shape)
+        noise = jax.vmap(lambda key: jax.random.logistic(jax.random.fold_in(key, number), (MAX_TRACKS,)))(keys)
 
         def decide(k, carry):
             plays, odds = carry

@@ -41,6 +41,7 @@ class Request:
     drums: np.ndarray | None = None  # bool [T, D], those of the opening or the source.
     melody: NotePiece | None = None  # The top voice.
     harmony: np.ndarray | None = None  # int64 [num_beats], chord classes.
+    number: int | None = None  # Which what is drawn for the piece depends on; that in its batch if None.
 
     @property
     def num_steps(self) -> int:

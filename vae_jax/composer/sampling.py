@@ -88,10 +88,15 @@ class _State(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("net", "max_notes"))
 def sample_pieces(
-    net: Decoder, params: Variables, frame: Frame[jax.Array], temperatures: Temperatures, key: jax.Array, max_notes: int
+    net: Decoder,
+    params: Variables,
+    frame: Frame[jax.Array],
+    temperatures: Temperatures,
+    keys: jax.Array,
+    max_notes: int,
 ) -> Sampled[jax.Array]:
-    """Samples pieces of at most `max_notes` notes each (the key is consumed)."""
-    sampler = _Sampler(net, params, frame, temperatures, key)
+    """Samples pieces of at most `max_notes` notes, each with a key of its own, [B] (they are consumed)."""
+    sampler = _Sampler(net, params, frame, temperatures, keys)
     state = sampler.start(max_notes)
     state = jax.lax.while_loop(lambda s: ~jnp.all(s.done) & (s.n < max_notes + 2), sampler.next_note, state)
     return state.memory.notes
@@ -105,7 +110,7 @@ class _Sampler:
     params: Variables
     frame: Frame[jax.Array]
     temperatures: Temperatures
-    key: jax.Array
+    keys: jax.Array
 
     def start(self, max_notes: int) -> _State:
         """Returns the state after the two tokens that start a piece."""
@@ -119,7 +124,7 @@ class _Sampler:
         silence = Note(frame.start, nothing, memory.pitch, nothing, memory.gap)
         state = self.advance(state, silence, unknown, here)
         least = jnp.clip(frame.earliest - frame.start, 0, MAX_GAP)
-        gap = self.sample_gap(state, here, frame.start, least, jax.random.fold_in(self.key, 0))
+        gap = self.sample_gap(state, here, frame.start, least, self.keys_at(0))
         first = jnp.clip(frame.given[:, 0, 0] - frame.start, 0, MAX_GAP)
         gap = jnp.where(frame.num_given > 0, first, gap)
         state = state._replace(following=jnp.maximum(_follow(frame.start, gap), frame.earliest))
@@ -127,7 +132,7 @@ class _Sampler:
 
     def next_note(self, state: _State) -> _State:
         """Adds a note to each piece that is not done."""
-        keys = jax.random.split(jax.random.fold_in(self.key, state.n), 4)
+        keys = [self.keys_at(4 * state.n + k) for k in range(4)]
         frame, memory, index, heat = self.frame, state.memory, state.n - 2, self.temperatures
         given = Note(*frame.given[:, jnp.minimum(index, frame.given.shape[1] - 1)].T)
         is_given = index < frame.num_given
@@ -183,6 +188,10 @@ class _Sampler:
         state = state._replace(memory=memory, following=following, done=done)
         return self.advance(state, note, aligned_duration, here)
 
+    def keys_at(self, n: jax.Array | int) -> jax.Array:
+        """The n-th key of each piece, [B]."""
+        return jax.vmap(lambda key: jax.random.fold_in(key, n))(self.keys)
+
     def apply(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a method of the network."""
         return self.net.apply({"params": self.params}, *arguments, method=method)
@@ -233,14 +242,16 @@ class _Sampler:
             x = x + self.apply(Decoder.layer, k, x, rings[k, :, (state.n - dilation) % _RING])
         return state._replace(h=self.apply(lambda net, x: net.norm(x), x), rings=rings, n=state.n + 1)
 
-    def sample_more(self, state: _State, before: Place, contexts: tuple[jax.Array, ...], key: jax.Array) -> jax.Array:
+    def sample_more(self, state: _State, before: Place, contexts: tuple[jax.Array, ...], keys: jax.Array) -> jax.Array:
         """Samples whether chords go on, bool [B]; `before` is the place of the last note, with the next role."""
         memory = state.memory
         is_full = limits(memory.pitch, memory.role, before.references)[2]
         odds = self.apply(Decoder.more, state.h, before, memory_lib.recall(memory.counts[_MORE], contexts), is_full)
-        return jax.random.logistic(key, odds.shape) < odds / self.temperatures.time
+        return jax.vmap(jax.random.logistic)(keys) < odds / self.temperatures.time
 
-    def sample_gap(self, state: _State, here: Place, step: jax.Array, earliest: jax.Array, key: jax.Array) -> jax.Array:
+    def sample_gap(
+        self, state: _State, here: Place, step: jax.Array, earliest: jax.Array, keys: jax.Array
+    ) -> jax.Array:
         """Samples the steps from a chord to the next, `earliest` [B] the fewest."""
         frame, memory, rows = self.frame, state.memory, jnp.arange(len(step))
         ahead = jnp.minimum(step[:, None] + jnp.arange(NUM_GAPS - 1), frame.position.shape[1] - 1)
@@ -256,13 +267,13 @@ class _Sampler:
         starts_now = (frame.melody.pitch[rows, step] < NUM_PITCHES) & (earliest == 0)
         latest = jnp.where(starts_now, 0, frame.melody.following[rows, step] - step)
         logs = jnp.where(jnp.arange(NUM_GAPS) <= latest[:, None], logs, -jnp.inf)
-        return _choose(key, logs, self.temperatures.time, self.temperatures.least_time)
+        return _choose(keys, logs, self.temperatures.time, self.temperatures.least_time)
 
 
-def _choose(key: jax.Array, logs: jax.Array, temperature: jax.Array, least: jax.Array) -> jax.Array:
-    """Samples from log probabilities [B, K], the least likely left out."""
+def _choose(keys: jax.Array, logs: jax.Array, temperature: jax.Array, least: jax.Array) -> jax.Array:
+    """Samples from log probabilities [B, K], with a key for each row, the least likely left out."""
     lowest = logs.max(axis=-1, keepdims=True) + jnp.log(jnp.maximum(least, 1e-9))
-    return jax.random.categorical(key, jnp.where(logs >= lowest, logs / temperature, -jnp.inf))
+    return jax.vmap(jax.random.categorical)(keys, jnp.where(logs >= lowest, logs / temperature, -jnp.inf))
 
 
 def _follow(step: jax.Array, gap: jax.Array) -> jax.Array:

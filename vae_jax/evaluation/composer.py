@@ -1,7 +1,7 @@
 """Evaluation of a composer: composed pieces scored beside samples of the first stage's prior; attributes measured."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -65,20 +65,20 @@ def measure_attributes(composer: TrainedComposer, seed: int) -> Json:
       of the attribute itself never falls and ends higher than it starts; and "rank_correlation", Spearman's between
       amount and attribute within a piece, averaged (0 for one that does not change). None for a value over no pieces.
     """
-    asked = [
-        requests.sample_request(composer, np.random.default_rng([seed, n]), num_bars=_ATTRIBUTE_BARS)
-        for n in range(min(_ATTRIBUTE_PIECES, composer.stage.config.num_scored))
-    ]
+    num = min(_ATTRIBUTE_PIECES, composer.stage.config.num_scored)
+    rngs = [np.random.default_rng([seed, n]) for n in range(num)]
+    asked = [requests.sample_request(composer, rng, num_bars=_ATTRIBUTE_BARS) for rng in rngs]
+    asked = [dataclasses.replace(one, number=n) for n, one in enumerate(asked)]  # All else is drawn alike.
     tonics = [one.conditions.pitch_class for one in asked]
 
-    def measured(moves: Mapping[str, float]) -> np.ndarray:
-        moved = [attributes.move(composer, one, moves) for one in asked]
-        return _measure(generate.generate_pieces(composer, moved, seed), tonics)
-
-    still = measured({})
+    moves = [{}, *({name: amount} for name in ATTRIBUTES for amount in AMOUNTS if amount)]
+    moved = [attributes.move(composer, one, move) for move in moves for one in asked]
+    measured = _measure(generate.generate_pieces(composer, moved, seed), tonics * len(moves))
+    still, *others = measured.reshape(len(moves), len(asked), len(ATTRIBUTES))
+    remaining = iter(others)
     effect = {}
     for moved_name in ATTRIBUTES:
-        tables = np.stack([measured({moved_name: amount}) if amount else still for amount in AMOUNTS])
+        tables = np.stack([next(remaining) if amount else still for amount in AMOUNTS])
         known = np.isfinite(tables).all(axis=(0, 2))
         means = dict(zip(ATTRIBUTES, tables[:, known].mean(axis=1).T.tolist(), strict=True)) if known.any() else None
         own = tables[:, known, ATTRIBUTES.index(moved_name)]
