@@ -116,7 +116,7 @@ def test_sampling_sees_what_teacher_forcing_sees(net_and_params):
     given = np.zeros((2, 192, 3), bool)
     given[0, :40] = shapes[0][0][:40]
     keys = jax.random.split(jax.random.key(1))
-    sampled = drums_lib.sample_drums(net, params, frames, keys, 1.0, (given, np.array([40, 0])))
+    sampled = drums_lib.sample_drums(net, params, frames, 192, keys, 1.0, (given, np.array([40, 0])))
     noise = np.array([[jax.random.logistic(jax.random.fold_in(key, n), (3,)) for key in keys] for n in range(192)])
     for number, (rows, kit, num_given) in enumerate(zip(np.asarray(sampled), kits, (40, 0), strict=True)):
         piece = shapes[number][1]

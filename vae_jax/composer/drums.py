@@ -274,6 +274,7 @@ def sample_drums(
     net: DrumNet,
     params: Any,
     frames: tuple[DrumContext, jax.Array],
+    num_steps: jax.Array,
     keys: jax.Array,
     temperature: float = 1.0,
     given: tuple[jax.Array, jax.Array] | None = None,
@@ -282,6 +283,7 @@ def sample_drums(
 
     Args:
       frames: of `stack_frames`.
+      num_steps: of the longest piece.
       keys: [B], consumed.
       given: drums bool [B, T, D] and how many of their first steps [B] the pieces start with.
     """
@@ -290,7 +292,7 @@ def sample_drums(
     index = jnp.arange(batch)[:, None]
     start, num = given or (jnp.zeros((batch, length, net.num_drums), bool), jnp.zeros(batch, jnp.int32))
 
-    def body(carry, t):
+    def body(t, carry):
         rows, counts = carry
         lag = lags[:, t]
         past = rows[index, jnp.maximum(t - lag, 0)] & (lag > 0)[..., None]
@@ -304,7 +306,7 @@ def sample_drums(
             ]
             now = now.at[:, drum].set((logits + noise)[:, drum] > 0)
         now = jnp.where((t < num)[:, None], start[:, t], now) & (here.time[..., 1] > 0)
-        return (rows.at[:, t].set(now), counts + now.astype(jnp.int32)), None
+        return rows.at[:, t].set(now), counts + now.astype(jnp.int32)
 
     empty = jnp.zeros((batch, length, net.num_drums), bool), jnp.zeros((batch, net.num_drums), jnp.int32)
-    return jax.lax.scan(body, empty, jnp.arange(length))[0][0]
+    return jax.lax.fori_loop(0, num_steps, body, empty)[0]

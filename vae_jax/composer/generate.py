@@ -42,7 +42,8 @@ _MAX_NOTES_PER_BEAT = 16
 _MIN_TEMPERATURE = 1e-3
 _NOTES, _TRACKS, _DRUMS, _LATENTS = 1, 2, 3, 4  # Streams of random numbers, that of conditions and dynamics is none.
 # Lengths, notes that are given, and pieces of batches are multiples of these, so that few programs are compiled.
-_ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 768, 256, 4
+_ROUND_STEPS, _ROUND_GIVEN, _ROUND_PIECES = 3072, 256, 4
+_MAX_PIECES = 64  # Of a batch.
 
 
 def compose(composer: TrainedComposer, num: int, seed: int, temperature: float = 1.0) -> list[Score]:
@@ -54,15 +55,22 @@ def compose(composer: TrainedComposer, num: int, seed: int, temperature: float =
 def generate_pieces(
     composer: TrainedComposer, requests: Sequence[Request], seed: int, temperature: float = 1.0
 ) -> list[Score]:
-    """Generates pieces in one batch.
+    """Generates pieces, in batches of equal size.
 
     Args:
       composer: the trained composer.
       requests: the pieces.
-      seed: of all that is drawn; what is drawn for a piece depends on it and the piece's number in the batch.
+      seed: of all that is drawn; what is drawn for a piece depends on it and the piece's number.
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
-    return arrange(composer, requests, generate_notes(composer, requests, seed, temperature), seed, temperature)
+    requests = [dataclasses.replace(one, number=n) for one, n in zip(requests, _numbers(requests), strict=True)]
+    scores: list[Score] = []
+    while len(scores) < len(requests):
+        batch = requests[len(scores) : len(scores) + _MAX_PIECES]
+        filled = batch + batch[:1] * (min(len(requests), _MAX_PIECES) - len(batch))
+        pieces = generate_notes(composer, filled, seed, temperature)
+        scores += arrange(composer, filled, pieces, seed, temperature)[: len(batch)]
+    return scores
 
 
 def _padding(requests: Sequence[Request]) -> list[int]:
@@ -285,14 +293,11 @@ def _sample_drums(
     temperature: jax.Array,
 ) -> list[np.ndarray]:
     """Samples which drums start at each step of each piece, bool [T, D]."""
-    empty = [np.zeros((piece.end, len(composer.drums)), bool) for piece in pieces]
-    chosen = [n for n, request in enumerate(requests) if any(request.conditions.kit[:-1])]
-    if not chosen:
-        return empty
-    num_chosen, chosen = len(chosen), chosen + chosen[:1] * (-len(chosen) % _ROUND_PIECES)
+    plays = [any(request.conditions.kit[:-1]) for request in requests]
+    if not any(plays):
+        return [np.zeros((piece.end, len(composer.drums)), bool) for piece in pieces]
     whole, openings = [], []
-    for n in chosen:
-        piece, request = pieces[n], requests[n]
+    for request, piece in zip(requests, pieces, strict=True):
         opening = np.zeros((0, len(composer.drums)), bool) if request.drums is None else request.drums
         if request.source is not None:
             piece = notes_lib.join(request.source, piece)
@@ -300,19 +305,17 @@ def _sample_drums(
             opening = opening[: request.opening_steps]
         whole.append(piece)
         openings.append(opening)
-    length = _round_up(max(piece.end for piece in whole), _ROUND_STEPS)
-    kits = [np.array(requests[n].conditions.kit, np.float32) for n in chosen]
-    frames = drums_lib.stack_frames(whole, kits, length)
-    start = np.zeros((len(chosen), length, len(composer.drums)), bool)
+    num_steps = max(piece.end for piece in whole)
+    kits = [np.array(request.conditions.kit, np.float32) for request in requests]
+    frames = drums_lib.stack_frames(whole, kits, _round_up(num_steps, _ROUND_STEPS))
+    start = np.zeros((len(whole), _round_up(num_steps, _ROUND_STEPS), len(composer.drums)), bool)
     for n, opening in enumerate(openings):
         start[n, : len(opening)] = opening
-    num = np.array([len(opening) for opening in openings], np.int32)
-    params = composer.variables["params"]["drums"]
-    keys = _keys(requests, seed, _DRUMS)[np.array(chosen)]
-    rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, keys, temperature, (start, num))
-    for n, found, piece in zip(chosen[:num_chosen], np.asarray(rows), whole, strict=False):
-        empty[n] = found[piece.end - pieces[n].end : piece.end]
-    return empty
+    given = start, np.array([len(opening) for opening in openings], np.int32)
+    params, keys = composer.variables["params"]["drums"], _keys(requests, seed, _DRUMS)
+    rows = drums_lib.sample_drums(composer.stage.drum_net, params, frames, num_steps, keys, temperature, given)
+    columns = zip(np.asarray(rows), whole, pieces, plays, strict=True)
+    return [found[both.end - piece.end : both.end] & mine for found, both, piece, mine in columns]
 
 
 def _make_score(
