@@ -18,7 +18,7 @@ from vae_jax.representations.base import AnyRepresentation, B, C, Calibration, E
 
 CALIBRATION_EXAMPLES = 128
 _BATCH, _CALIBRATION_BATCH = 64, 16
-_STRETCH = 256  # Examples of a sequence that are encoded or decoded at once, beside their context.
+_STRETCH = 128  # Examples of a sequence that are encoded or decoded at once, beside their context.
 
 Rows = TypeVar("Rows")
 Found = TypeVar("Found")
