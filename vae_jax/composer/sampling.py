@@ -73,6 +73,7 @@ class Temperatures(NamedTuple):
     pitch: jax.Array
     duration: jax.Array
     ending: jax.Array  # Of pitches in the last `ENDING_BARS` bars, in proportion.
+    returns: jax.Array  # Of all in phrases that are to be nearly equal to earlier ones, in proportion.
     least_time: jax.Array
     least_pitch: jax.Array
 
@@ -167,13 +168,14 @@ class _Sampler:
         high = jnp.where(role == 0, jnp.minimum(high, melody.ceiling), high)
         logs = self.apply(Decoder.pitches, z, here, memory_lib.recall(memory.counts[_PITCH], by_pitch), low, high)
         is_ending = here.left <= ENDING_BARS * here.bar
-        warmth = heat.pitch * jnp.where(is_ending, heat.ending, 1.0)[:, None]
-        pitch = jnp.where(sings, melody.pitch, _choose(keys[2], logs, warmth, heat.least_pitch))
+        warmth = self.warmth(here)
+        warmth_of_pitch = warmth * (heat.pitch * jnp.where(is_ending, heat.ending, 1.0))[:, None]
+        pitch = jnp.where(sings, melody.pitch, _choose(keys[2], logs, warmth_of_pitch, heat.least_pitch))
         pitch = jnp.where(is_given, given.pitch, pitch)
         aligned_duration = jnp.take_along_axis(lengths, pitch[:, None, None], axis=-1)[..., 0]
         counts = memory_lib.recall(memory.counts[_DURATION], by_duration)
         logs = self.apply(Decoder.durations, z, pitch, gap, aligned_duration, here, counts)
-        duration = jnp.where(sings, melody.duration, _choose(keys[3], logs, heat.duration, heat.least_time))
+        duration = jnp.where(sings, melody.duration, _choose(keys[3], logs, warmth * heat.duration, heat.least_time))
         duration = jnp.where(is_given, given.duration, duration)
 
         note, everywhere = Note(step, role, pitch, duration, gap), jnp.ones_like(done)
@@ -191,6 +193,10 @@ class _Sampler:
     def keys_at(self, n: jax.Array | int) -> jax.Array:
         """The n-th key of each piece, [B]."""
         return jax.vmap(lambda key: jax.random.fold_in(key, n))(self.keys)
+
+    def warmth(self, place: Place) -> jax.Array:
+        """What temperatures are multiplied by at places, [B, 1]."""
+        return jnp.where(place.plan[:, -1:] > 0, self.temperatures.returns, 1.0)
 
     def apply(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a method of the network."""
@@ -247,7 +253,7 @@ class _Sampler:
         memory = state.memory
         is_full = limits(memory.pitch, memory.role, before.references)[2]
         odds = self.apply(Decoder.more, state.h, before, memory_lib.recall(memory.counts[_MORE], contexts), is_full)
-        return jax.vmap(jax.random.logistic)(keys) < odds / self.temperatures.time
+        return jax.vmap(jax.random.logistic)(keys) < odds / (self.temperatures.time * self.warmth(before)[:, 0])
 
     def sample_gap(
         self, state: _State, here: Place, step: jax.Array, earliest: jax.Array, keys: jax.Array
@@ -267,7 +273,7 @@ class _Sampler:
         starts_now = (frame.melody.pitch[rows, step] < NUM_PITCHES) & (earliest == 0)
         latest = jnp.where(starts_now, 0, frame.melody.following[rows, step] - step)
         logs = jnp.where(jnp.arange(NUM_GAPS) <= latest[:, None], logs, -jnp.inf)
-        return _choose(keys, logs, self.temperatures.time, self.temperatures.least_time)
+        return _choose(keys, logs, self.temperatures.time * self.warmth(here), self.temperatures.least_time)
 
 
 def _choose(keys: jax.Array, logs: jax.Array, temperature: jax.Array, least: jax.Array) -> jax.Array:
