@@ -40,17 +40,22 @@ class Form:
         return self._at(self.similarity, steps)
 
 
+def phrase_similarities(step: np.ndarray, pitch: np.ndarray, phrase: int, num: int) -> np.ndarray:
+    """Returns the F1 of the onsets of each pair of `num` phrases of so many steps, [num, num], of notes [N] whose steps
+    are counted from the first phrase."""
+    index = step // phrase
+    inside = (step >= 0) & (index < num)
+    cells = np.zeros((num, phrase * 128), np.float32)
+    cells[index[inside], (step % phrase)[inside] * 128 + pitch[inside]] = 1
+    counts = cells.sum(1)
+    return 2 * (cells @ cells.T) / np.maximum(counts[:, None] + counts, 1)
+
+
 def measure_form(step: np.ndarray, pitch: np.ndarray, bars: np.ndarray, bar: int) -> Form:
     """Measures the form of notes [N] of a piece."""
     start, phrase = int(quantization.first_downbeat(bars)), PHRASE_BARS * bar
     num = max(-(-(int(bars[-1]) - start) // phrase), 0)
-    index = (step - start) // phrase
-    inside = (step >= start) & (index < num)
-    cells = np.zeros((num, phrase * 128), np.float32)
-    cells[index[inside], ((step - start) % phrase)[inside] * 128 + pitch[inside]] = 1
-    counts = cells.sum(1)
-    f1 = 2 * (cells @ cells.T) / np.maximum(counts[:, None] + counts, 1)
-    f1 = np.tril(f1, -1)
+    f1 = np.tril(phrase_similarities(step - start, pitch, phrase, num), -1)
     best = f1.max(axis=1, initial=0.0) if num else np.zeros(0)
     # The nearest of equals, but sources that continue the phrase before first.
     back = np.zeros(num, np.int64)
