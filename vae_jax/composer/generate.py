@@ -64,19 +64,13 @@ def generate_pieces(
       temperature: scales the temperatures of the config; near 0 the likeliest is chosen throughout.
     """
     requests = [dataclasses.replace(one, number=n) for one, n in zip(requests, _numbers(requests), strict=True)]
-    scores: list[Score] = []
+    size, scores = min(_round_up(len(requests), _ROUND_PIECES), _MAX_PIECES), list[Score]()
     while len(scores) < len(requests):
-        batch = requests[len(scores) : len(scores) + _MAX_PIECES]
-        filled = batch + batch[:1] * (min(len(requests), _MAX_PIECES) - len(batch))
+        batch = requests[len(scores) : len(scores) + size]
+        filled = batch + [min(batch, key=lambda request: request.num_steps)] * (size - len(batch))
         pieces = generate_notes(composer, filled, seed, temperature)
         scores += arrange(composer, filled, pieces, seed, temperature)[: len(batch)]
     return scores
-
-
-def _padding(requests: Sequence[Request]) -> list[int]:
-    """Which of the requests a batch holds: all of them, and the shortest again."""
-    shortest = min(range(len(requests)), key=lambda n: requests[n].num_steps)
-    return [*range(len(requests)), *[shortest] * (-len(requests) % _ROUND_PIECES)]
 
 
 def _numbers(requests: Sequence[Request]) -> list[int]:
@@ -102,7 +96,7 @@ def generate_notes(
     composer: TrainedComposer, requests: Sequence[Request], seed: int, temperature: float = 1.0
 ) -> list[NotePiece]:
     """Generates the notes of pieces, of which no track plays any yet."""
-    config, num, requests = composer.stage.config, len(requests), [requests[n] for n in _padding(requests)]
+    config = composer.stage.config
     most = max(request.piece().num_phrases for request in requests)
     rngs = [np.random.default_rng([seed, n, _LATENTS]) for n in _numbers(requests)]
     prior = np.stack([rng.standard_normal((most, config.latent_dim)) for rng in rngs])
@@ -122,7 +116,7 @@ def generate_notes(
     sampled = jax.device_get(
         sampling.sample_pieces(composer.stage.decoder, params, frame, temperatures, _keys(requests, seed, _NOTES), most)
     )
-    return [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests[:num])]
+    return [_read_sampled(request, int(frame.start[n]), sampled, n) for n, request in enumerate(requests)]
 
 
 def arrange(
@@ -133,8 +127,6 @@ def arrange(
     temperature: float = 1.0,
 ) -> list[Score]:
     """Gives the notes of pieces to the tracks that are asked for, with drums and dynamics."""
-    num, index = len(pieces), _padding(requests)
-    requests, pieces = [requests[n] for n in index], [pieces[n] for n in index]
     plays = assign_tracks(composer, requests, pieces, seed, temperature)
     heat = _scale(composer.stage.config.drum_temperature, temperature)
     hits = _sample_drums(composer, requests, pieces, seed, heat)
@@ -142,7 +134,7 @@ def arrange(
     rows = zip(requests, pieces, plays, hits, rngs, strict=True)
     return [
         _make_score(request, piece, mine, beaten, composer.drums, rng) for request, piece, mine, beaten, rng in rows
-    ][:num]
+    ]
 
 
 def _read_sampled(request: Request, start: int, sampled: Sampled[np.ndarray], n: int) -> NotePiece:
