@@ -81,6 +81,20 @@ def test_duplicates_are_aligned_as_by_hand():
 
 
 @pytest.mark.slow
+def test_returns_and_variations(small_run: pathlib.Path):
+    lines = benchmark("returns", f"--workdir={small_run}", "--num=4").splitlines()
+    asked = [figures(line, "asked") for line in lines if line.startswith("asked")]
+    assert asked and all(0 <= value <= 1 for row in asked for value in row[:1])
+    assert sum(line.startswith("varied by") for line in lines) == 5
+
+
+def test_tables_are_markdown(small_run: pathlib.Path):
+    tables = [block.splitlines() for block in benchmark("tables", f"--workdir={small_run}").split("\n\n")[:-1]]
+    for head, rule, *rows in tables:
+        assert rows and {line.count("|") for line in (head, rule, *rows)} == {head.count("|")}
+    assert any("melody: steps among moves" in row for table in tables for row in table)
+
+
 def test_startup():
     small = ["--config.model.filters=1", "--config.model.hidden=8", "--config.representation.num_notes=8"]
     table = benchmark("startup", "--rounds=1", "--only=run.py,first epoch", *small, *SMALL_CORPUS)
