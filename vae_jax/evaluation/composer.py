@@ -22,7 +22,7 @@ from vae_jax.runtime.files import Json
 
 BASELINE = "vae_prior"
 AMOUNTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-_ATTRIBUTE_PIECES, _ATTRIBUTE_BARS = 8, 16
+_ATTRIBUTE_PIECES, _ATTRIBUTE_BARS = 15, 16  # With all moves four full batches.
 
 
 def score_composer(
