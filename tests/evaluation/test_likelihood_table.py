@@ -57,7 +57,7 @@ def test_rates_by_hand():
     assert [piece["all"] for piece in exact_row["pieces"]] == [10, 26]
     assert "durations" not in bound_row["pieces"][0]
     text = table.summarise(found)
-    assert "exact is given: the weather" in text and "3.00" in text
+    assert "exact, bound: given the weather" in text and "3.00" in text
 
 
 def test_a_model_whose_training_has_failed_is_left_out_by_name():

@@ -14,7 +14,7 @@ def test_every_model_has_a_row_and_what_it_is_given_is_told():
         "nats_per_note": {"all_but_durations": 2.5},
         "nats_per_beat_interval": {"all_but_durations": [20.0, 30.0]},
     }
-    plain = row | {"given": [], "remarks": [], "nats_per_beat_interval": {}}
+    plain = row | {"given": [], "nats_per_beat_interval": {}}
     results = {"pieces": [{}, {}], "rows": {"vae": row, "n_gram": plain}, "left_out": {"composer": "this run has none"}}
     found = likelihood.describe(results)
     assert found["pieces"] == 2
@@ -25,7 +25,7 @@ def test_every_model_has_a_row_and_what_it_is_given_is_told():
     }  # fmt: skip
     assert found["rows"]["n gram"][7] == "–"
     assert found["remarks"] == [
-        "composer: left out, this run has none.", "vae: is given the number of notes; dithered.",
+        "composer: left out, this run has none.", "vae: given the number of notes.", "vae, n gram: dithered.",
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The table of likelihoods as the page of a run shows it."""
 
+from vae_jax.evaluation.likelihood.table import describe_models
 from vae_jax.runtime.files import Json, printable
 
 _TERMS = ("onsets", "durations", "parts", "drums", "kl")
@@ -13,10 +14,7 @@ def describe(results: Json) -> Json | None:
         return None
     columns = (*_TERMS, "all", "all but durations", "95% interval", "IW bound", "per note, but durations")
     remarks = [f"{_text(name)}: left out, {printable(why)}." for name, why in results["left_out"].items()]
-    for name, row in results["rows"].items():
-        given = [f"is given {'; '.join(row['given'])}"] if row["given"] else []
-        if said := [*given, *row["remarks"]]:
-            remarks.append(f"{_text(name)}: {printable('; '.join(said))}.")
+    remarks += [f"{printable(line)}." for line in describe_models(results["rows"])]
     return {
         "pieces": len(results["pieces"]),
         "columns": [_text(column) for column in columns],

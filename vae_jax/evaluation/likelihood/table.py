@@ -129,10 +129,16 @@ def summarise(results: Json) -> str:
         table.append((name.replace("_", " "), *cells, interval, _cell(per_beat["importance_weighted"]), note))
     lines = [format_table(table, (31, 9, 11, 8, 8, 8, 8, 14, 16, 10, 14))] if pieces else ["likelihood"]
     lines.append(f"{beats:g} beats, {notes} notes; length, meter and key are given to all")
-    rows = {name.replace("_", " "): row for name, row in results["rows"].items()}
-    lines += [f"{name} is given: {'; '.join(row['given'])}" for name, row in rows.items() if row["given"]]
-    lines += [f"{name}: {'; '.join(row['remarks'])}" for name, row in rows.items() if row["remarks"]]
-    return "\n".join([*lines, *(f"left out: {reason}" for reason in reasons)])
+    return "\n".join([*lines, *describe_models(results["rows"]), *(f"left out: {reason}" for reason in reasons)])
+
+
+def describe_models(rows: Json) -> list[str]:
+    """Returns what models are given and the remarks on them, a line each, with the names of the models it applies to."""
+    named: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        for text in (*(f"given {one}" for one in row["given"]), *row["remarks"]):
+            named.setdefault(text, []).append(name.replace("_", " "))
+    return [f"{', '.join(names)}: {text}" for text, names in named.items()]
 
 
 def _grid_pieces(corpus: Corpus, index: Sequence[int], config: RollConfig) -> tuple[list[GridPiece], list[int]]:
