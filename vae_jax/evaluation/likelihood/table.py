@@ -133,7 +133,7 @@ def summarise(results: Json) -> str:
 
 
 def describe_models(rows: Json) -> list[str]:
-    """Returns what models are given and the remarks on them, a line each, with the names of the models it applies to."""
+    """Returns what models are given and the remarks on them, a line each, with the names of the models concerned."""
     named: dict[str, list[str]] = {}
     for name, row in rows.items():
         for text in (*(f"given {one}" for one in row["given"]), *row["remarks"]):
