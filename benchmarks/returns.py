@@ -50,11 +50,13 @@ def print_returns(composer: TrainedComposer) -> None:
 
 def print_variations(composer: TrainedComposer, pieces: list[Piece]) -> None:
     """Prints the F1 of the onsets of variations with those of the pieces they vary."""
+    originals: list[NotePiece | None] = []
     for amount in _AMOUNTS:
         rngs = _rngs(len(pieces))
         asked = [requests.variation_request(composer, one, amount, rng) for one, rng in zip(pieces, rngs, strict=True)]
+        originals = originals or [request.source for request in asked]  # Of the first amount; a new piece has none.
         found = generate.generate_notes(composer, asked, _SEED.value)
-        scores = [_f1(request.source, piece) for request, piece in zip(asked, found, strict=True) if request.source]
+        scores = [_f1(original, piece) for original, piece in zip(originals, found, strict=True) if original]
         print(f"varied by {amount:g}: F1 {np.mean(scores):.2f} ({len(scores)} pieces)")
 
 

@@ -2,9 +2,9 @@
 
 python run.py --config=configs/anthems.py
 
-Takes ten to twelve minutes on two CPU cores, of which the first stage takes three. Expected on held-out
+Takes seven to twelve minutes on two CPU cores, of which the first stage takes three. Expected on held-out
 anthems: note F1 at 50 ms of 0.954, with instruments 0.947, with note ends 0.892, and 0.960 on the grid, where PCA with
-as many components has 0.856 (docs/results.md). Expected of composed pieces: 35 of 40 statistics of musicology inside
+as many components has 0.856 (docs/results.md). Expected of composed pieces: 34 of 40 statistics of musicology inside
 the interval of real pieces (docs/composition.md).
 """
 
