@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.resource_tracker
+import multiprocessing.spawn
 import os
 import pathlib
 import signal
@@ -101,6 +103,7 @@ def test_closing_ends_busy_workers():
 def test_without_an_interpreter_to_spawn_the_tasks_are_done_here(
     executable: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
+    multiprocessing.resource_tracker.ensure_running()  # With this interpreter.
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(executable))
     assert list(parallel.map_ordered(eval, ["1", "2", "3"], 2)) == [1, 2, 3]
     assert "warning: worker processes failed" in capfd.readouterr().err

@@ -53,7 +53,9 @@ def map_ordered(
             with _open_pool(num_workers) as executor:
                 main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
                 try:
-                    # Spawns the workers. executor.map would cancel futures while the executor fails them.
+                    # Spawns the workers; where none can start, no task is added while the executor fails those there.
+                    executor.submit(raise_if_closing).result()
+                    # executor.map would cancel futures while the executor fails them.
                     futures = collections.deque(executor.submit(function, task) for task in tasks)
                 finally:
                     sys.modules["__main__"] = main
