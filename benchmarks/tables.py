@@ -12,6 +12,7 @@ from absl import app, flags
 
 from vae_jax.evaluate import read_metrics
 from vae_jax.evaluation.likelihood.target import TERMS
+from vae_jax.evaluation.two_sample import CLASSIFIERS
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/anthems", "Folder of a finished run.")
 
@@ -24,7 +25,7 @@ def main(_: list[str]) -> None:
         likelihoods(results["likelihood"]["rows"]),
         features(composed),
         attributes(results["attributes"]),
-        musicology(composed["musicology"]),
+        musicology(composed["musicology"], composed["sample_size"]),
         memorization(composed["memorization"]),
     ]
     tests = composed["two_sample"].get("composed")
@@ -45,7 +46,9 @@ def likelihoods(rows: dict[str, Any]) -> Iterable[Sequence[str]]:
     for name, row in rows.items():
         beat, interval = row["nats_per_beat"], row["nats_per_beat_interval"]
         terms = (_number(beat[term], 2) for term in (*TERMS, "kl"))
-        sums = (f"{beat[column]:.1f} ({_range(interval[column], 1)})" for column in ("all", "all_but_durations"))
+        sums = (
+            f"{_number(beat[column], 1)} ({_range(interval.get(column), 1)})" for column in ("all", "all_but_durations")
+        )
         yield (_words(name), *terms, *sums)
 
 
@@ -75,12 +78,12 @@ def attributes(results: dict[str, Any]) -> Iterable[Sequence[str]]:
         yield (name, *(_number(mean, 2) for mean in row["means"][name] or [None] * len(results["amounts"])))
 
 
-def musicology(results: dict[str, Any]) -> Iterable[Sequence[str]]:
-    """The statistics in a musician's terms."""
-    yield ("mean", "training", "held-out", "composed", "13 real tunes", "inside")
+def musicology(results: dict[str, Any], size: int) -> Iterable[Sequence[str]]:
+    """The statistics in a musician's terms, with intervals of `size` tunes."""
+    yield ("mean", "training", "held-out", "composed", f"{size} real tunes", "inside")
     for row in results["rows"].values():
-        size = abs(row["training"] or 0.0)
-        digits = 3 if size < 1.9 else 2 if size < 10 else 1
+        mean = abs(row["training"] or 0.0)
+        digits = 3 if mean < 1.9 else 2 if mean < 10 else 1
         means = (_number(row[subset], digits) for subset in ("training", "held_out", "composed"))
         yield (row["label"], *means, _range(row["interval"], digits), _yes(row["inside"]))
 
@@ -92,7 +95,7 @@ def accuracies(tests: dict[str, Any]) -> Iterable[Sequence[str]]:
     for view in tests["composed"]["views"]:
         cells = []
         for sample in samples:
-            pair = [tests[sample]["views"][view][name] for name in ("logistic", "boosting")]
+            pair = [tests[sample]["views"][view][name] for name in CLASSIFIERS]
             texts, above = [f"{one['balanced_accuracy']:.2f}" for one in pair], [one["above_chance"] for one in pair]
             each = [f"**{text}**" if one and not all(above) else text for text, one in zip(texts, above, strict=True)]
             cells.append(f"**{' / '.join(each)}**" if all(above) else " / ".join(each))

@@ -299,9 +299,10 @@ def _sample_drums(
         whole.append(piece)
         openings.append(opening)
     num_steps = max(piece.end for piece in whole)
+    length = _round_up(num_steps, _ROUND_STEPS)
     kits = [np.array(request.conditions.kit, np.float32) for request in requests]
-    frames = drums_lib.stack_frames(whole, kits, _round_up(num_steps, _ROUND_STEPS))
-    start = np.zeros((len(whole), _round_up(num_steps, _ROUND_STEPS), len(composer.drums)), bool)
+    frames = drums_lib.stack_frames(whole, kits, length)
+    start = np.zeros((len(whole), length, len(composer.drums)), bool)
     for n, opening in enumerate(openings):
         start[n, : len(opening)] = opening
     given = start, np.array([len(opening) for opening in openings], np.int32)
