@@ -111,19 +111,19 @@ def test_sampling_sees_what_teacher_forcing_sees(net_and_params):
     """A drum is sampled exactly where its log odds, given the sampled drums, and the noise of its step exceed 0."""
     net, params = net_and_params
     shapes = [rows_and_piece(), rows_and_piece(num_bars=3, pickup=False)]
-    kits = [drums_lib.measure_kit(*shapes[0]), np.zeros(4, np.float32)]
-    frames = drums_lib.stack_frames([piece for _, piece in shapes], kits, 192)
+    rates = [drums_lib.measure_drum_rates(*shapes[0]), np.zeros(4, np.float32)]
+    frames = drums_lib.stack_frames([piece for _, piece in shapes], rates, 192)
     given = np.zeros((2, 192, 3), bool)
     given[0, :40] = shapes[0][0][:40]
     keys = jax.random.split(jax.random.key(1))
     sampled = drums_lib.sample_drums(net, params, frames, 192, keys, 1.0, (given, np.array([40, 0])))
     noise = np.array([[jax.random.logistic(jax.random.fold_in(key, n), (3,)) for key in keys] for n in range(192)])
-    for number, (rows, kit, num_given) in enumerate(zip(np.asarray(sampled), kits, (40, 0), strict=True)):
+    for number, (rows, known, num_given) in enumerate(zip(np.asarray(sampled), rates, (40, 0), strict=True)):
         piece = shapes[number][1]
         assert not rows[piece.end :].any()
         np.testing.assert_array_equal(rows[:num_given], given[number, :num_given])
         features = drums_lib.make_drum_features(rows[: piece.end], piece)
-        features = features._replace(context=features.context._replace(kit=kit))
+        features = features._replace(context=features.context._replace(drum_rates=known))
         inputs = drums_lib.net_inputs(drums_lib.crop_drums(features, piece.end))
         logits = jax.jit(net.apply)({"params": params}, *inputs)[0]
         starts = (logits + noise[: piece.end, number] > 0)[num_given:]

@@ -40,7 +40,7 @@ def composer(small_run: pathlib.Path) -> TrainedComposer:
 
 @pytest.fixture(scope="module")
 def ensemble(composer: TrainedComposer) -> Piece:
-    """A piece of several tracks with drums of the kit."""
+    """A piece of several tracks and drums."""
     scores = (synthetic.make_score(9, n) for n in range(40))
     tune = next(one for one in scores if np.isin(one.notes.pitch[one.notes.is_drum], composer.drums).any())
     return piece(score_lib.cut(tune, 24 * tune.ticks_per_beat))
@@ -135,7 +135,7 @@ def test_a_piece_is_the_same_in_another_batch(composer, asked, composed):
 
 
 def cells(score: Score, end: int, drums: np.ndarray) -> list[tuple[int, ...]]:
-    """Step, pitch and line, or drum of the kit, of all notes before a step."""
+    """Step, pitch and line, or drum, of all notes before a step."""
     table = score.notes
     line = np.unique(np.where(table.is_drum, -1, table.line), return_inverse=True)[1]
     kept = (steps_of(score) < end) & (~table.is_drum | np.isin(table.pitch, drums))
@@ -214,7 +214,7 @@ def test_an_interpolation_is_of_the_nearer_piece(composer, ensemble):
 def test_a_style_is_that_of_one_piece(composer, ensemble, asked):
     request, found = asked["style"], notes.read_piece(ensemble.score)
     assert request.conditions.style == pytest.approx(notes.measure_style(found), abs=1e-4)
-    assert request.conditions.kit == pytest.approx(requests._read(composer, ensemble)[1].kit)
+    assert request.conditions.drum_rates == pytest.approx(requests._read(composer, ensemble)[1].drum_rates)
 
 
 @pytest.mark.parametrize("score", [DRUMS, EMPTY], ids=["drums", "silence"])

@@ -31,14 +31,14 @@ class PieceConditions:
     slowing: tuple[float, ...]  # Tempo of each of the last two bars in proportion to the mean, the last one last.
     style: tuple[float, ...]  # See `notes.measure_style`.
     lines: tuple[Line, ...]
-    kit: tuple[float, ...]  # How much each drum is used, see `drums.measure_kit`.
+    drum_rates: tuple[float, ...]  # How much each drum is used, see `drums.measure_drum_rates`.
     dynamics: Dynamics
 
 
 def read_conditions(score: Score, piece: NotePiece, drums: np.ndarray) -> PieceConditions:
     """Reads the conditions of a piece; `drums` [D] are MIDI pitches."""
     tonic = key.estimate_tonic(score.notes)
-    kit = drums_lib.measure_kit(drums_lib.read_drums(score, piece, drums), piece)
+    rates = drums_lib.measure_drum_rates(drums_lib.read_drums(score, piece, drums), piece)
     first = int(quantization.first_downbeat(piece.bars))
     meters = [(one.numerator, one.denominator) for one in score.meters]
     meters = [one for one in meters if 4 * STEPS_PER_BEAT * one[0] == piece.bar * one[1]]
@@ -60,7 +60,7 @@ def read_conditions(score: Score, piece: NotePiece, drums: np.ndarray) -> PieceC
         slowing=tuple(round(float(np.clip(last / tempo, 0.4, 1.5)), 3) for last in lasts),
         style=tuple(measure_style(piece).astype(float).round(4).tolist()),
         lines=lines_lib.read_lines(score, piece, tonic),
-        kit=tuple(kit.astype(float).round(4).tolist()),
+        drum_rates=tuple(rates.astype(float).round(4).tolist()),
         dynamics=read_dynamics(score, piece),
     )
 

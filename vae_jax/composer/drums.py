@@ -25,7 +25,7 @@ _MAX_BEATS = 8
 _SIZES = (STEPS_PER_BEAT, _MAX_BEATS, _MAX_BEATS + 1, HYPER_BARS, MAX_BARS_LEFT + 1)  # Of the columns of `place`.
 _MANY = 16  # Starts so far that count.
 _RANDOM_PAST = 0.05  # Share of crops, see `_random_past`.
-_KIT_GIVEN = 0.5  # Share of crops whose kit is known in training.
+_RATES_GIVEN = 0.5  # Share of crops whose drum rates are known in training.
 
 
 class DrumContext(NamedTuple):
@@ -35,7 +35,7 @@ class DrumContext(NamedTuple):
     notes: np.ndarray  # uint8 [T, 7]: notes that start, whether the highest or the lowest voice does, and more.
     plan: np.ndarray  # uint8 [T, 2]: whether there is a plan, and the planned similarity times 255.
     time: np.ndarray  # uint16 [T, 2], steps so far and steps left.
-    kit: np.ndarray  # float32 [D + 1], see `measure_kit`.
+    drum_rates: np.ndarray  # float32 [D + 1], see `measure_drum_rates`.
 
 
 class DrumCrops(NamedTuple):
@@ -67,7 +67,7 @@ def read_drums(score: Score, piece: NotePiece, drums: np.ndarray) -> np.ndarray:
     return rows
 
 
-def measure_kit(rows: np.ndarray, piece: NotePiece) -> np.ndarray:
+def measure_drum_rates(rows: np.ndarray, piece: NotePiece) -> np.ndarray:
     """Returns how often a piece uses each drum, starts a beat, and a 1, float32 [D + 1]; all 0 stands for unknown."""
     return np.append(rows.sum(axis=0) * STEPS_PER_BEAT / max(piece.end, 1), 1.0).astype(np.float32)
 
@@ -80,7 +80,7 @@ def drum_lags(piece: NotePiece) -> np.ndarray:
     return np.where(lags <= steps[:, None], lags, 0).astype(np.int32)
 
 
-def make_context(piece: NotePiece, kit: np.ndarray) -> DrumContext:
+def make_context(piece: NotePiece, rates: np.ndarray) -> DrumContext:
     """Makes the context of all steps of a piece."""
     steps = np.arange(piece.end)
     position, bar, left, hyper = place_at(steps, piece)
@@ -94,7 +94,7 @@ def make_context(piece: NotePiece, kit: np.ndarray) -> DrumContext:
     plan = np.stack([piece.form.lag_at(steps) > 0, np.clip(piece.form.similarity_at(steps), 0, 1) * 255], axis=1)
     time = np.minimum(np.stack([steps, left], axis=1), 65535).astype(np.uint16)
     place = np.stack(columns, axis=1).astype(np.uint8)
-    return DrumContext(place, _describe_notes(piece), plan.astype(np.uint8), time, kit)
+    return DrumContext(place, _describe_notes(piece), plan.astype(np.uint8), time, rates)
 
 
 def _describe_notes(piece: NotePiece) -> np.ndarray:
@@ -133,7 +133,7 @@ def make_drum_features(rows: np.ndarray, piece: NotePiece) -> DrumCrops:
     """Makes the features of all steps of a piece with drums bool [T, D]."""
     past = past_rows(rows, drum_lags(piece)).reshape(len(rows), -1)
     counts = np.minimum(np.cumsum(rows, axis=0) - rows, 65535).astype(np.uint16)
-    context = make_context(piece, measure_kit(rows, piece))
+    context = make_context(piece, measure_drum_rates(rows, piece))
     weight = np.ones(len(rows), np.uint8)
     return DrumCrops(rows.astype(np.uint8), np.packbits(past, axis=-1), counts, context, weight)
 
@@ -150,7 +150,7 @@ def crop_drums(features: DrumCrops, length: int = 768) -> DrumCrops:
     total = len(features.weight)
     index = np.arange(-(-total // length) * length).reshape(-1, length)
     cut = _take(features, np.minimum(index, total - 1))
-    context = cut.context._replace(kit=np.tile(features.context.kit, (len(index), 1)))
+    context = cut.context._replace(drum_rates=np.tile(features.context.drum_rates, (len(index), 1)))
     return cut._replace(context=context, weight=cut.weight * (index < total))
 
 
@@ -162,9 +162,9 @@ def _take(features: DrumCrops, index: np.ndarray) -> DrumCrops:
 
 
 def _map_steps(function: Callable[..., Any], *contexts: DrumContext) -> DrumContext:
-    """Applies a function to those arrays of contexts that have an axis of steps; the kit is the first one's."""
+    """Applies a function to those arrays of contexts that have an axis of steps; the rates are the first one's."""
     place, notes, plan, time = (function(*columns) for columns in list(zip(*contexts, strict=True))[:-1])
-    return DrumContext(place, notes, plan, time, contexts[0].kit)
+    return DrumContext(place, notes, plan, time, contexts[0].drum_rates)
 
 
 class DrumNet(nn.Module):
@@ -181,13 +181,13 @@ class DrumNet(nn.Module):
         of the rows that stand before."""
         train = self.has_rng("dropout")
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        kit = jnp.asarray(context.kit)[:, None]
+        rates = jnp.asarray(context.drum_rates)[:, None]
         if train:
             given, memory = jax.random.split(self.make_rng("dropout"))
-            kit = jnp.where(jax.random.bernoulli(given, _KIT_GIVEN, (len(kit), 1, 1)), kit, 0.0)
+            rates = jnp.where(jax.random.bernoulli(given, _RATES_GIVEN, (len(rates), 1, 1)), rates, 0.0)
             past = past | _random_past(memory, past.shape)
         rows, past, counts = (jnp.asarray(x, jnp.float32) for x in (rows, past, counts))
-        own = _describe_counts(counts, kit, context.time)
+        own = _describe_counts(counts, rates, context.time)
         known = jnp.concatenate([own.reshape(*rows.shape[:2], -1), past.max(axis=-1), _describe(context)], axis=-1)
         x = drop(nn.gelu(nn.Dense(self.hidden)(known)))
         own = jnp.concatenate([jnp.swapaxes(past, -1, -2), own], axis=-1)
@@ -201,14 +201,14 @@ class DrumNet(nn.Module):
         return logits + nn.Dense(1)(nn.relu(hidden + before))[..., 0] + rows @ jnp.tril(weights, -1).T
 
 
-def _describe_counts(counts: jax.Array, kit: jax.Array, time: np.ndarray) -> jax.Array:
-    """Features of how often drums started so far and will have to for a kit [B, 1, D + 1], [B, T, D, 6]."""
-    is_known = jnp.broadcast_to(kit[..., -1:], counts.shape)
+def _describe_counts(counts: jax.Array, rates: jax.Array, time: np.ndarray) -> jax.Array:
+    """Features of how often drums started so far and will have to at rates [B, 1, D + 1], [B, T, D, 6]."""
+    is_known = jnp.broadcast_to(rates[..., -1:], counts.shape)
     so_far, left = jnp.moveaxis(jnp.asarray(time, jnp.float32) / STEPS_PER_BEAT, -1, 0)[..., None]
-    missing = jnp.maximum(kit[..., :-1] * (so_far + left) - counts, 0)
+    missing = jnp.maximum(rates[..., :-1] * (so_far + left) - counts, 0)
     is_over = jnp.where(missing < 0.5, is_known, 0.0)
-    rates = (jnp.log1p(64 * rate) / 2 for rate in (kit[..., :-1], missing / jnp.maximum(left, 1)))
-    level, rate = (jnp.broadcast_to(rate, counts.shape) for rate in rates)
+    scaled = (jnp.log1p(64 * rate) / 2 for rate in (rates[..., :-1], missing / jnp.maximum(left, 1)))
+    level, rate = (jnp.broadcast_to(rate, counts.shape) for rate in scaled)
     started = jnp.asarray(counts > 0, jnp.float32)
     return jnp.stack([started, jnp.log1p(jnp.minimum(counts, _MANY)) / 3, is_known, level, rate, is_over], axis=-1)
 
@@ -257,16 +257,16 @@ def drum_nats(net: DrumNet, params: Any, crops: DrumCrops, key: jax.Array | None
 
 
 def stack_frames(
-    pieces: Sequence[NotePiece], kits: Sequence[np.ndarray], length: int
+    pieces: Sequence[NotePiece], rates: Sequence[np.ndarray], length: int
 ) -> tuple[DrumContext, np.ndarray]:
     """Stacks the contexts [B, T, ...] and the lags [B, T, NUM_LAGS] of pieces, padded to T = `length` steps."""
 
     def pad(values: np.ndarray) -> np.ndarray:
         return np.pad(values, ((0, length - len(values)), *[(0, 0)] * (values.ndim - 1)))
 
-    contexts = [make_context(piece, kit) for piece, kit in zip(pieces, kits, strict=True)]
+    contexts = [make_context(*one) for one in zip(pieces, rates, strict=True)]
     context = _map_steps(lambda *columns: np.stack([pad(column) for column in columns]), *contexts)
-    return context._replace(kit=np.stack(kits)), np.stack([pad(drum_lags(piece)) for piece in pieces])
+    return context._replace(drum_rates=np.stack(rates)), np.stack([pad(drum_lags(piece)) for piece in pieces])
 
 
 @functools.partial(jax.jit, static_argnames="net")

@@ -286,7 +286,7 @@ def _sample_drums(
     temperature: jax.Array,
 ) -> list[np.ndarray]:
     """Samples which drums start at each step of each piece, bool [T, D]."""
-    plays = [any(request.conditions.kit[:-1]) for request in requests]
+    plays = [any(request.conditions.drum_rates[:-1]) for request in requests]
     if not any(plays):
         return [np.zeros((piece.end, len(composer.drums)), bool) for piece in pieces]
     whole, openings = [], []
@@ -300,8 +300,8 @@ def _sample_drums(
         openings.append(opening)
     num_steps = max(piece.end for piece in whole)
     length = _round_up(num_steps, _ROUND_STEPS)
-    kits = [np.array(request.conditions.kit, np.float32) for request in requests]
-    frames = drums_lib.stack_frames(whole, kits, length)
+    rates = [np.array(request.conditions.drum_rates, np.float32) for request in requests]
+    frames = drums_lib.stack_frames(whole, rates, length)
     start = np.zeros((len(whole), length, len(composer.drums)), bool)
     for n, opening in enumerate(openings):
         start[n, : len(opening)] = opening

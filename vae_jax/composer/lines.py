@@ -134,10 +134,24 @@ def describe(state: LineState, note: NoteRow, lines: jax.Array) -> jax.Array:
         of_role,
         step % 12 == 0,
         *(role == n for n in range(3)),
+        *_crossings(state, note, lines),
     ]
     dense = jnp.stack([jnp.broadcast_to(jnp.asarray(x, jnp.float32), shape) for x in columns], axis=-1)
     hot = jax.nn.one_hot(classes, len(_INTERVALS) + 1)
     return jnp.concatenate([dense, hot, jnp.broadcast_to(lines, (*shape, lines.shape[-1]))], axis=-1)
+
+
+def _crossings(state: LineState, note: NoteRow, lines: jax.Array) -> list[jax.Array]:
+    """How many lines each line would cross with a note: those above it by mean pitch whose last note is lower, and the
+    reverse; all such lines, and those that still sound. Four arrays float32 [..., MAX_TRACKS]."""
+    mean, pitch = lines[..., 1], note.pitch[..., None, None]
+    sounds = (state.end > note.step[..., None])[..., None, :]
+    is_other = ((lines[..., 0] > 0) & (state.note >= 0))[..., None, :]
+    crossed = (
+        is_other & (mean[..., None, :] > mean[..., :, None]) & (state.pitch[..., None, :] < pitch),
+        is_other & (mean[..., None, :] < mean[..., :, None]) & (state.pitch[..., None, :] > pitch),
+    )
+    return [jnp.minimum((x & y).sum(axis=-1), 4) / 2 for x in crossed for y in (is_other, sounds)]
 
 
 def others(state: LineState, plays: jax.Array, exists: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from vae_jax.composer.notes import (
     MAX_BARS_LEFT,
     MAX_CHORD,
     MAX_GAP,
+    MELODY,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
     NUM_LAGS,
@@ -35,6 +36,7 @@ NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
 _MAX_BEATS_LEFT = 16
 _BARS_AHEAD = 3  # In which the places of later chords are told apart.
+_LARGEST_MOVE = 12  # Semitones of a move of the melody that are told apart.
 _NEVER = -1e9
 
 
@@ -77,6 +79,13 @@ def _place_features(place: Place) -> jax.Array:
     )
 
 
+def _last_move(place: Place) -> jax.Array:
+    """One-hot interval between the last two notes of the melody, [..., 2 * _LARGEST_MOVE + 1]; zeros before them."""
+    melody, before = (place.references[..., MELODY + n].astype(jnp.int32) for n in (0, 1))
+    move = jnp.clip(melody - before, -_LARGEST_MOVE, _LARGEST_MOVE) + _LARGEST_MOVE
+    return hot(jnp.where(before < NUM_PITCHES, move, -1), 2 * _LARGEST_MOVE + 1)
+
+
 class Decoder(nn.Module):
     """The decoder; the dimensions of a batch come first."""
 
@@ -103,6 +112,7 @@ class Decoder(nn.Module):
         self.pitch_logits, self.class_logits = dense(NUM_PITCHES), dense(12)
         self.chord_logits = dense(3 * 12)
         self.reference_logits = dense(NUM_REFERENCES * (2 * NUM_PITCHES - 1))
+        self.move_logits = dense(2 * NUM_PITCHES - 1, use_bias=False, kernel_init=nn.initializers.zeros)
         self.pitch_gates, self.held_gates, self.pitch_recall = (
             dense(NUM_LAGS * 3),
             dense(2),
@@ -200,6 +210,7 @@ class Decoder(nn.Module):
             rows(hot(place.references[..., :2], NUM_PITCHES)),
             rows(hot(of_scale, 12)),
             hot(place.aligned_role[..., -1], NUM_PITCHES),
+            _last_move(place),
         )
         z = nn.gelu(self.out_hidden(flat(h, nn.gelu(self.out_place(x) + seen))))
         z = self.drop(z, deterministic=deterministic)
@@ -214,6 +225,9 @@ class Decoder(nn.Module):
         logits = self.pitch_logits(z) + jnp.tile(classes, NUM_PITCHES // 12)
         tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
         logits += by_distance(tables, place.references, NUM_PITCHES)
+        moves = self.move_logits(_last_move(place))[..., None, :]
+        is_soprano = (place.role == 0)[..., None]
+        logits += jnp.where(is_soprano, by_distance(moves, place.references[..., MELODY : MELODY + 1], NUM_PITCHES), 0)
         gates = self.pitch_gates(z).reshape(*z.shape[:-1], NUM_LAGS, 3)
         aligned = place.aligned.astype(jnp.float32)
         logits += jnp.einsum("...l,...lp->...p", gates[..., 0], aligned)

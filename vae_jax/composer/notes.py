@@ -28,6 +28,7 @@ MAX_TRACKS = 16
 NUM_ROLES, NUM_POSITIONS, MAX_BARS_LEFT, HYPER_BARS = 10, 97, 16, 8
 NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 10
+MELODY = 7  # The reference that is the last note of the melody; the one before it follows.
 NUM_DURATION_REFERENCES = 4
 STYLE_SIZE, PLAN_SIZE = 6, 4
 ENDING_BARS = 2  # Bars that count as the ending of a piece.

@@ -301,7 +301,7 @@ def train_composer(
     if not training:
         raise UserError("the composer needs training pieces with pitched notes")
     drums = drums_lib.choose_drums(training, stage.config.num_drums)
-    if start is not None and any(any(one.kit[:-1]) for one in start.conditions):
+    if start is not None and any(any(one.drum_rates[:-1]) for one in start.conditions):
         drums = start.drums  # It has learnt these.
     pieces = [notes_lib.read_piece(score) for score in training]
     composer = TrainedComposer(

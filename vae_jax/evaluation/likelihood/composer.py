@@ -83,11 +83,11 @@ class ComposerLikelihood(LikelihoodModel):
         )
 
     def _drum_nats(self, piece: GridPiece, notes: NotePiece) -> float:
-        """What the drums cost, the kit not known."""
+        """What the drums cost, the rates of drums not known."""
         composer = self._composer
         rows = drums_lib.read_drums(piece.score, notes, composer.drums)
         crops = drums_lib.crop_drums(drums_lib.make_drum_features(rows, notes))
-        crops = crops._replace(context=crops.context._replace(kit=np.zeros_like(crops.context.kit)))
+        crops = crops._replace(context=crops.context._replace(drum_rates=np.zeros_like(crops.context.drum_rates)))
         params = composer.variables["params"]["drums"]
         one_by_one = [arrays.take(crops, slice(n, n + 1)) for n in range(len(crops.rows))]
         known = sum(float(_crop_nats(composer.stage.drum_net, params, crop)) for crop in one_by_one)
