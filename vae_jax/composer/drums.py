@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.composer.notes import HYPER_BARS, MAX_BARS_LEFT, STEPS_PER_BEAT, NotePiece, place_at
+from vae_jax.composer.notes import HYPER_BARS, MAX_BARS_LEFT, STEPS_PER_BEAT, NotePiece, place_at, sounding_range
 from vae_jax.music.score import Score
 from vae_jax.representations.pianoroll import encoding
 
@@ -99,12 +99,7 @@ def make_context(piece: NotePiece, rates: np.ndarray) -> DrumContext:
 
 def _describe_notes(piece: NotePiece) -> np.ndarray:
     """Describes the pitched notes at every step, uint8 [T, 7]."""
-    length = np.minimum(piece.duration, piece.end - piece.step)
-    sounding = np.repeat(piece.step, length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    pitch = np.repeat(piece.pitch, length)
-    top, bottom = np.full(piece.end, -1), np.full(piece.end, 255)
-    np.maximum.at(top, sounding, pitch)
-    np.minimum.at(bottom, sounding, pitch)
+    bottom, top = sounding_range(piece)
     columns = np.zeros((7, piece.end))
     size, soprano, bass, longest, density, height, wait = columns
     np.add.at(size, piece.step, 1)

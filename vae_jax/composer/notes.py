@@ -30,7 +30,7 @@ NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 10
 MELODY = 7  # The reference that is the last note of the melody; the one before it follows.
 NUM_DURATION_REFERENCES = 4
-STYLE_SIZE, PLAN_SIZE = 6, 4
+STYLE_SIZE, PLAN_SIZE = 9, 4
 ENDING_BARS = 2  # Bars that count as the ending of a piece.
 
 
@@ -181,19 +181,44 @@ def join(first: NotePiece, second: NotePiece) -> NotePiece:
 
 
 def measure_style(piece: NotePiece) -> np.ndarray:
-    """Returns density, chord size, its deviation, register and length as float32 [STYLE_SIZE], about -1 to 1."""
+    """Measures how a piece is written, float32 [STYLE_SIZE], about -1 to 1; zeros where it has no notes.
+
+    These are density, chord size, its deviation, register, length, and of the melody the shares of repeated notes, of
+    steps among its moves, and of moves in the direction opposite to the move before.
+    """
     if not len(piece.step):
         return np.zeros(STYLE_SIZE, np.float32)
-    chords = np.unique(piece.step, return_counts=True)[1]
+    chords, size = np.unique(piece.step, return_index=True, return_counts=True)[1:]
+    soprano = piece.pitch[chords]
+    intervals = np.diff(soprano[soprano == sounding_range(piece)[1][piece.step[chords]]])
+    moves = intervals[intervals != 0]
     values = (
         np.log(max(len(piece.step) / max(piece.end / STEPS_PER_BEAT, 1), 0.5)) - 1.2,
-        chords.mean() / 3 - 1,
-        chords.std() - 1,
+        size.mean() / 3 - 1,
+        size.std() - 1,
         (piece.pitch.mean() - 36) / 12,
         np.log2(np.exp(np.log(piece.duration / STEPS_PER_BEAT).mean())),
+        3 * _share(intervals == 0, 0.25) - 0.75,
+        3 * _share(np.abs(moves) <= 2, 0.65) - 1.95,
+        3 * _share(np.sign(moves[1:]) != np.sign(moves[:-1]), 0.5) - 1.5,
         1.0,  # That a style is given.
     )
     return np.array(values, np.float32)
+
+
+def _share(hits: np.ndarray, usual: float) -> float:
+    """Share of hits, with four observations more that have the usual share."""
+    return float((hits.sum() + 4 * usual) / (len(hits) + 4))
+
+
+def sounding_range(piece: NotePiece) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lowest and the highest pitch that sounds at every step, int64 [T]; 255 and -1 in silence."""
+    length = np.minimum(piece.duration, piece.end - piece.step)
+    sounding = np.repeat(piece.step, length) + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    lowest, highest = np.full(piece.end, 255), np.full(piece.end, -1)
+    np.minimum.at(lowest, sounding, np.repeat(piece.pitch, length))
+    np.maximum.at(highest, sounding, np.repeat(piece.pitch, length))
+    return lowest, highest
 
 
 def lags_at(steps: np.ndarray, bar: int, form: Form) -> np.ndarray:
