@@ -84,6 +84,7 @@ def get_config() -> ConfigDict:
     config.composer.duration_temperature = 1.0
     config.composer.line_temperature = 0.4
     config.composer.ending_temperature = 0.3
+    config.composer.ending_chords = 4.0
     config.composer.return_temperature = 0.25
     config.composer.least_time = 0.02
     config.composer.least_pitch = 0.02

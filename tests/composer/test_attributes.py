@@ -16,13 +16,14 @@ from vae_jax.composer.attributes import ATTRIBUTES, DENSITY, MODE, POLYPHONY, RE
 from vae_jax.composer.conditions import PieceConditions
 from vae_jax.composer.dynamics import Dynamics
 from vae_jax.composer.form import Form
+from vae_jax.composer.notes import STYLE_SIZE
 from vae_jax.composer.requests import Request
 from vae_jax.music.key import Tonic
 from vae_jax.music.score import EMPTY
 from vae_jax.runtime.errors import UserError
 
 CONDITIONS = PieceConditions(
-    (4, 4), 4, 0, 0, False, 100.0, 24, (), (0.0,) * 5 + (1.0,), (), (0.0,), Dynamics(0, 0, 0, (), (), ())
+    (4, 4), 4, 0, 0, False, 100.0, 24, (), (0.0,) * (STYLE_SIZE - 1) + (1.0,), (), (0.0,), Dynamics(0, 0, 0, (), (), ())
 )
 REQUEST = Request(CONDITIONS, np.arange(5) * 48, Form(0, 96, np.zeros(2, np.int64), np.zeros(2)))
 # Two bars: chords of three, two and one notes; of third, sixth and seventh one is minor and two are major.
@@ -37,7 +38,7 @@ def composer_of(styles: np.ndarray) -> Any:
 def composer() -> Any:
     """Density and polyphony are correlated, register is not."""
     rng = np.random.default_rng(0)
-    styles = np.zeros((200, 6))
+    styles = np.zeros((200, STYLE_SIZE))
     styles[:, 0] = rng.normal(size=200)
     styles[:, 1] = 0.5 * styles[:, 0] + 0.1 * rng.normal(size=200)
     styles[:, 3] = rng.normal(size=200)
@@ -66,7 +67,7 @@ def test_a_move_is_of_so_many_standard_deviations(composer, name, column):
     for amount in (-2.0, 0.0, 1.5):
         moved = attributes.move(composer, REQUEST, {name: amount})
         assert moved.conditions.style[column] == pytest.approx(amount * known[:, column].std(ddof=1), abs=1e-6)
-        assert moved.conditions.style[5] == 1
+        assert moved.conditions.style[-1] == 1
 
 
 def test_what_is_correlated_follows_unless_it_is_asked_for_too(composer):
@@ -86,7 +87,7 @@ def test_the_mode_moves_by_halves(composer):
 
 @pytest.mark.parametrize("num", [1, 2])
 def test_a_corpus_of_pieces_all_alike_moves_nothing(num):
-    moved = attributes.move(composer_of(np.zeros((num, 6))), REQUEST, {DENSITY: 3.0})
+    moved = attributes.move(composer_of(np.zeros((num, STYLE_SIZE))), REQUEST, {DENSITY: 3.0})
     assert np.isfinite(moved.conditions.style).all() and moved.conditions.style[0] == 0
 
 

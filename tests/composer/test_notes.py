@@ -9,6 +9,7 @@ import pytest
 from beat_scores import meter, score_of
 from note_pieces import CHORDS, note_piece
 
+from vae_jax.composer import crops as crops_lib
 from vae_jax.composer import lines as lines_lib
 from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.notes import read_piece
@@ -102,6 +103,9 @@ def test_style_by_hand():
             np.std(sizes) - 1,
             (np.mean(pitches) - 36) / 12,
             np.mean(np.log2(lengths)),
+            3 * (1 / 6 - 0.25),  # The melody goes up and down by two semitones.
+            3 * (4.6 / 6 - 0.65),
+            3 * (3 / 5 - 0.5),
             1,
         ],
         abs=1e-6,
@@ -137,3 +141,10 @@ def test_the_top_voice_is_what_starts_above_all_that_sounds():
     voice = notes_lib.top_voice(piece)
     found = list(zip(voice.step.tolist(), voice.pitch.tolist(), voice.duration.tolist(), strict=True))
     assert found == [(0, 40, 24), (24, 45, 12), (48, 25, 12), (60, 25, 36)]
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_at_the_end_of_a_piece_the_melody_so_far_is_its_style(index):
+    piece = read_piece(synthetic.make_score(5, index))
+    so_far = notes_lib.melody_style(*crops_lib.make_features(piece)["moves"][-1])
+    assert so_far == pytest.approx(notes_lib.measure_style(piece)[-4:-1], abs=1e-6)

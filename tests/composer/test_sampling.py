@@ -27,7 +27,7 @@ from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 LATENTS, MAX_NOTES, LENGTH = 2, 128, 132
 NET = Decoder(8, 0.0)
 LINES = np.zeros((MAX_TRACKS, 15), np.float32)
-STYLE = (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
+STYLE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, -0.2, 0.3, 1.0)
 CONDITIONS = PieceConditions((4, 4), 4, 0, 0, False, 100.0, 24, (), STYLE, (), (0.0,), Dynamics(0, 0, 0, (), (), ()))
 BARS = np.arange(5) * 48
 FORM = Form(0, 96, np.array([0, 1]), np.array([0, 0.9]))
@@ -78,7 +78,7 @@ def played() -> Played:
     rng = np.random.default_rng(3)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     prior = rng.standard_normal((len(REQUESTS), 8, LATENTS)).astype(np.float32)
-    cold = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 1, 0, 0)))
+    cold = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 1, 1, 0, 0)))
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), prior))
     return Played(params, prior, jax.device_get(sample_pieces(NET, params, frame, cold, keys_of(5), MAX_NOTES)))
 
@@ -151,10 +151,10 @@ def test_an_opening_is_kept_and_nothing_added(played):
 
 def test_latents_and_the_key_matter(played):
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), played.prior[:, ::-1]))
-    warm = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 1, 0, 0)))
+    warm = Temperatures(*map(jnp.float32, (1e-4, 1e-4, 1e-4, 1, 1, 1, 0, 0)))
     other = sample_pieces(NET, played.params, frame, warm, keys_of(5), MAX_NOTES)
     assert not np.array_equal(other.pitch, played.sampled.pitch)
-    hot = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 1, 0, 0)))
+    hot = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 1, 1, 0, 0)))
     pitches = [
         np.asarray(sample_pieces(NET, played.params, frame, hot, keys_of(seed), MAX_NOTES).pitch) for seed in (1, 1, 2)
     ]
@@ -166,7 +166,7 @@ def test_latents_and_the_key_matter(played):
 
 def test_phrases_that_return_closely_have_a_temperature_of_their_own(played):
     frame = jax.tree.map(jnp.asarray, generate.make_frame(list(REQUESTS.values()), played.prior))
-    returns = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 1e-4, 0, 0)))
+    returns = Temperatures(*map(jnp.float32, (1, 1, 1, 1, 1, 1e-4, 0, 0)))
 
     def sample(plan: jax.Array, seed: int) -> np.ndarray:
         there = frame._replace(plan=plan)

@@ -45,6 +45,7 @@ class Crops(NamedTuple, Generic[A]):
     hyper: A  # uint8 [N], bar modulo HYPER_BARS.
     phrase: A  # int16 [N], number of the phrase in the crop.
     references: A  # uint8 [N, NUM_REFERENCES], see `_references`.
+    moves: A  # int32 [N, 4], intervals of the melody so far, as the arguments of `notes.melody_style`.
     lengths: A  # uint8 [N, NUM_DURATION_REFERENCES], classes of durations to compare with.
     held: A  # uint8 [N, PITCH_BYTES], bits: pitches that have started earlier and still sound.
     aligned: A  # uint8 [N, NUM_LAGS, PITCH_BYTES], bits: pitches that start a lag before.
@@ -84,7 +85,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     gap[0] = MAX_GAP + 1  # The first token knows nothing.
     position, bar, rest, hyper = place_at(step, piece)
     held = _held(piece)[step]
-    references, before = _references(pitch, role, duration, held)
+    references, before, moves = _references(pitch, role, duration, held)
     start, phrase = piece.form.start, piece.form.phrase
     uint8 = {
         "kind": kind,
@@ -104,6 +105,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     to_bar = duration_classes(np.maximum(bar - position, 1))
     return {name: values.astype(np.uint8) for name, values in uint8.items()} | {
         "references": references,
+        "moves": moves,
         "lengths": np.concatenate([before, to_bar[:, None].astype(np.uint8)], axis=-1),
         "step": step.astype(np.int32),
         "left": np.clip(piece.last - step, 0, 65535).astype(np.uint16),
@@ -159,7 +161,7 @@ def _held(piece: NotePiece) -> np.ndarray:
 
 def _references(
     pitch: np.ndarray, role: np.ndarray, duration: np.ndarray, held: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What each note is compared with, [N, ...] uint8.
 
     Pitches: the last of its role, the note before, the last soprano, the last bass, the highest and the lowest held,
@@ -169,6 +171,7 @@ def _references(
     found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
     lengths = np.full((len(pitch), NUM_DURATION_REFERENCES - 1), NUM_DURATIONS, np.uint8)
     last, second = (np.full(NUM_ROLES, NUM_PITCHES, np.uint8) for _ in range(2))
+    moves, so_far, direction = np.zeros((len(pitch), 4), np.int32), np.zeros(4, np.int32), 0
     last_duration = np.full(NUM_ROLES, NUM_DURATIONS, np.uint8)
     any_held = held.any(axis=1)
     highest = np.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
@@ -181,16 +184,21 @@ def _references(
             chord = [NUM_DURATIONS, NUM_DURATIONS]
         found[n] = last[r], before, last[0], last[1], highest[n], lowest[n], second[r], melody, melody_before, bass
         lengths[n] = last_duration[r], *chord
+        moves[n] = so_far
         if p < NUM_PITCHES:
             before, chord = p, [d, chord[0]]
             second[r], last[r], last_duration[r] = last[r], p, d
             if counts.is_melody(r, p, highest[n]):
+                if melody < NUM_PITCHES:
+                    by = p - melody
+                    so_far += (1, by != 0, 0 < abs(by) <= 2, by * direction < 0)
+                    direction = by or direction
                 melody, melody_before = p, melody
             if counts.is_bass(r, p, lowest[n]):
                 bass = p
             if r == 0 and last[1] == NUM_PITCHES:  # A single note may be the bass too, until a bass follows.
                 last[1] = p
-    return found, lengths
+    return found, lengths, moves
 
 
 def whole(piece: NotePiece, lines: np.ndarray, round_to: int = 1) -> Crops[np.ndarray]:

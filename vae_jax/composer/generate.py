@@ -106,6 +106,7 @@ def generate_notes(
         _scale(config.pitch_temperature, temperature),
         _scale(config.duration_temperature, temperature),
         jnp.float32(config.ending_temperature),
+        jnp.float32(config.ending_chords),
         jnp.float32(config.return_temperature),
         jnp.float32(config.least_time),
         jnp.float32(config.least_pitch),

@@ -52,6 +52,8 @@ class Memory(NamedTuple):
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
     sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
+    moves: jax.Array  # [B, 4], as in `Crops`.
+    direction: jax.Array  # [B], the last interval of the melody that is not 0.
     melody: jax.Array  # [B, 2], last pitches that started above all that was held, the last one first.
     bass: jax.Array  # [B], last pitch that started below.
     counts: tuple[tuple[jax.Array, ...], ...]  # uint8 [B, contexts, values], as `NUM_CONTEXTS`.
@@ -76,6 +78,8 @@ def init_memory(start: jax.Array, music: Music[jax.Array], max_notes: int) -> Me
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
+        moves=jnp.zeros((batch, 4), jnp.int32),
+        direction=nothing,
         melody=jnp.full((batch, 2), NUM_PITCHES, jnp.int32),
         bass=jnp.full(batch, NUM_PITCHES, jnp.int32),
         counts=tuple(
@@ -141,6 +145,9 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
     last = last.at[:, 1].set(jnp.where(is_first & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
     _, highest, lowest = held_at(memory, step)
     leads = is_melody(role, pitch, highest)[:, None]
+    by = jnp.where(leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES), pitch - memory.melody[:, 0], 0)
+    is_move, is_interval = by != 0, leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES)
+    new_moves = is_interval, is_move, is_move & (jnp.abs(by) <= 2), by * memory.direction < 0
     size = jnp.where(is_first, 1, memory.sizes[:, 1] + 1)
     new_ends = jnp.where(is_new, 0, memory.new_ends)
     music, notes = memory.music, memory.notes
@@ -154,6 +161,8 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
         last_duration=memory.last_duration.at[rows, role].set(duration),
         gaps=jnp.where(is_first[:, None], jnp.stack([gap, memory.gaps[:, 0]], axis=-1), memory.gaps),
         sizes=jnp.stack([jnp.where(is_first, memory.sizes[:, 1], memory.sizes[:, 0]), size], axis=-1),
+        moves=memory.moves + jnp.stack(new_moves, axis=-1).astype(jnp.int32),
+        direction=jnp.where(is_move, by, memory.direction),
         melody=jnp.where(leads, jnp.stack([pitch, memory.melody[:, 0]], axis=-1), memory.melody),
         bass=jnp.where(is_bass(role, pitch, lowest), pitch, memory.bass),
         chord=jnp.stack([duration, jnp.where(is_first, NUM_DURATIONS, memory.chord[:, 0])], axis=-1),

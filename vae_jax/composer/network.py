@@ -30,6 +30,8 @@ from vae_jax.composer.notes import (
     NUM_POSITIONS,
     NUM_REFERENCES,
     NUM_ROLES,
+    STYLE_SIZE,
+    melody_style,
 )
 
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
@@ -50,6 +52,7 @@ class Place(NamedTuple):
     role: jax.Array
     plan: jax.Array
     references: jax.Array
+    moves: jax.Array
     lengths: jax.Array
     held: jax.Array  # bool [..., NUM_PITCHES]
     aligned: jax.Array  # bool [..., NUM_LAGS, NUM_PITCHES]
@@ -63,6 +66,8 @@ def _place_features(place: Place) -> jax.Array:
     bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
     position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
     sizes = jnp.minimum(place.aligned_size.astype(jnp.float32), 6) / 3
+    so_far = jnp.stack(melody_style(*jnp.moveaxis(place.moves.astype(jnp.float32), -1, 0)), axis=-1)
+    *_, wanted, is_given = jnp.split(place.condition[..., :STYLE_SIZE], (STYLE_SIZE - 4, STYLE_SIZE - 1), axis=-1)
     return flat(
         hot(position, NUM_POSITIONS),
         hot(position % 12, 12),
@@ -75,6 +80,9 @@ def _place_features(place: Place) -> jax.Array:
         place.plan,
         rows(hot(place.chords, NUM_CHORDS)),
         place.condition,
+        so_far,
+        (wanted - so_far) * is_given,
+        jnp.log1p(place.moves[..., :1].astype(jnp.float32)) / 4,
         place.held,
     )
 
@@ -216,12 +224,12 @@ class Decoder(nn.Module):
         z = self.drop(z, deterministic=deterministic)
         return self.out_norm(z + nn.gelu(self.out_second(z)))
 
-    def pitches(self, z, place: Place, counts, low, high) -> jax.Array:
+    def pitches(self, z, place: Place, counts, low, high, chord_weight: jax.Array | float = 1.0) -> jax.Array:
         """Log probabilities of pitches, [..., NUM_PITCHES]; those outside low < p < high are impossible.
 
-        `counts` is as in `Crops.pitch_counts`.
+        `counts` is as in `Crops.pitch_counts`; `chord_weight` [..., 1] weighs the logits by distance from the roots.
         """
-        classes = self.class_logits(z) + above_roots(self.chord_logits(z), place.chords)
+        classes = self.class_logits(z) + chord_weight * above_roots(self.chord_logits(z), place.chords)
         logits = self.pitch_logits(z) + jnp.tile(classes, NUM_PITCHES // 12)
         tables = self.reference_logits(z).reshape(*z.shape[:-1], NUM_REFERENCES, -1)
         logits += by_distance(tables, place.references, NUM_PITCHES)
@@ -333,6 +341,7 @@ def make_place(crops: Crops[jax.Array], latents: jax.Array) -> Place:
         c.role,
         c.plan,
         c.references,
+        c.moves,
         c.lengths,
         bits(c.held),
         bits(c.aligned),

@@ -5,6 +5,7 @@ step, and in a chord soprano, bass, then inner voices from above: the index of a
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -198,17 +199,20 @@ def measure_style(piece: NotePiece) -> np.ndarray:
         size.std() - 1,
         (piece.pitch.mean() - 36) / 12,
         np.log2(np.exp(np.log(piece.duration / STEPS_PER_BEAT).mean())),
-        3 * _share(intervals == 0, 0.25) - 0.75,
-        3 * _share(np.abs(moves) <= 2, 0.65) - 1.95,
-        3 * _share(np.sign(moves[1:]) != np.sign(moves[:-1]), 0.5) - 1.5,
+        *melody_style(len(intervals), len(moves), (np.abs(moves) <= 2).sum(), (moves[1:] * moves[:-1] < 0).sum()),
         1.0,  # That a style is given.
     )
     return np.array(values, np.float32)
 
 
-def _share(hits: np.ndarray, usual: float) -> float:
-    """Share of hits, with four observations more that have the usual share."""
-    return float((hits.sum() + 4 * usual) / (len(hits) + 4))
+def melody_style(intervals: Any, moves: Any, steps: Any, turns: Any) -> tuple[Any, ...]:
+    """Style of a melody: its shares of repeated notes, of steps among moves, and of moves that turn.
+
+    The arguments count intervals, those that are not 0, those of up to two semitones, and those in the direction
+    opposite to the one before. The usual shares count as four observations.
+    """
+    counted = (intervals - moves, intervals, 0.25), (steps, moves, 0.65), (turns, moves - 1, 0.5)
+    return tuple(3 * ((hits + 4 * usual) / ((number + abs(number)) / 2 + 4) - usual) for hits, number, usual in counted)
 
 
 def sounding_range(piece: NotePiece) -> tuple[np.ndarray, np.ndarray]:

@@ -73,6 +73,7 @@ class Temperatures(NamedTuple):
     pitch: jax.Array
     duration: jax.Array
     ending: jax.Array  # Of pitches in the last `ENDING_BARS` bars, in proportion.
+    ending_chords: jax.Array  # Weight of the chords in the pitches of these bars; elsewhere it is 1.
     returns: jax.Array  # Of all in phrases that are to be nearly equal to earlier ones, in proportion.
     least_time: jax.Array
     least_pitch: jax.Array
@@ -166,8 +167,10 @@ class _Sampler:
         melody = jax.tree.map(lambda x: x[jnp.arange(len(step)), step], frame.melody)
         sings = (role == 0) & (melody.pitch < NUM_PITCHES)
         high = jnp.where(role == 0, jnp.minimum(high, melody.ceiling), high)
-        logs = self.apply(Decoder.pitches, z, here, memory_lib.recall(memory.counts[_PITCH], by_pitch), low, high)
         is_ending = here.left <= ENDING_BARS * here.bar
+        known = memory_lib.recall(memory.counts[_PITCH], by_pitch)
+        chord_weight = jnp.where(is_ending, heat.ending_chords, 1.0)[:, None]
+        logs = self.apply(Decoder.pitches, z, here, known, low, high, chord_weight)
         warmth = self.warmth(here)
         warmth_of_pitch = warmth * (heat.pitch * jnp.where(is_ending, heat.ending, 1.0))[:, None]
         pitch = jnp.where(sings, melody.pitch, _choose(keys[2], logs, warmth_of_pitch, heat.least_pitch))
@@ -228,6 +231,7 @@ class _Sampler:
             role=role,
             plan=frame.plan[rows, step],
             references=jnp.stack(references, axis=-1),
+            moves=memory.moves,
             lengths=jnp.concatenate([memory.last_duration[rows, role][:, None], chord, to_bar[:, None]], axis=-1),
             held=held,
             aligned=aligned,

@@ -74,6 +74,7 @@ class ComposerConfig(config.Section):
     duration_temperature: float = config.number(at_least=0)
     line_temperature: float = config.number(at_least=0)
     ending_temperature: float = config.number(above=0)  # Of pitches in the last two bars, in proportion.
+    ending_chords: float = config.number(at_least=0)  # Weight of the planned chords there; elsewhere it is 1.
     return_temperature: float = config.number(above=0)  # Of phrases that are to return nearly equal, in proportion.
     least_time: float = config.number(at_least=0, at_most=1)  # Least probabilities in proportion to the likeliest,
     least_pitch: float = config.number(at_least=0, at_most=1)  # of times and durations, and of pitches.
