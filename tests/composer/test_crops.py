@@ -73,7 +73,7 @@ def test_what_started_a_beat_before(features):
 def test_what_started_at_the_lag_of_the_form():
     notes = [*CHORDS, *((96 + step, pitch, length) for step, pitch, length in CHORDS)]
     features = crops_lib.make_features(note_piece(notes, range(0, 193, 48)))
-    assert features["plan"][[2, 9]].tolist() == [[0, 0, 0, 0], [1, 1, 1, 1]]
+    assert features["plan"][[2, 9]].tolist() == [[0] * 6, [1] * 6]
     for n in range(7):
         assert features["aligned_role"][9 + n, -1] == features["pitch"][9 + n]
         assert features["aligned_duration"][9 + n, -1] == features["duration"][9 + n]

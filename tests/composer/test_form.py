@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -62,15 +64,24 @@ def test_a_piece_without_bars():
 
 
 def test_transitions_by_hand():
-    """Of ABAB the third phrase repeats the one two back, and the fourth continues that."""
+    """Of ABAB the second phrase repeats nothing, the third the one two back, and the fourth continues that."""
     model = form_lib.fit_forms([form_of("ABAB")])
-    assert (model.back.tolist(), model.continues.tolist()) == ([2, 2], [False, True])
-    assert (model.similarity_before.tolist(), model.similarity.tolist()) == ([0, 1], [1, 1])
+    assert (model.number.tolist(), model.back_before.tolist(), model.back.tolist()) == ([1, 2, 3], [0, 0, 2], [0, 2, 2])
+    assert (model.similarity_before.tolist(), model.similarity.tolist()) == ([0, 0, 1], [0, 1, 1])
 
 
 def test_a_song_of_one_form_is_sampled_in_it():
     back, similarity = form_lib.fit_forms([form_of("AAAA")] * 3).sample(4, np.random.default_rng(0))
     assert (back.tolist(), similarity.tolist()) == ([0, 1, 1, 1], [0, 1, 1, 1])
+
+
+def test_a_verse_returns_as_a_whole_and_where_it_does():
+    """Of the nearest transitions in number, and of those with a source about as far back."""
+    model = form_lib.fit_forms([form_of("ABCDABCD")] * 16 + [form_of("AABCDEFGGG")])
+    verses = {tuple(model.sample(8, np.random.default_rng(seed))[0].tolist()) for seed in range(40)}
+    assert (0, 0, 0, 0, 4, 4, 4, 4) in verses
+    for back in verses:
+        assert all(later in (4, 0) for one, later in itertools.pairwise(back) if one == 4)
 
 
 def test_without_any_repetition_none_is_sampled():

@@ -106,6 +106,7 @@ def test_style_by_hand():
             3 * (1 / 6 - 0.25),  # The melody goes up and down by two semitones.
             3 * (4.6 / 6 - 0.65),
             3 * (3 / 5 - 0.5),
+            0,  # Soprano and bass never move at once.
             1,
         ],
         abs=1e-6,
@@ -120,7 +121,7 @@ def test_lags_are_a_beat_bars_and_the_form():
 
 def test_plan_features_are_zero_without_a_plan():
     found = notes_lib.plan_features(np.array([0.5, 0.9, 0.9]), np.array([True, True, False]))
-    assert found == pytest.approx(np.array([[1, 0.5, 0.125, 0], [1, 0.9, 0.729, 1], [0, 0, 0, 0]]))
+    assert found == pytest.approx(np.array([[1, 0.5, 0.125, 0, 0, 0], [1, 0.9, 0.729, 1, 0, 0], [0] * 6]))
 
 
 def test_order_of_many_notes():
@@ -144,7 +145,7 @@ def test_the_top_voice_is_what_starts_above_all_that_sounds():
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_at_the_end_of_a_piece_the_melody_so_far_is_its_style(index):
+def test_at_the_end_of_a_piece_the_motion_so_far_is_its_style(index):
     piece = read_piece(synthetic.make_score(5, index))
-    so_far = notes_lib.melody_style(*crops_lib.make_features(piece)["moves"][-1])
-    assert so_far == pytest.approx(notes_lib.measure_style(piece)[-4:-1], abs=1e-6)
+    so_far = notes_lib.motion_style(*crops_lib.make_features(piece)["moves"][-1])
+    assert so_far == pytest.approx(notes_lib.measure_style(piece)[-5:-1], abs=1e-6)

@@ -11,6 +11,7 @@ from vae_jax.composer.notes import (
     MAX_GAP,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
+    NUM_MOVES,
     NUM_PITCHES,
     NUM_REFERENCES,
     NUM_ROLES,
@@ -45,7 +46,7 @@ class Crops(NamedTuple, Generic[A]):
     hyper: A  # uint8 [N], bar modulo HYPER_BARS.
     phrase: A  # int16 [N], number of the phrase in the crop.
     references: A  # uint8 [N, NUM_REFERENCES], see `_references`.
-    moves: A  # int32 [N, 4], intervals of the melody so far, as the arguments of `notes.melody_style`.
+    moves: A  # int32 [N, NUM_MOVES], counts so far, the arguments of `notes.motion_style`.
     lengths: A  # uint8 [N, NUM_DURATION_REFERENCES], classes of durations to compare with.
     held: A  # uint8 [N, PITCH_BYTES], bits: pitches that have started earlier and still sound.
     aligned: A  # uint8 [N, NUM_LAGS, PITCH_BYTES], bits: pitches that start a lag before.
@@ -171,7 +172,7 @@ def _references(
     found = np.full((len(pitch), NUM_REFERENCES), NUM_PITCHES, np.uint8)
     lengths = np.full((len(pitch), NUM_DURATION_REFERENCES - 1), NUM_DURATIONS, np.uint8)
     last, second = (np.full(NUM_ROLES, NUM_PITCHES, np.uint8) for _ in range(2))
-    moves, so_far, direction = np.zeros((len(pitch), 4), np.int32), np.zeros(4, np.int32), 0
+    moves, so_far, direction = np.zeros((len(pitch), NUM_MOVES), np.int32), np.zeros(NUM_MOVES, np.int32), 0
     last_duration = np.full(NUM_ROLES, NUM_DURATIONS, np.uint8)
     any_held = held.any(axis=1)
     highest = np.where(any_held, NUM_PITCHES - 1 - held[:, ::-1].argmax(axis=1), NUM_PITCHES)
@@ -187,11 +188,14 @@ def _references(
         moves[n] = so_far
         if p < NUM_PITCHES:
             before, chord = p, [d, chord[0]]
+            if r == 1 and max(second[0], last[1]) < NUM_PITCHES:
+                motion = (int(last[0]) - int(second[0])) * (p - int(last[1]))
+                so_far[-2:] += motion != 0, motion < 0
             second[r], last[r], last_duration[r] = last[r], p, d
             if counts.is_melody(r, p, highest[n]):
                 if melody < NUM_PITCHES:
                     by = p - melody
-                    so_far += (1, by != 0, 0 < abs(by) <= 2, by * direction < 0)
+                    so_far[:-2] += (1, by != 0, 0 < abs(by) <= 2, by * direction < 0)
                     direction = by or direction
                 melody, melody_before = p, melody
             if counts.is_bass(r, p, lowest[n]):

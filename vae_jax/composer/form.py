@@ -1,8 +1,9 @@
 """The form of a piece: which of its phrases of two bars repeats which earlier music, and how closely.
 
 It is a Markov chain over phrases. A phrase either continues the repetition of the phrase before it (its source follows
-that one's source) or starts another; the probability of this, the distance of a new source and the similarity depend
-on the similarity of the phrase before. All are relative frequencies in the training pieces.
+that one's source), starts another, or repeats nothing. Which, how far back its source lies and how similar it is are
+those of a transition drawn from the training pieces: from the nearest in number of those whose first phrase has a
+source about as far back and is about as similar to it.
 """
 
 import dataclasses
@@ -15,6 +16,8 @@ from vae_jax.music import quantization
 
 PHRASE_BARS = 2
 _BUCKETS = (0.35, 0.6, 0.85)  # Limits of similarity between different, related, alike and nearly equal phrases.
+_DISTANCES = (0, 1, 2, 4, 8)  # Largest distances in phrases of the classes of sources; none is the first.
+_NUM_NEAREST = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,41 +74,46 @@ def measure_form(step: np.ndarray, pitch: np.ndarray, bars: np.ndarray, bar: int
 class FormModel:
     """Transitions in a corpus, R of them, each to a phrase with a source from the one before it."""
 
+    number: NDArray[np.int64]  # [R], of the second phrase in its piece.
     similarity_before: NDArray[np.float64]  # [R], of the first phrase.
+    back_before: NDArray[np.int64]  # [R], how far back its source lies, 0 for none.
     similarity: NDArray[np.float64]  # [R], of the second.
-    back: NDArray[np.int64]  # [R], how far back the source of the second lies.
-    continues: NDArray[np.bool_]  # [R], whether its source follows the source of the first.
+    back: NDArray[np.int64]  # [R], how far back its source lies; that of the first where its source follows that one's.
 
     def sample(self, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Samples how far back the sources of `num` phrases lie, and their similarities."""
         back, similarity = np.zeros(num, dtype=np.int64), np.zeros(num)
-        buckets = np.searchsorted(_BUCKETS, self.similarity_before)
+        continues = (self.back == self.back_before) & (self.back > 0)
+        closeness, distance = np.searchsorted(_BUCKETS, self.similarity_before), _distance(self.back_before)
         for n in range(1, num):
-            rows = buckets == np.searchsorted(_BUCKETS, similarity[n - 1])
-            rows = rows if rows.any() else np.ones_like(rows)
-            if not rows.any():
-                continue
-            continues = back[n - 1] > 0 and rng.random() < self.continues[rows].mean()
-            pool = self.back[rows & ~self.continues]
-            pool = pool[pool <= n]
-            back[n] = back[n - 1] if continues else rng.choice(pool) if len(pool) else rng.integers(1, n + 1)
-            pool = self.similarity[rows & (self.continues == continues)]
-            similarity[n] = rng.choice(pool) if len(pool) else similarity[n - 1]
+            possible = np.where(continues, back[n - 1] > 0, self.back <= n)
+            alike = possible & (closeness == np.searchsorted(_BUCKETS, similarity[n - 1]))
+            choices = (alike & (distance == _distance(back[n - 1])), alike, possible)
+            rows = next((np.flatnonzero(rows) for rows in choices if rows.any()), np.zeros(0, np.int64))
+            if len(rows):
+                row = rng.choice(rows[np.argsort(np.abs(self.number[rows] - n), kind="stable")[:_NUM_NEAREST]])
+                back[n] = back[n - 1] if continues[row] else self.back[row]
+                similarity[n] = self.similarity[row]
         return back, similarity
+
+
+def _distance(back: np.ndarray) -> np.ndarray:
+    """Classes of how far back sources lie."""
+    return np.searchsorted(_DISTANCES, back)
 
 
 def fit_forms(forms: Sequence[Form]) -> FormModel:
     """Collects the transitions of forms."""
     rows = [
-        (form.similarity[n - 1], form.similarity[n], form.back[n], form.back[n - 1] == form.back[n])
+        (n, form.similarity[n - 1], form.back[n - 1], form.similarity[n], form.back[n])
         for form in forms
         for n in range(1, len(form.back))
-        if form.back[n] > 0
     ]
-    before, similarity, back, continues = zip(*rows, strict=True) if rows else ((), (), (), ())
+    number, similarity_before, back_before, similarity, back = zip(*rows, strict=True) if rows else ((),) * 5
     return FormModel(
-        np.array(before, np.float64),
+        np.array(number, np.int64),
+        np.array(similarity_before, np.float64),
+        np.array(back_before, np.int64),
         np.array(similarity, np.float64),
         np.array(back, np.int64),
-        np.array(continues, bool),
     )

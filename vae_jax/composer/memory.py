@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.composer.counts import NUM_CONTEXTS, NUM_COUNTED, Recent, is_bass, is_melody, melody_class
-from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_PITCHES, NUM_ROLES
+from vae_jax.composer.notes import MAX_GAP, NUM_DURATIONS, NUM_MOVES, NUM_PITCHES, NUM_ROLES
 from vae_jax.representations.pianoroll.durations import DURATION_STEPS
 
 A = TypeVar("A", np.ndarray, jax.Array)
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
     last_duration: jax.Array
     gaps: jax.Array  # [B, 2], after this chord and the one before.
     sizes: jax.Array  # [B, 2], notes of the chord before this one, and of this one so far.
-    moves: jax.Array  # [B, 4], as in `Crops`.
+    moves: jax.Array  # [B, NUM_MOVES], as in `Crops`.
     direction: jax.Array  # [B], the last interval of the melody that is not 0.
     melody: jax.Array  # [B, 2], last pitches that started above all that was held, the last one first.
     bass: jax.Array  # [B], last pitch that started below.
@@ -78,7 +78,7 @@ def init_memory(start: jax.Array, music: Music[jax.Array], max_notes: int) -> Me
         last_duration=jnp.full((batch, NUM_ROLES), NUM_DURATIONS, jnp.int32),
         gaps=jnp.full((batch, 2), MAX_GAP + 1, jnp.int32),
         sizes=jnp.zeros((batch, 2), jnp.int32),
-        moves=jnp.zeros((batch, 4), jnp.int32),
+        moves=jnp.zeros((batch, NUM_MOVES), jnp.int32),
         direction=nothing,
         melody=jnp.full((batch, 2), NUM_PITCHES, jnp.int32),
         bass=jnp.full(batch, NUM_PITCHES, jnp.int32),
@@ -147,7 +147,10 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
     leads = is_melody(role, pitch, highest)[:, None]
     by = jnp.where(leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES), pitch - memory.melody[:, 0], 0)
     is_move, is_interval = by != 0, leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES)
-    new_moves = is_interval, is_move, is_move & (jnp.abs(by) <= 2), by * memory.direction < 0
+    is_known = (role == 1) & (jnp.maximum(memory.second[:, 0], memory.last[:, 1]) < NUM_PITCHES)
+    motion = jnp.where(is_known, (memory.last[:, 0] - memory.second[:, 0]) * (pitch - memory.last[:, 1]), 0)
+    turns = by * memory.direction < 0
+    new_moves = is_interval, is_move, is_move & (jnp.abs(by) <= 2), turns, motion != 0, motion < 0
     size = jnp.where(is_first, 1, memory.sizes[:, 1] + 1)
     new_ends = jnp.where(is_new, 0, memory.new_ends)
     music, notes = memory.music, memory.notes

@@ -30,8 +30,9 @@ from vae_jax.composer.notes import (
     NUM_POSITIONS,
     NUM_REFERENCES,
     NUM_ROLES,
+    NUM_SHARES,
     STYLE_SIZE,
-    melody_style,
+    motion_style,
 )
 
 NUM_GAPS = MAX_GAP + 2  # Steps to the next chord; the last class says that none follows.
@@ -66,8 +67,9 @@ def _place_features(place: Place) -> jax.Array:
     bar = jnp.maximum(place.bar.astype(jnp.int32), 1)
     position, left = place.position.astype(jnp.int32), place.left.astype(jnp.int32)
     sizes = jnp.minimum(place.aligned_size.astype(jnp.float32), 6) / 3
-    so_far = jnp.stack(melody_style(*jnp.moveaxis(place.moves.astype(jnp.float32), -1, 0)), axis=-1)
-    *_, wanted, is_given = jnp.split(place.condition[..., :STYLE_SIZE], (STYLE_SIZE - 4, STYLE_SIZE - 1), axis=-1)
+    so_far = jnp.stack(motion_style(*jnp.moveaxis(place.moves.astype(jnp.float32), -1, 0)), axis=-1)
+    style = place.condition[..., :STYLE_SIZE]
+    wanted, is_given = style[..., -NUM_SHARES - 1 : -1], style[..., -1:]
     return flat(
         hot(position, NUM_POSITIONS),
         hot(position % 12, 12),

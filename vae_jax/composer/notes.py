@@ -31,7 +31,9 @@ NUM_LAGS = 6  # A beat, 1, 2, 4 and 8 bars, and the lag of the form.
 NUM_REFERENCES = 10
 MELODY = 7  # The reference that is the last note of the melody; the one before it follows.
 NUM_DURATION_REFERENCES = 4
-STYLE_SIZE, PLAN_SIZE = 9, 4
+STYLE_SIZE, PLAN_SIZE = 10, 6
+NUM_MOVES, NUM_SHARES = 6, 4  # Arguments and values of `motion_style`.
+NEARLY_EQUAL = 3  # Column of a plan that says that a phrase returns nearly equal.
 ENDING_BARS = 2  # Bars that count as the ending of a piece.
 
 
@@ -184,8 +186,7 @@ def join(first: NotePiece, second: NotePiece) -> NotePiece:
 def measure_style(piece: NotePiece) -> np.ndarray:
     """Measures how a piece is written, float32 [STYLE_SIZE], about -1 to 1; zeros where it has no notes.
 
-    These are density, chord size, its deviation, register, length, and of the melody the shares of repeated notes, of
-    steps among its moves, and of moves in the direction opposite to the move before.
+    These are density, chord size, its deviation, register, length, and the shares of `motion_style`.
     """
     if not len(piece.step):
         return np.zeros(STYLE_SIZE, np.float32)
@@ -193,25 +194,40 @@ def measure_style(piece: NotePiece) -> np.ndarray:
     soprano = piece.pitch[chords]
     intervals = np.diff(soprano[soprano == sounding_range(piece)[1][piece.step[chords]]])
     moves = intervals[intervals != 0]
+    has_bass = np.flatnonzero(size > 1)
+    bass = piece.pitch[chords[has_bass] + 1]
+    motion = (soprano[has_bass] - soprano[has_bass - 1]) * (bass - np.append(soprano[0], bass[:-1]))[: len(bass)]
+    motion = motion[(motion != 0) & (has_bass > 0)]
+    counted = (
+        len(moves),
+        (np.abs(moves) <= 2).sum(),
+        (moves[1:] * moves[:-1] < 0).sum(),
+        len(motion),
+        (motion < 0).sum(),
+    )
     values = (
         np.log(max(len(piece.step) / max(piece.end / STEPS_PER_BEAT, 1), 0.5)) - 1.2,
         size.mean() / 3 - 1,
         size.std() - 1,
         (piece.pitch.mean() - 36) / 12,
         np.log2(np.exp(np.log(piece.duration / STEPS_PER_BEAT).mean())),
-        *melody_style(len(intervals), len(moves), (np.abs(moves) <= 2).sum(), (moves[1:] * moves[:-1] < 0).sum()),
+        *motion_style(len(intervals), *counted),
         1.0,  # That a style is given.
     )
     return np.array(values, np.float32)
 
 
-def melody_style(intervals: Any, moves: Any, steps: Any, turns: Any) -> tuple[Any, ...]:
-    """Style of a melody: its shares of repeated notes, of steps among moves, and of moves that turn.
+def motion_style(intervals: Any, moves: Any, steps: Any, turns: Any, motions: Any, contrary: Any) -> tuple[Any, ...]:
+    """Shares of repeated notes in a melody, of steps among its moves, of moves that turn, and of contrary motion.
 
-    The arguments count intervals, those that are not 0, those of up to two semitones, and those in the direction
-    opposite to the one before. The usual shares count as four observations.
+    The arguments count intervals of the melody, those that are not 0, those of up to two semitones, and those in the
+    direction opposite to the one before; chords in which soprano and bass both move, and in opposite directions. The
+    usual shares count as four observations.
     """
-    counted = (intervals - moves, intervals, 0.25), (steps, moves, 0.65), (turns, moves - 1, 0.5)
+    counted = (
+        *((intervals - moves, intervals, 0.25), (steps, moves, 0.65), (turns, moves - 1, 0.5)),
+        (contrary, motions, 0.55),
+    )
     return tuple(3 * ((hits + 4 * usual) / ((number + abs(number)) / 2 + 4) - usual) for hits, number, usual in counted)
 
 
@@ -235,7 +251,7 @@ def lags_at(steps: np.ndarray, bar: int, form: Form) -> np.ndarray:
 def plan_features(similarity: np.ndarray, has_plan: np.ndarray) -> np.ndarray:
     """Features of how closely the phrase at hand repeats another; zeros where no form is given."""
     s = np.clip(similarity, 0, 1)
-    return np.stack([np.ones_like(s), s, s**3, s > 0.85], axis=-1) * has_plan[..., None]
+    return np.stack([np.ones_like(s), s, s**3, s > 0.85, s > 0.95, s > 0.999], axis=-1) * has_plan[..., None]
 
 
 def place_at(step: np.ndarray, piece: NotePiece) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,15 @@ from vae_jax.composer import memory as memory_lib
 from vae_jax.composer.counts import GAP_CLASSES, duration_contexts, gap_contexts, more_contexts, pitch_contexts
 from vae_jax.composer.memory import Memory, Music, Note, Sampled
 from vae_jax.composer.network import DILATIONS, NUM_GAPS, Decoder, Place, limits
-from vae_jax.composer.notes import ENDING_BARS, MAX_GAP, NUM_DURATIONS, NUM_LAGS, NUM_PITCHES, NUM_ROLES
+from vae_jax.composer.notes import (
+    ENDING_BARS,
+    MAX_GAP,
+    NEARLY_EQUAL,
+    NUM_DURATIONS,
+    NUM_LAGS,
+    NUM_PITCHES,
+    NUM_ROLES,
+)
 from vae_jax.models.base import Variables
 from vae_jax.representations.pianoroll.durations import duration_classes
 
@@ -199,7 +207,7 @@ class _Sampler:
 
     def warmth(self, place: Place) -> jax.Array:
         """What temperatures are multiplied by at places, [B, 1]."""
-        return jnp.where(place.plan[:, -1:] > 0, self.temperatures.returns, 1.0)
+        return jnp.where(place.plan[:, NEARLY_EQUAL, None] > 0, self.temperatures.returns, 1.0)
 
     def apply(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a method of the network."""
