@@ -283,6 +283,8 @@ def test_a_harmonisation_keeps_the_melody_and_writes_below_it(asked, composed, n
         assert (written.pitch[during] < pitch).all()
         assert written.pitch[written.step == step].max() == pitch
     assert len(written.step) > len(melody.step)
+    own = notes.measure_style(melody)[notes.MELODY_SHARES]
+    assert request.conditions.style[notes.MELODY_SHARES] == pytest.approx(own, abs=1e-4)
     assert score.meters == composed[name].meters and np.array_equal(request.bars, request.piece().bars)
 
 

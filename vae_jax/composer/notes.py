@@ -33,6 +33,7 @@ MELODY = 7  # The reference that is the last note of the melody; the one before 
 NUM_DURATION_REFERENCES = 4
 STYLE_SIZE, PLAN_SIZE = 10, 6
 NUM_MOVES, NUM_SHARES = 6, 4  # Arguments and values of `motion_style`.
+MELODY_SHARES = slice(5, 8)  # Of the style, what it says of the melody.
 NEARLY_EQUAL = 3  # Column of a plan that says that a phrase returns nearly equal.
 ENDING_BARS = 2  # Bars that count as the ending of a piece.
 
@@ -190,31 +191,31 @@ def measure_style(piece: NotePiece) -> np.ndarray:
     """
     if not len(piece.step):
         return np.zeros(STYLE_SIZE, np.float32)
-    chords, size = np.unique(piece.step, return_index=True, return_counts=True)[1:]
-    soprano = piece.pitch[chords]
-    intervals = np.diff(soprano[soprano == sounding_range(piece)[1][piece.step[chords]]])
-    moves = intervals[intervals != 0]
-    has_bass = np.flatnonzero(size > 1)
-    bass = piece.pitch[chords[has_bass] + 1]
-    motion = (soprano[has_bass] - soprano[has_bass - 1]) * (bass - np.append(soprano[0], bass[:-1]))[: len(bass)]
-    motion = motion[(motion != 0) & (has_bass > 0)]
-    counted = (
-        len(moves),
-        (np.abs(moves) <= 2).sum(),
-        (moves[1:] * moves[:-1] < 0).sum(),
-        len(motion),
-        (motion < 0).sum(),
-    )
+    size = np.unique(piece.step, return_counts=True)[1]
     values = (
         np.log(max(len(piece.step) / max(piece.end / STEPS_PER_BEAT, 1), 0.5)) - 1.2,
         size.mean() / 3 - 1,
         size.std() - 1,
         (piece.pitch.mean() - 36) / 12,
         np.log2(np.exp(np.log(piece.duration / STEPS_PER_BEAT).mean())),
-        *motion_style(len(intervals), *counted),
+        *motion_style(*_count_motion(piece)),
         1.0,  # That a style is given.
     )
     return np.array(values, np.float32)
+
+
+def _count_motion(piece: NotePiece) -> tuple[int, ...]:
+    """The arguments of `motion_style` over a whole piece that has notes."""
+    chords, size = np.unique(piece.step, return_index=True, return_counts=True)[1:]
+    soprano = piece.pitch[chords]
+    intervals = np.diff(soprano[soprano == sounding_range(piece)[1][piece.step[chords]]])
+    moves = intervals[intervals != 0]
+    turns = moves[1:] * moves[:-1] < 0
+    has_bass = np.flatnonzero(size > 1)
+    bass = piece.pitch[chords[has_bass] + 1]
+    motion = (soprano[has_bass] - soprano[has_bass - 1]) * (bass - np.append(soprano[0], bass[:-1]))[: len(bass)]
+    motion = motion[(motion != 0) & (has_bass > 0)]
+    return len(intervals), len(moves), (np.abs(moves) <= 2).sum(), turns.sum(), len(motion), (motion < 0).sum()
 
 
 def motion_style(intervals: Any, moves: Any, steps: Any, turns: Any, motions: Any, contrary: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from vae_jax.composer import notes as notes_lib
 from vae_jax.composer.conditions import PieceConditions
 from vae_jax.composer.form import PHRASE_BARS, Form
 from vae_jax.composer.harmony import NUM_CHORDS, UNKNOWN
-from vae_jax.composer.notes import NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
+from vae_jax.composer.notes import MELODY_SHARES, NUM_POSITIONS, STEPS_PER_BEAT, NotePiece
 from vae_jax.composer.stage import TrainedComposer, encode_phrases
 from vae_jax.data.corpus import Piece
 from vae_jax.music import key as key_lib
@@ -130,10 +130,14 @@ def arrangement_request(composer: TrainedComposer, piece: Piece, rng: np.random.
 
 
 def harmonisation_request(composer: TrainedComposer, piece: Piece, rng: np.random.Generator) -> Request:
-    """Requests a piece with the top voice of another, as `arrangement_request`."""
+    """Requests a piece with the top voice of another, as `arrangement_request`, but for what the style says of it."""
     source, own = _read(composer, piece)
     melody = notes_lib.top_voice(source)
-    request = dataclasses.replace(_arrange(composer, source, own, rng), form=melody.form, melody=melody)
+    request = _arrange(composer, source, own, rng)
+    style = np.array(request.conditions.style)
+    style[MELODY_SHARES] = own.style[MELODY_SHARES]
+    conditions = dataclasses.replace(request.conditions, style=tuple(style.tolist()))
+    request = dataclasses.replace(request, conditions=conditions, form=melody.form, melody=melody)
     likelihood = composer.harmonies.melody_likelihood(notes_lib.sounding_melody(source))
     return _with_harmony(composer, request, rng, likelihood)
 
