@@ -135,6 +135,17 @@ def count(
     return tuple(found)
 
 
+def _count_moves(memory: Memory, note: Note, leads: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns `moves` and `direction` after a note, which belongs to the melody where `leads` [B] says so."""
+    is_interval = leads & (memory.melody[:, 0] < NUM_PITCHES)
+    by = jnp.where(is_interval, note.pitch - memory.melody[:, 0], 0)
+    is_known = (note.role == 1) & (jnp.maximum(memory.second[:, 0], memory.last[:, 1]) < NUM_PITCHES)
+    motion = jnp.where(is_known, (memory.last[:, 0] - memory.second[:, 0]) * (note.pitch - memory.last[:, 1]), 0)
+    is_move, is_step, turns = by != 0, (by != 0) & (jnp.abs(by) <= 2), by * memory.direction < 0
+    new = jnp.stack((is_interval, is_move, is_step, turns, motion != 0, motion < 0), axis=-1)
+    return memory.moves + new.astype(jnp.int32), jnp.where(is_move, by, memory.direction)
+
+
 def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> Memory:
     """Returns the memory after a note, number `index` of each piece; those that are `done` [B] keep it out."""
     rows, (step, role, pitch, duration, gap) = jnp.arange(len(note.step)), note
@@ -145,12 +156,7 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
     last = last.at[:, 1].set(jnp.where(is_first & (last[:, 1] == NUM_PITCHES), pitch, last[:, 1]))
     _, highest, lowest = held_at(memory, step)
     leads = is_melody(role, pitch, highest)[:, None]
-    by = jnp.where(leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES), pitch - memory.melody[:, 0], 0)
-    is_move, is_interval = by != 0, leads[:, 0] & (memory.melody[:, 0] < NUM_PITCHES)
-    is_known = (role == 1) & (jnp.maximum(memory.second[:, 0], memory.last[:, 1]) < NUM_PITCHES)
-    motion = jnp.where(is_known, (memory.last[:, 0] - memory.second[:, 0]) * (pitch - memory.last[:, 1]), 0)
-    turns = by * memory.direction < 0
-    new_moves = is_interval, is_move, is_move & (jnp.abs(by) <= 2), turns, motion != 0, motion < 0
+    moves, direction = _count_moves(memory, note, leads[:, 0])
     size = jnp.where(is_first, 1, memory.sizes[:, 1] + 1)
     new_ends = jnp.where(is_new, 0, memory.new_ends)
     music, notes = memory.music, memory.notes
@@ -164,8 +170,8 @@ def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> M
         last_duration=memory.last_duration.at[rows, role].set(duration),
         gaps=jnp.where(is_first[:, None], jnp.stack([gap, memory.gaps[:, 0]], axis=-1), memory.gaps),
         sizes=jnp.stack([jnp.where(is_first, memory.sizes[:, 1], memory.sizes[:, 0]), size], axis=-1),
-        moves=memory.moves + jnp.stack(new_moves, axis=-1).astype(jnp.int32),
-        direction=jnp.where(is_move, by, memory.direction),
+        moves=moves,
+        direction=direction,
         melody=jnp.where(leads, jnp.stack([pitch, memory.melody[:, 0]], axis=-1), memory.melody),
         bass=jnp.where(is_bass(role, pitch, lowest), pitch, memory.bass),
         chord=jnp.stack([duration, jnp.where(is_first, NUM_DURATIONS, memory.chord[:, 0])], axis=-1),
