@@ -2,8 +2,8 @@
 
 It is a Markov chain over phrases. A phrase either continues the repetition of the phrase before it (its source follows
 that one's source), starts another, or repeats nothing. Which, how far back its source lies and how similar it is are
-those of a transition drawn from the training pieces: from the nearest in number of those whose first phrase has a
-source about as far back and is about as similar to it.
+those of a transition drawn from the training pieces: of those whose first phrase has a source about as far back and is
+about as similar to it, from the nearest in number of pieces of about that length.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from vae_jax.music import quantization
 PHRASE_BARS = 2
 _BUCKETS = (0.35, 0.6, 0.85)  # Limits of similarity between different, related, alike and nearly equal phrases.
 _DISTANCES = (0, 1, 2, 4, 8)  # Largest distances in phrases of the classes of sources; none is the first.
-_NUM_NEAREST = 8
+_NUM_NEAREST = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +75,7 @@ class FormModel:
     """Transitions in a corpus, R of them, each to a phrase with a source from the one before it."""
 
     number: NDArray[np.int64]  # [R], of the second phrase in its piece.
+    length: NDArray[np.int64]  # [R], phrases of the piece.
     similarity_before: NDArray[np.float64]  # [R], of the first phrase.
     back_before: NDArray[np.int64]  # [R], how far back its source lies, 0 for none.
     similarity: NDArray[np.float64]  # [R], of the second.
@@ -91,7 +92,8 @@ class FormModel:
             choices = (alike & (distance == _distance(back[n - 1])), alike, possible)
             rows = next((np.flatnonzero(rows) for rows in choices if rows.any()), np.zeros(0, np.int64))
             if len(rows):
-                row = rng.choice(rows[np.argsort(np.abs(self.number[rows] - n), kind="stable")[:_NUM_NEAREST]])
+                apart = np.abs(self.number[rows] - n) + np.abs(self.length[rows] - num)
+                row = rng.choice(rows[np.argsort(apart, kind="stable")[:_NUM_NEAREST]])
                 back[n] = back[n - 1] if continues[row] else self.back[row]
                 similarity[n] = self.similarity[row]
         return back, similarity
@@ -105,13 +107,14 @@ def _distance(back: np.ndarray) -> np.ndarray:
 def fit_forms(forms: Sequence[Form]) -> FormModel:
     """Collects the transitions of forms."""
     rows = [
-        (n, form.similarity[n - 1], form.back[n - 1], form.similarity[n], form.back[n])
+        (n, len(form.back), form.similarity[n - 1], form.back[n - 1], form.similarity[n], form.back[n])
         for form in forms
         for n in range(1, len(form.back))
     ]
-    number, similarity_before, back_before, similarity, back = zip(*rows, strict=True) if rows else ((),) * 5
+    number, length, similarity_before, back_before, similarity, back = zip(*rows, strict=True) if rows else ((),) * 6
     return FormModel(
         np.array(number, np.int64),
+        np.array(length, np.int64),
         np.array(similarity_before, np.float64),
         np.array(back_before, np.int64),
         np.array(similarity, np.float64),

@@ -19,7 +19,13 @@ from vae_jax.music.chords import estimate_chords
 # Classes of chords: twice the root above the tonic, one more where the third is minor; that nothing sounds; unknown.
 NUM_CHORDS, NO_CHORD, UNKNOWN = 25, 24, 25
 STEPS = 12  # Of a quarter note, in which the grid has one chord.
-CLOSENESS = (0.35, 0.6, 0.85)  # Limits of similarity between phrases whose chords are copied more and more often.
+CLOSENESS = (
+    0.35,
+    0.6,
+    0.85,
+    0.95,
+    0.999,
+)  # Of phrases whose chords are copied more and more often, limits.
 
 _NOVELTY = 2.0  # Of a context: how much an unseen chord weighs, for each chord seen.
 _FAR = 6  # Quarter notes from the last chord that are told apart.
@@ -221,7 +227,7 @@ def fit_harmony(
         np.add.at(equal, closeness, chords[beats.returns] == chords[beats.source[beats.returns]])
     # Phrases that are no closer than others have equal chords by chance.
     rates = equal / compared
-    copies = np.clip((rates - rates[0]) / (1 - rates[0]), 0, 1)
+    copies = np.maximum.accumulate(np.clip((rates - rates[0]) / (1 - rates[0]), 0, 1))
     return HarmonyModel((*sequences, *earlier), tuple(copies.tolist()), melody / melody.sum(axis=1, keepdims=True))
 
 
