@@ -9,7 +9,6 @@ their scores. Several processes make one run with --distributed, or with --coord
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -109,33 +108,25 @@ def _evaluate(
     inference: Inference,
     composer: TrainedComposer | None,
 ) -> str:
-    """Scores what a run has trained and writes its music and plots; returns the tables to print.
-
-    Pieces are composed and scored in a thread beside the rest, most of which computes on one core.
-    """
+    """Scores what a run has trained and writes its music and plots; returns the tables to print."""
     from vae_jax.evaluation import composer as composer_lib
     from vae_jax.evaluation import reconstruction
     from vae_jax.evaluation.likelihood import table as likelihood
     from vae_jax.report import artifacts
     from vae_jax.runtime import files
 
-    seed = setup.sample.seed
-    with concurrent.futures.ThreadPoolExecutor(1) as beside:
-        composing = composer and beside.submit(
-            composer_lib.score_composer, composer, inference, source, split, composer.stage.config.num_scored, seed
-        )
-        measuring = composer and beside.submit(composer_lib.measure_attributes, composer, seed)
-        reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
-        results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
-        results["likelihood"] = likelihood.evaluate(setup, inference.variables, source, split, composer)
-        files.write_json(folder.metrics, results)
-        artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
+    reconstructions = inference.reconstruct([piece.score for piece in source.pieces])
+    results = reconstruction.evaluate(setup, source, split, reconstructions, dataset.train)
+    results["likelihood"] = likelihood.evaluate(setup, inference.variables, source, split, composer)
+    files.write_json(folder.metrics, results)
+    artifacts.write_all(folder, setup, source, split, reconstructions, inference, results)
     summary = f"{reconstruction.summarise(results)}\n\n{likelihood.summarise(results['likelihood'])}"
-    if composing is None or measuring is None:
+    if composer is None:
         return summary
-    results["composed"], pieces = composing.result()
+    num, seed = composer.stage.config.num_scored, setup.sample.seed
+    results["composed"], pieces = composer_lib.score_composer(composer, inference, source, split, num, seed)
     artifacts.write_scores(folder.compositions, "composition", pieces[: setup.sample.num])
-    results["attributes"] = measuring.result()
+    results["attributes"] = composer_lib.measure_attributes(composer, seed)
     files.write_json(folder.metrics, results)
     return f"{summary}\n{composer_lib.summarise(results)}"
 

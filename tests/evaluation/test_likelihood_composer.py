@@ -97,7 +97,7 @@ def test_a_posterior_that_is_the_prior_and_a_decoder_that_does_not_look_give_the
     place = params["decoder"]["place"]["kernel"]
     decoder = dict(params["decoder"])
     dim = scored.composer.stage.config.latent_dim + 1
-    # The latents are the last of the condition, which stands before motion and held notes, and alone in the size of chords.
+    # The latents are the last of the condition, before motion and held notes; alone in the size of chords.
     after = 2 * notes_lib.NUM_SHARES + 1 + notes_lib.NUM_PITCHES
     decoder["place"] = decoder["place"] | {"kernel": place.at[-after - dim : -after].set(0)}
     decoder["more_place"] = decoder["more_place"] | {"kernel": decoder["more_place"]["kernel"].at[-dim:].set(0)}
