@@ -9,6 +9,7 @@ from vae_jax.composer import counts
 from vae_jax.composer.notes import (
     ENDING_BARS,
     MAX_GAP,
+    MELODY,
     NUM_DURATION_REFERENCES,
     NUM_DURATIONS,
     NUM_MOVES,
@@ -87,6 +88,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
     position, bar, rest, hyper = place_at(step, piece)
     held = _held(piece)[step]
     references, before, moves = _references(pitch, role, duration, held)
+    melodies = references[:, MELODY : MELODY + 2].astype(np.int64)
     start, phrase = piece.form.start, piece.form.phrase
     uint8 = {
         "kind": kind,
@@ -98,7 +100,7 @@ def make_features(piece: NotePiece) -> dict[str, np.ndarray]:
         "bar": bar,
         "hyper": hyper,
         **_align(piece, step, pitch, role, duration),
-        **counts.count_contexts(pitch, role, duration, gap, position, references[:, -3:-1].astype(np.int64)),
+        **counts.count_contexts(pitch, role, duration, gap, position, melodies),
         "held": np.packbits(held, axis=-1, bitorder="little"),
         "chords": chords_at(step, piece.harmony),
         "size": np.concatenate([[1, 1], size[np.searchsorted(chords, piece.step)], [1]]),

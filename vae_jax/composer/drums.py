@@ -209,7 +209,7 @@ def _describe_counts(counts: jax.Array, rates: jax.Array, time: np.ndarray) -> j
 
 
 def _random_past(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Starts at random that some crops remember of some drums, bool [B, T, NUM_LAGS, D].
+    """Random starts in what some crops have as the past of some drums, bool [B, T, NUM_LAGS, D].
 
     A network trained on real pieces alone copies a false start again and again, until all steps are full.
     """

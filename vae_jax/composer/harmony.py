@@ -19,13 +19,8 @@ from vae_jax.music.chords import estimate_chords
 # Classes of chords: twice the root above the tonic, one more where the third is minor; that nothing sounds; unknown.
 NUM_CHORDS, NO_CHORD, UNKNOWN = 25, 24, 25
 STEPS = 12  # Of a quarter note, in which the grid has one chord.
-CLOSENESS = (
-    0.35,
-    0.6,
-    0.85,
-    0.95,
-    0.999,
-)  # Of phrases whose chords are copied more and more often, limits.
+# Limits of similarity between phrases whose chords are copied more and more often.
+CLOSENESS = (0.35, 0.6, 0.85, 0.95, 0.999)
 
 _NOVELTY = 2.0  # Of a context: how much an unseen chord weighs, for each chord seen.
 _FAR = 6  # Quarter notes from the last chord that are told apart.

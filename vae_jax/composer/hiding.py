@@ -31,7 +31,7 @@ def forget(crops: Crops[jax.Array], no_form: jax.Array, no_style: jax.Array, no_
 
 
 def confuse_memories(crops: Crops[jax.Array], rate: float, key: jax.Array) -> Crops[jax.Array]:
-    """Returns crops in which some tokens remember what others do, lest false memories be trusted and repeat themselves.
+    """Returns crops in which some tokens have the counts and lags of others, so that errors in them do not repeat.
 
     Every kind of counts and every fixed lag is another token's with a probability of up to twice `rate`.
     """

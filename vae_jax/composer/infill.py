@@ -46,7 +46,7 @@ def infill(
       num: how many versions.
       seed: of all that is drawn.
       temperature: as in `generate.generate_pieces`.
-      num_candidates: of each version; with one, the bars that follow are not heard.
+      num_candidates: of each version; with one, the bars that follow are not scored.
 
     Raises:
       UserError: where the piece has no pitched notes or not these bars.

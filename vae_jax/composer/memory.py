@@ -146,7 +146,7 @@ def _count_moves(memory: Memory, note: Note, leads: jax.Array) -> tuple[jax.Arra
     return memory.moves + new.astype(jnp.int32), jnp.where(is_move, by, memory.direction)
 
 
-def remember(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> Memory:
+def add_note(memory: Memory, note: Note, index: jax.Array, done: jax.Array) -> Memory:
     """Returns the memory after a note, number `index` of each piece; those that are `done` [B] keep it out."""
     rows, (step, role, pitch, duration, gap) = jnp.arange(len(note.step)), note
     is_first, is_new = role == 0, (step > memory.step)[:, None]

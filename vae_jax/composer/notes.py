@@ -225,10 +225,8 @@ def motion_style(intervals: Any, moves: Any, steps: Any, turns: Any, motions: An
     direction opposite to the one before; chords in which soprano and bass both move, and in opposite directions. The
     usual shares count as four observations.
     """
-    counted = (
-        *((intervals - moves, intervals, 0.25), (steps, moves, 0.65), (turns, moves - 1, 0.5)),
-        (contrary, motions, 0.55),
-    )
+    melody = (intervals - moves, intervals, 0.25), (steps, moves, 0.65), (turns, moves - 1, 0.5)
+    counted = (*melody, (contrary, motions, 0.55))
     return tuple(3 * ((hits + 4 * usual) / ((number + abs(number)) / 2 + 4) - usual) for hits, number, usual in counted)
 
 

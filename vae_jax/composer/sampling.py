@@ -197,7 +197,7 @@ class _Sampler:
             (going_on, more.astype(jnp.int32), memory.pitch < NUM_PITCHES),
         )
         tables = tuple(memory_lib.count(table, *row) for table, row in zip(memory.counts, counted, strict=True))
-        memory = memory_lib.remember(memory, note, index, done)._replace(counts=tables)
+        memory = memory_lib.add_note(memory, note, index, done)._replace(counts=tables)
         state = state._replace(memory=memory, following=following, done=done)
         return self.advance(state, note, aligned_duration, here)
 

@@ -67,7 +67,7 @@ class ComposerConfig(config.Section):
     forget_style: float = config.number(at_least=0, at_most=1)  # the style,
     forget_harmony: float = config.number(at_least=0, at_most=1)  # the chords,
     forget_latents: float = config.number(at_least=0, at_most=1)  # and the latents.
-    confuse_memories: float = config.number(at_least=0, at_most=0.5)  # How often tokens remember what others do.
+    confuse_memories: float = config.number(at_least=0, at_most=0.5)  # How often tokens have the memory of others.
     ending_weight: float = config.number(at_least=0)  # Of the notes of the last two bars, others have 1.
     time_temperature: float = config.number(at_least=0)  # Of sampling.
     pitch_temperature: float = config.number(at_least=0)
